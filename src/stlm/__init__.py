@@ -1,0 +1,1 @@
+"""stlm: the open workbench for super tiny language models."""

@@ -1,0 +1,7 @@
+"""``python -m stlm``."""
+
+import sys
+
+from stlm.cli import main
+
+sys.exit(main())

@@ -1,0 +1,39 @@
+"""The command line. Each verb is a module of this package, imported only when it's called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from stlm.cli.usage import USAGE, VERBS, verb_usage
+from stlm.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status. 2 means that the input was at fault, 130 that Ctrl-C ended it."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    try:
+        if verb in ("-h", "--help", "help"):
+            print(USAGE)
+            return 0
+        if verb == "--version":
+            from importlib.metadata import version
+            print(f"stlm {version('stlm')}")
+            return 0
+        if verb not in VERBS:
+            from stlm.config.slot import did_you_mean
+            raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, list(VERBS))}; "
+                            f"the verbs are {', '.join(VERBS)}")
+        if not rest or rest[0] in ("-h", "--help"):
+            print(verb_usage(verb))
+            return 0 if rest else 2
+        return importlib.import_module(f"stlm.cli.{verb}").run(rest)
+    except UserError as error:
+        print(f"stlm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,61 @@
+"""The run as the person at the keyboard sees it."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from stlm.train.loop import Hook, Trainer
+
+
+class Display(Hook):
+    """A progress bar with bits per byte, bytes per second, MFU and time left; where output isn't a terminal, a plain
+    line every few seconds.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._train, self._validation, self._line_at = "", "", 0.0
+        self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[info]}"),
+                             console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("training", total=1.0, info="")
+
+    def started(self, trainer: Trainer) -> None:
+        decided = trainer.decisions
+        goal = (f"{trainer.config.train.steps:,} steps" if trainer.config.train.steps
+                else f"{trainer.config.train.minutes:g} minutes")
+        begun = f", going on from step {trainer.step}" if trainer.step else ""
+        self.console.print(f"training for {goal}{begun}, in {decided.precision}"
+                           f"{', compiled' if decided.compile else ''}; Ctrl-C saves and stops", highlight=False)
+        self._bar.start()
+
+    def logged(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        if "train/bits_per_byte" in figures:
+            self._train = (f"{figures['train/bits_per_byte']:.3f} bits/byte  "
+                           f"{figures['train/bytes_per_second'] / 1000:.1f} kB/s  MFU {figures['train/mfu']:.0%}")
+        if "val/bits_per_byte" in figures:
+            self._validation = f"held out {figures['val/bits_per_byte']:.3f}"
+
+    def stepped(self, trainer: Trainer) -> None:
+        share = trainer.fraction()
+        left = trainer.spent * (1 / share - 1) if share > 0 else 0.0
+        info = "  ".join(part for part in (self._train, self._validation, f"{left / 60:.0f}:{left % 60:02.0f} left") if part)
+        self._bar.update(self._task, completed=share, description=f"step {trainer.step:,}", info=info)
+        if not self.console.is_terminal and (time.monotonic() - self._line_at > 10 or trainer.done):
+            self._line_at = time.monotonic()
+            self.console.print(f"step {trainer.step:>6,}  {share:4.0%}  {info}", highlight=False)
+
+    def sample(self, step: int, text: str) -> None:
+        """Show a sample above the bar."""
+        shown = " ".join(text.split())
+        self.console.print(Text(f"at step {step:,} it writes: ", style="dim") + Text(shown, style="italic"))
+
+    def finished(self, trainer: Trainer) -> None:
+        self._bar.stop()
+
+    def close(self) -> None:
+        """Give the terminal back, however the run ended."""
+        self._bar.stop()

@@ -1,0 +1,44 @@
+"""``stlm generate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from stlm.errors import UserError
+from stlm.generate.sampling import Sampling
+from stlm.generate.writer import characters, write
+from stlm.train.folder import find_checkpoint
+from stlm.train.machine import pick_device
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; `stlm generate --help` says what it takes")
+
+
+def run(arguments: list[str]) -> int:
+    parser = _Parser(prog="stlm generate", add_help=False)
+    parser.add_argument("run")
+    parser.add_argument("prompt")
+    parser.add_argument("--max-bytes", type=int, default=500)
+    parser.add_argument("--temperature", type=float, default=0.8)
+    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--min-p", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    if given.max_bytes < 1:
+        raise UserError(f"--max-bytes {given.max_bytes}: it has to be 1 or more")
+    try:
+        how = Sampling(given.temperature, given.top_p, given.min_p)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    checkpoint = find_checkpoint(given.run)
+    model = checkpoint.build_model().to(pick_device())
+    prompt = given.prompt.encode("utf-8", errors="surrogateescape")
+    for text in characters(write(model, checkpoint.codec, prompt, given.max_bytes, how, given.seed)):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    return 0

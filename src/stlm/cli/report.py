@@ -1,0 +1,21 @@
+"""``stlm report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stlm.errors import UserError
+from stlm.report.page import write_report
+from stlm.train.folder import RUNS, RunFolder
+
+
+def run(arguments: list[str]) -> int:
+    name = arguments[0]
+    if len(arguments) > 1:
+        raise UserError(f"{arguments[1]}: `stlm report` takes a run and nothing else")
+    folder = next((RunFolder(path) for path in (Path(name), RUNS / name) if RunFolder(path).exists), None)
+    if folder is None:
+        raise UserError(f"there is no run {name!r}; give the name of a folder in {RUNS}/")
+    write_report(folder)
+    print(folder.report)
+    return 0

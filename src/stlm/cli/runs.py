@@ -1,0 +1,72 @@
+"""What several verbs share: from words on the command line to configs and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stlm.config.files import load
+from stlm.config.flags import parse
+from stlm.data.shards import Corpus, cache_folder, prepare
+from stlm.data.sources import open_source
+from stlm.errors import UserError
+from stlm.train.config import RunConfig
+from stlm.train.presets import PRESETS
+
+SHORTHANDS = {"--data": "data.source"}
+
+
+def configure(name: str, flags: list[str], program: str) -> RunConfig:
+    """The run that a preset or TOML file describes, changed by flags."""
+    return apply(load(name, PRESETS), flags, program)
+
+
+def apply(config: RunConfig, flags: list[str], program: str) -> RunConfig:
+    """``config`` changed by flags. Steps and minutes stand for each other: giving one drops the other."""
+    given = {flag.partition("=")[0] for flag in flags}
+    for flag, other in (("--train.steps", "--train.minutes"), ("--train.minutes", "--train.steps")):
+        if flag in given and other not in given:
+            flags = [*flags, other, "None"]
+    return parse(config, flags, program, SHORTHANDS)
+
+
+def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of one option, and the flags without it."""
+    for place, flag in enumerate(flags):
+        if flag == name:
+            if place + 1 == len(flags):
+                raise UserError(f"{name}: a value has to follow")
+            return flags[place + 1], flags[:place] + flags[place + 2:]
+        if flag.startswith(f"{name}="):
+            return flag.partition("=")[2], flags[:place] + flags[place + 1:]
+    return None, flags
+
+
+def open_corpus(config: RunConfig, console: Console) -> Corpus:
+    """The text of a run, written to the cache first where it isn't there."""
+    data = config.data
+    source = open_source(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes)
+    with bar(console) as progress:
+        task = progress.add_task(f"reading {source.name}", total=source.size_hint)
+        return prepare(source, data.codec, cache_folder(), lambda split, n_bytes: progress.advance(task, n_bytes))
+
+
+def bar(console: Console) -> Progress:
+    """A progress bar for work whose size is known."""
+    return Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+                    TimeRemainingColumn(), console=console, transient=True)
+
+
+def scoring_bar(console: Console, what: str) -> tuple[Progress, Callable[[float], None]]:
+    """A bar, and the function that moves it to a share between 0 and 1."""
+    progress = bar(console)
+    task = progress.add_task(what, total=1.0)
+    return progress, lambda share: progress.update(task, completed=share)
+
+
+def is_run(name: str) -> bool:
+    """Whether a word means a run rather than a preset."""
+    return name not in PRESETS and not name.endswith(".toml") and (Path(name).exists() or (Path("runs") / name).exists())

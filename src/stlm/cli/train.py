@@ -1,0 +1,147 @@
+"""``stlm train``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from stlm.cli.display import Display
+from stlm.cli.runs import apply, configure, open_corpus, scoring_bar, take_option
+from stlm.config.decode import encode
+from stlm.errors import UserError
+from stlm.evaluate.bits import score
+from stlm.evaluate.compressors import baselines
+from stlm.evaluate.during import Validation
+from stlm.generate.during import Samples
+from stlm.model.count import count
+from stlm.report.page import write_report
+from stlm.train.checkpoint import list_checkpoints
+from stlm.train.config import RunConfig
+from stlm.train.folder import RUNS, RunFolder, write_whole
+from stlm.train.loop import Trainer
+from stlm.train.machine import pick_device
+from stlm.train.trackers import build as build_trackers
+
+FREE_ON_RESUME = ("train", "optim")  # what may be changed when a run goes on
+
+
+def run(arguments: list[str]) -> int:
+    console = Console(stderr=True)
+    preset, flags = arguments[0], arguments[1:]
+    name, flags = take_option(flags, "--name")
+    resume, flags = "--resume" in flags, [flag for flag in flags if flag != "--resume"]
+    program = f"stlm train {preset}"
+    if "--help" in flags or "-h" in flags:
+        configure(preset, flags, program)
+    folder = RunFolder(RUNS / _name(name, preset, resume))
+    if resume and folder.exists:
+        config = _changed_on_resume(folder, flags, program)
+    elif folder.exists:
+        raise UserError(f"{folder.path}: a run of that name is there already; --resume goes on with it, "
+                        "or choose another --name")
+    else:
+        config = configure(preset, flags, program)
+    corpus = open_corpus(config, console)
+    display = Display(console)
+    with folder.locked():
+        folder.create(config)
+        console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
+                      f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False)
+        hooks = [Validation(), Samples(display.sample), display, *build_trackers(config, folder)]
+        trainer = Trainer(folder, config, corpus, pick_device(), hooks, folder.latest() if resume else None)
+        console.print(f"{count(trainer.model).unique:,} parameters", highlight=False)
+        try:
+            with _stopping(trainer):
+                trainer.run()
+        finally:
+            display.close()
+        if not trainer.done:
+            console.print(f"stopped at step {trainer.step}, saved in {list_checkpoints(folder.checkpoints)[-1]}; "
+                          f"go on with:  stlm train {preset} --name {folder.name} --resume", highlight=False)
+            return 130
+        _finish(trainer, console)
+    return 0
+
+
+def _name(name: str | None, preset: str, resume: bool) -> str:
+    """The run's name: the one given, else the preset's, with the next free number where that is taken."""
+    if name is not None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores")
+        return name
+    stem = Path(preset).stem
+    taken = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
+    free = next(i for i, candidate in enumerate(taken) if not RunFolder(RUNS / candidate).exists)
+    return taken[max(0, free - 1)] if resume else taken[free]
+
+
+def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> RunConfig:
+    """The run's own description with the flags applied; what its weights depend on has to stay."""
+    before = folder.config()
+    after = apply(before, flags, program)
+    for name, value in encode(before).items():
+        if name not in FREE_ON_RESUME and encode(after)[name] != value:
+            raise UserError(f"--{name}: it cannot change when a run goes on, only "
+                            f"{' and '.join(f'--{free}' for free in FREE_ON_RESUME)} can; "
+                            "train anew under another --name")
+    return after
+
+
+@contextlib.contextmanager
+def _stopping(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C, or a scheduler's SIGTERM, ends the run after the step in progress; a second Ctrl-C at once."""
+    def ask(number: int, frame: object) -> None:
+        if trainer.stop:
+            raise KeyboardInterrupt
+        trainer.stop = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(trainer: Trainer, console: Console) -> None:
+    """Score the whole validation text, compare, report, and say what to type next."""
+    folder, corpus, train = trainer.folder, trainer.corpus, trainer.config.train
+    bar, advance = scoring_bar(console, "scoring the held-out text")
+    with bar:
+        result = score(trainer.usable_model(), corpus.validation, corpus.codec, train.seq, train.rows,
+                       context=train.seq // 2, progress=advance)
+    text = b"".join(corpus.validation.documents(corpus.codec))
+    entropy = None if corpus.entropy_bits is None else corpus.entropy_bits / corpus.validation.n_bytes
+    record = {
+        "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq": result.seq, "context": result.context,
+        "baselines": baselines(text), "entropy": entropy, "seconds": trainer.spent, "trained_bytes": trainer.n_bytes,
+        "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
+    }
+    write_whole(folder.path / "results.json", json.dumps(record, indent=1))
+    write_report(folder)
+    console.print(_summary(record))
+    if entropy is not None:
+        console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
+                      f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
+                      "which nothing can beat.", highlight=False)
+    console.print(f"\nreport:  {folder.report}\nnext:    stlm generate {folder.name} \"Once\"\n"
+                  f"         stlm train {folder.name.partition('-')[0]} --data FOLDER_OF_TEXT --name mine", highlight=False)
+
+
+def _summary(record: dict) -> Table:
+    table = Table(title=f"bits per byte on {record['bytes']:,} held-out bytes, smaller is better")
+    table.add_column("")
+    table.add_column("bits per byte", justify="right")
+    rows = {**record["baselines"], "this model": record["val/bits_per_byte"]}
+    if record["entropy"] is not None:
+        rows["exact entropy of the text"] = record["entropy"]
+    for name, value in sorted(rows.items(), key=lambda row: -row[1]):
+        table.add_row(name, f"{value:.3f}", style="bold" if name == "this model" else None)
+    return table

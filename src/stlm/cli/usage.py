@@ -1,0 +1,77 @@
+"""What ``--help`` says. Plain text, so that it answers at once: no verb's work is imported for it."""
+
+VERBS = {
+    "train": ("PRESET|FILE.toml [--data TEXT] [--name NAME] [flags]", "train a model; writes runs/NAME"),
+    "generate": ("RUN PROMPT [flags]", "continue a prompt with a trained model"),
+    "params": ("PRESET|FILE.toml|RUN [flags]", "count the parameters of a model, part by part"),
+    "report": ("RUN", "write runs/NAME/report.html anew"),
+}
+
+_DETAILS = {
+    "train": """\
+  PRESET               demo, 10m, 50m, 100m, or their controls 10m-flat and 10m-bpe
+  FILE.toml            your own: the line  base = "10m"  and the lines that change
+
+  --data TEXT          a file, a folder, hf:NAME, or world, the built-in corpus (default)
+  --data.field NAME    which field of jsonl and parquet holds the text (default: text)
+  --data.codec KIND    bytes, bpe
+  --name NAME          the run's folder in runs/ (default: the preset's name)
+  --seed N             of the weights, the order of the text and the built-in corpus
+  --resume             go on with the run of that name, or start it where there is none
+  --train.minutes M    how long to train, or
+  --train.steps N      how many steps
+  --train.checkpoint-every N   steps between checkpoints
+  --model.patching KIND        none, stride, whitespace
+  --model.pooling KIND         last, mean
+  --model.local KIND           conv, window
+  --optim KIND         adamw, muon
+  --optim.lr RATE      peak learning rate
+
+  Every field of a run is a flag:  stlm train demo --help  lists all, with their defaults.
+
+Examples
+  stlm train demo
+  stlm train demo --data ~/my-notes --name notes --train.minutes 10
+  stlm train demo --name notes --resume""",
+    "generate": """\
+  RUN                  a run's name, its folder, or the folder of one checkpoint
+  PROMPT               the text to continue; "" writes from nothing
+
+  --max-bytes N        how much to write at most (default: 500)
+  --temperature T      0 takes the likeliest symbol each time (default: 0.8)
+  --top-p P            keep the likeliest symbols with this probability together (default: 1)
+  --min-p P            keep symbols with this share of the likeliest one's probability (default: 0)
+  --seed N             same seed, same text (default: 0)
+
+  The text alone goes to standard output, as it's written.
+
+Example
+  stlm generate demo "Anna wanted to find" --max-bytes 300""",
+    "params": """\
+  PRESET|FILE.toml     as for train, with any --model flag
+  RUN                  a trained run
+
+Examples
+  stlm params 10m
+  stlm params 10m --model.patching stride --model.patching.stride 6""",
+    "report": """\
+  RUN                  a run's name or folder""",
+}
+
+USAGE = "\n".join([
+    "stlm: train, compare, shrink and use super tiny language models (1M to 100M parameters).",
+    "",
+    "usage: stlm VERB ...",
+    "",
+    *(f"  {verb:<10} {summary}" for verb, (_, summary) in VERBS.items()),
+    "",
+    "  stlm VERB --help   what a verb takes",
+    "",
+    "First run:  stlm train demo",
+])
+
+
+def verb_usage(verb: str) -> str:
+    """The help of one verb."""
+    arguments, summary = VERBS[verb]
+    return f"stlm {verb}: {summary}\n\nusage: stlm {verb} {arguments}\n\n{_DETAILS[verb]}"

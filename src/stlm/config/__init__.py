@@ -1,0 +1,1 @@
+"""How a run is described: frozen dataclasses, open slots, TOML files and flags."""

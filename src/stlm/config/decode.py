@@ -1,0 +1,116 @@
+"""Plain values (from TOML, JSON or presets) to frozen dataclasses and back, strictly.
+
+Nothing is guessed: an unknown field, a wrong type or an unknown kind is a UserError with one line that says where it
+stands and what would be right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+from stlm.config.slot import Slot, did_you_mean, kinds, resolve, slot_of
+from stlm.errors import UserError
+
+T = TypeVar("T")
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """Name to resolved type of every field of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def decode(cls: type[T], values: object, base: Any = None, where: str = "") -> T:
+    """Build ``cls`` from a mapping; fields that the mapping lacks come from ``base``, or from the class's defaults.
+
+    For a field that is a slot the value is a kind's name, or a mapping whose ``kind`` names it; a mapping without
+    ``kind`` changes fields of the kind that ``base`` has.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{where or cls.__name__}: expected a table of fields, found {values!r}")
+    hints = field_types(cls)
+    for name in values:
+        if name not in hints:
+            raise UserError(f"{_join(where, name)}: there is no such field{did_you_mean(name, list(hints))}; "
+                            f"the fields are {', '.join(hints) or 'none'}")
+    known = {name: getattr(base, name) for name in hints} if base is not None else {}
+    given = {name: _value(hints[name], value, known.get(name, _default(cls, name)), _join(where, name))
+             for name, value in values.items()}
+    missing = [f.name for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+               if f.name not in given and f.name not in known and _default(cls, f.name) is None
+               and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise UserError(f"{where or cls.__name__}: the field {missing[0]!r} has to be given")
+    try:
+        return cls(**{**known, **given})
+    except ValueError as error:
+        raise UserError(f"{where or cls.__name__}: {error}") from None
+
+
+def encode(value: Any) -> Any:
+    """A config as plain values for JSON: dataclasses become tables, slots carry their ``kind``, tuples become lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        head = {"kind": value.kind} if isinstance(value, Slot) else {}
+        return head | {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    return value
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _default(cls: type, name: str) -> Any:
+    field = next(f for f in dataclasses.fields(cls) if f.name == name)
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else None
+
+
+def _value(hint: Any, value: Any, known: Any, where: str) -> Any:
+    slot = slot_of(hint)
+    if slot is not None:
+        return _slot_value(slot, value, known, where)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return decode(hint, value, known, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise UserError(f"{where}: {value!r} is not one of {', '.join(map(repr, arguments))}")
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        inner = next(a for a in arguments if a is not type(None))
+        return _value(inner, value, known, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where}: expected a list, found {value!r}")
+        return tuple(_value(arguments[0], item, None, f"{where}[{i}]") for i, item in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise UserError(f"{where}: expected {_spoken(hint)}, found {value!r}")
+    return value
+
+
+def _slot_value(slot: type[Slot], value: Any, known: Any, where: str) -> Slot:
+    if isinstance(value, str):
+        value = {"kind": value}
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected the name of a kind ({', '.join(kinds(slot))}) or a table, found {value!r}")
+    fields = {name: item for name, item in value.items() if name != "kind"}
+    if "kind" not in value:
+        if known is None:
+            raise UserError(f"{where}.kind: has to be given; the kinds are {', '.join(kinds(slot))}")
+        return decode(type(known), fields, known, where)
+    config = resolve(slot, value["kind"], where)
+    return decode(config, fields, known if type(known) is config else None, where)
+
+
+def _spoken(hint: Any) -> str:
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))

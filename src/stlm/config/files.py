@@ -1,0 +1,61 @@
+"""TOML files of the user: ``base = "10m"`` and the lines that change."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stlm.config.decode import decode
+from stlm.config.slot import did_you_mean
+from stlm.errors import UserError
+
+T = TypeVar("T")
+
+
+def load(name: str, presets: dict[str, Callable[[], T]]) -> T:
+    """The config that a preset's name or a TOML file's path stands for. A file's ``base`` may be another file."""
+    if name in presets:
+        return presets[name]()
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise UserError(f"there is no preset {name!r}{did_you_mean(name, list(presets))}; "
+                        f"the presets are {', '.join(presets)}, or give a file that ends in .toml")
+    return _load_toml(path, presets, seen=())
+
+
+def _load_toml(path: Path, presets: dict[str, Callable[[], T]], seen: tuple[Path, ...]) -> T:
+    if path.resolve() in seen:
+        raise UserError(f"{path}: its chain of base files leads back to itself")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; give a preset ({', '.join(presets)}) or a TOML file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: not a readable TOML file: {error}") from None
+    base_name = values.pop("base", None)
+    if not isinstance(base_name, str):
+        raise UserError(f"{path}: the line base = \"PRESET\" is missing; the presets are {', '.join(presets)}")
+    if base_name in presets:
+        base = presets[base_name]()
+    elif base_name.endswith(".toml"):
+        base = _load_toml(path.parent / base_name, presets, (*seen, path.resolve()))
+    else:
+        raise UserError(f"{path}: base: there is no preset {base_name!r}{did_you_mean(base_name, list(presets))}; "
+                        f"the presets are {', '.join(presets)}")
+    try:
+        return decode(type(base), values, base)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON record; UserError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not a readable JSON record: {error}") from None

@@ -1,0 +1,51 @@
+"""What the data stream yields and a model reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+T = TypeVar("T", bound="Inputs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Rows of symbols to read.
+
+    ends, n_patches: where patches end and how many any row has at most, where bytes alone decide it and the data
+    stream has computed it; the model finds out by itself otherwise.
+    lengths: how many symbols of each row count, for ragged rows with a cache; all where None.
+    """
+
+    inputs: Int[Tensor, "batch seq"]
+    ends: Bool[Tensor, "batch seq"] | None = None
+    n_patches: int | None = None
+    lengths: Int[Tensor, " batch"] | None = None
+
+    def to(self: T, device: torch.device) -> T:
+        """The same on ``device``; copies overlap with computation where memory is pinned."""
+        moved: dict[str, Any] = {field.name: value.to(device, non_blocking=True) for field in dataclasses.fields(self)
+                 if isinstance(value := getattr(self, field.name), Tensor)}
+        return dataclasses.replace(self, **moved)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch(Inputs):
+    """Rows of symbols with what has to be predicted.
+
+    targets, weights: the symbol that follows each input, and how much its loss counts (0 for padding).
+    n_bytes: how many bytes of text each target stands for (0 for specials).
+    """
+
+    targets: Int[Tensor, "batch seq"]
+    weights: Float[Tensor, "batch seq"]
+    n_bytes: Int[Tensor, "batch seq"]
+
+    @property
+    def weighted_bytes(self) -> Tensor:
+        """Bytes of text that count in this batch."""
+        return (self.n_bytes * self.weights).sum()

@@ -1,0 +1,129 @@
+"""Text on disk as symbols, ready to be memory-mapped.
+
+A corpus is a folder, named by the hash of what made it: ``train.bin`` and ``validation.bin`` hold the symbols of all
+documents end to end, ``train.starts.npy`` where each document starts. It is written under another name and renamed
+when whole, so a corpus that is there is complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from stlm.config.decode import encode
+from stlm.config.files import read_json
+from stlm.errors import UserError
+from stlm.text.codec import Codec, CodecConfig
+
+if typing.TYPE_CHECKING:
+    from stlm.data.sources import Source
+
+FORMAT = 1
+SPLITS = ("train", "validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One split. symbols: of all documents; starts: of each document, and the end of the last; n_bytes: of its text."""
+
+    symbols: np.ndarray
+    starts: np.ndarray
+    n_bytes: int
+
+    @property
+    def n_documents(self) -> int:
+        return len(self.starts) - 1
+
+    def documents(self, codec: Codec) -> Iterator[bytes]:
+        """The text of each document."""
+        for start, end in zip(self.starts[:-1], self.starts[1:], strict=True):
+            yield codec.decode(self.symbols[start:end].tolist())
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Both splits of a source under one codec. entropy_bits: the exact information of the validation text in bits,
+    where the source knows it."""
+
+    name: str
+    fingerprint: str
+    codec: Codec
+    train: Shard
+    validation: Shard
+    entropy_bits: float | None
+
+
+def cache_folder() -> Path:
+    """Where corpora are kept: ``$STLM_CACHE``, or ``stlm`` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("STLM_CACHE") or Path(home) / "stlm")
+
+
+def prepare(source: Source, codec: CodecConfig, root: Path,
+            progress: Callable[[str, int], None] = lambda split, n_bytes: None) -> Corpus:
+    """The corpus of ``source`` under ``codec``: from ``root`` where it is there already, else written there.
+
+    progress is told the split and the number of bytes of every document written.
+    """
+    made_of = json.dumps([FORMAT, source.fingerprint(), encode(codec)], sort_keys=True)
+    fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:16]
+    folder = root / "corpora" / fingerprint
+    if not (folder / "corpus.json").exists():
+        try:
+            _write(source, codec, folder, progress)
+        except OSError as error:
+            raise UserError(f"{folder}: the corpus cannot be written: {error.strerror}; "
+                            "set STLM_CACHE to a folder with room") from None
+    record = read_json(folder / "corpus.json")
+    built = codec.load(folder)
+    shards = {split: _open(folder, split, record[split], built) for split in SPLITS}
+    return Corpus(source.name, fingerprint, built, shards["train"], shards["validation"], record["entropy_bits"])
+
+
+def _write(source: Source, codec: CodecConfig, folder: Path, progress: Callable[[str, int], None]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    try:
+        built = codec.build(source.documents("train"))
+        built.save(scratch)
+        record: dict = {"source": source.name, "entropy_bits": 0.0}
+        for split in SPLITS:
+            starts, n_bytes = [0], 0
+            with open(scratch / f"{split}.bin", "wb") as file:
+                for document in source.documents(split):
+                    symbols = built.encode(document)
+                    file.write(np.ascontiguousarray(symbols, dtype=built.dtype).tobytes())
+                    starts.append(starts[-1] + len(symbols))
+                    n_bytes += len(document)
+                    progress(split, len(document))
+                    if split == "validation" and record["entropy_bits"] is not None:
+                        bits = source.entropy_bits(document)
+                        record["entropy_bits"] = None if bits is None else record["entropy_bits"] + bits
+            np.save(scratch / f"{split}.starts.npy", np.array(starts, dtype=np.int64))
+            record[split] = {"bytes": n_bytes, "symbols": starts[-1]}
+        (scratch / "corpus.json").write_text(json.dumps(record, indent=1))
+        if not (folder / "corpus.json").exists():  # another process may have been faster
+            scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _open(folder: Path, split: str, record: dict, codec: Codec) -> Shard:
+    path = folder / f"{split}.bin"
+    try:
+        symbols = np.memmap(path, dtype=codec.dtype, mode="r")
+        starts = np.load(folder / f"{split}.starts.npy", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: a damaged corpus ({error}); delete that folder and run again") from None
+    if len(symbols) != record["symbols"] or starts[-1] != record["symbols"]:
+        raise UserError(f"{folder}: a damaged corpus ({split} has another length); delete that folder and run again")
+    return Shard(symbols, starts, record["bytes"])

@@ -1,0 +1,8 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class UserError(Exception):
+    """A fault of the input: one line that says what is wrong, where, and what would be right.
+
+    The command line prints the message and exits with status 2.
+    """

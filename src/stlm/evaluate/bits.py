@@ -1,0 +1,60 @@
+"""Bits per byte: what the text costs under the model, comparable across tokenizers.
+
+Total nats / (ln 2 x bytes of the text), summed in float64. Every byte of every document is scored exactly once, the
+first from the document's opening symbol; specials are counted neither above nor below the line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+
+from stlm.data.shards import Shard
+from stlm.data.stream import Stream
+from stlm.model.lm import LM
+from stlm.objective.causal import surprisal
+from stlm.text.codec import Codec
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """bits: of the text; n_bytes: of the text that was scored; seq, context: symbols in a window, and how many of
+    them at least a symbol sees before it (fewer only at the start of the text).
+    """
+
+    bits: float
+    n_bytes: int
+    seq: int
+    context: int
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.bits / self.n_bytes
+
+
+@torch.no_grad()
+def score(model: LM, shard: Shard, codec: Codec, seq: int, rows: int, context: int = 0, limit: int | None = None,
+          progress: Callable[[float], None] = lambda share: None) -> Score:
+    """Score a text in windows of ``seq`` symbols that overlap by ``context``.
+
+    limit: score about the first so many symbols only. progress is told the share that is done.
+    """
+    if not 0 <= context < seq:
+        raise ValueError(f"context = {context} has to be at least 0 and below seq = {seq}")
+    stream = Stream(shard, codec, seq, rows, seed=None, stride=seq - context, boundaries=model.boundaries)
+    batches = stream.epoch_batches
+    if limit is not None:
+        batches = min(batches, max(1, math.ceil(limit / (rows * stream.stride))))
+    nats, n_bytes = torch.zeros((), dtype=torch.float64), 0
+    for number in range(batches):
+        batch = stream.batch(number)
+        counts = batch.weights * (batch.n_bytes > 0)
+        moved = batch.to(model.device)
+        each = surprisal(model(moved).logits, moved.targets).double() * counts.to(model.device)
+        nats += each.sum().cpu()
+        n_bytes += int(batch.weighted_bytes)
+        progress((number + 1) / batches)
+    return Score(float(nats) / math.log(2), n_bytes, seq, context)

@@ -1,0 +1,1 @@
+"""Writing text, one symbol at a time."""

@@ -1,0 +1,78 @@
+"""Text that is valid UTF-8 by construction.
+
+A small automaton knows, after the bytes so far, which bytes may follow (Unicode standard, table 3-7: no overlong
+forms, no surrogates, nothing above U+10FFFF). Run over the bytes of every symbol it gives, for each of its states, which
+symbols are allowed and where they lead; so bytes and BPE symbols are held to UTF-8 alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from stlm.text.codec import Codec
+
+START = 0
+# state: ranges of bytes that may come next, and the state each leads to
+_RULES: dict[int, list[tuple[int, int, int]]] = {
+    START: [(0x00, 0x7F, START), (0xC2, 0xDF, 1), (0xE0, 0xE0, 4), (0xE1, 0xEC, 2), (0xED, 0xED, 5), (0xEE, 0xEF, 2),
+            (0xF0, 0xF0, 6), (0xF1, 0xF3, 3), (0xF4, 0xF4, 7)],
+    1: [(0x80, 0xBF, START)],  # one more byte
+    2: [(0x80, 0xBF, 1)],  # two more
+    3: [(0x80, 0xBF, 2)],  # three more
+    4: [(0xA0, 0xBF, 1)],  # after E0
+    5: [(0x80, 0x9F, 1)],  # after ED
+    6: [(0x90, 0xBF, 2)],  # after F0
+    7: [(0x80, 0x8F, 2)],  # after F4
+}
+_MISSING = [0, 1, 2, 3, 2, 2, 3, 3]  # bytes that each state needs to complete its character
+_NEXT = {state: {byte: to for low, high, to in rules for byte in range(low, high + 1)}
+         for state, rules in _RULES.items()}
+
+
+def run(state: int, data: bytes) -> int | None:
+    """The state after ``data``; None where it can't be continued to valid UTF-8."""
+    at: int | None = state
+    for byte in data:
+        at = _NEXT[at].get(byte) if at is not None else None
+    return at
+
+
+@dataclasses.dataclass(frozen=True)
+class Utf8:
+    """Which symbols keep a text valid. allowed: [state, symbol]; cost: bytes that a symbol adds and then still needs."""
+
+    allowed: Bool[Tensor, "state symbol"]
+    cost: Int[Tensor, "state symbol"]
+    symbol_bytes: list[bytes]
+
+    @classmethod
+    def of(cls, codec: Codec) -> Utf8:
+        n = codec.n_symbols
+        allowed = torch.zeros(len(_RULES), n, dtype=torch.bool)
+        cost = torch.zeros(len(_RULES), n, dtype=torch.long)
+        for state in _RULES:
+            for symbol, data in enumerate(codec.symbol_bytes):
+                after = run(state, data) if data else None
+                if after is not None:
+                    allowed[state, symbol], cost[state, symbol] = True, len(data) + _MISSING[after]
+        allowed[START, codec.document] = True  # a text may end where a character does
+        return cls(allowed, cost, codec.symbol_bytes)
+
+    def mask(self, state: int, budget: int) -> Bool[Tensor, " symbol"]:
+        """Symbols that may come now, when ``budget`` more bytes may be written in all."""
+        return self.allowed[state] & (self.cost[state] <= budget)
+
+
+def state_after(prompt: bytes) -> int:
+    """The state in which to go on after a prompt; bytes that aren't UTF-8 themselves leave no trace."""
+    for back in range(1, min(4, len(prompt) + 1)):
+        lead = prompt[-back]
+        if lead >= 0xC0:
+            return run(START, prompt[-back:]) or START
+        if lead < 0x80:
+            return START
+    return START

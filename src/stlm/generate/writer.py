@@ -1,0 +1,50 @@
+"""Continue a text. The trunk runs once a patch; the rest moves on byte by byte from its small memories."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+
+import torch
+
+from stlm.data.batch import Inputs
+from stlm.generate.sampling import Sampling, draw
+from stlm.generate.utf8 import Utf8, run, state_after
+from stlm.model.lm import LM
+from stlm.text.codec import Codec
+
+
+@torch.no_grad()
+def write(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0,
+          cached: bool = True) -> Iterator[bytes]:
+    """Yield the bytes that follow ``prompt``, symbol by symbol, until the text ends or ``max_bytes`` are written.
+
+    What is written is valid UTF-8 as a continuation of the prompt, and never stops inside a character.
+    cached=False computes everything anew for each symbol: the plain definition, for comparison.
+    """
+    table = Utf8.of(codec)
+    generator = torch.Generator().manual_seed(seed)
+    symbols = [codec.document, *codec.encode(prompt).tolist()]
+    cache = model.new_cache(1) if cached else None
+    state, budget, new = state_after(prompt), max_bytes, symbols
+    while True:
+        allowed = table.mask(state, budget)
+        if budget <= 0 or not allowed.any():
+            return
+        inputs = torch.tensor([new if cached else symbols], device=model.device)
+        logits = model(Inputs(inputs), cache).logits[0, -1].cpu()
+        symbol = draw(logits, allowed, how, generator)
+        if symbol == codec.document:
+            return
+        piece = codec.symbol_bytes[symbol]
+        yield piece
+        state, budget, new = run(state, piece) or 0, budget - len(piece), [symbol]
+        symbols = [*symbols, symbol] if not cached else symbols
+
+
+def characters(pieces: Iterator[bytes]) -> Iterator[str]:
+    """Whole characters of a stream of bytes, each as soon as it's complete."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for piece in pieces:
+        if text := decoder.decode(piece):
+            yield text

@@ -1,0 +1,1 @@
+"""Bytes to patches to trunk to bytes."""

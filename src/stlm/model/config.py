@@ -1,0 +1,57 @@
+"""How a model is described."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from stlm.model.head import HeadConfig, tied
+from stlm.model.patching import PatchingConfig, whitespace
+from stlm.model.pooling import PoolingConfig, mean
+from stlm.nn.attention import check_heads
+from stlm.nn.ffn import FeedForwardConfig, relu2
+from stlm.nn.local import LocalConfig, conv
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Bytes, a causal encoder, patches, a causal trunk over the patches, a causal decoder, bytes."""
+
+    dim: int = 256
+    """Width of the trunk."""
+    layers: int = 4
+    """Blocks of the trunk."""
+    heads: int = 4
+    """Attention heads of the trunk."""
+    kv_heads: int = 4
+    """Heads of keys and values; fewer than heads makes groups share them."""
+    ffn: FeedForwardConfig = relu2.Config()
+    """Feed-forward layer of the trunk."""
+    qk_norm: bool = True
+    """Whether queries and keys are scaled to unit norm."""
+    rope_base: float = 10000.0
+    """Base of the rotary positions of the trunk."""
+    window: int = 2048
+    """How many patches a patch sees, itself included."""
+    local_dim: int = 128
+    """Width of the byte table, the encoder and the decoder."""
+    local: LocalConfig = conv.Config()
+    """Blocks of the encoder and the decoder."""
+    encoder_layers: int = 2
+    """Blocks of the encoder, which reads bytes before they are pooled."""
+    decoder_layers: int = 2
+    """Blocks of the decoder, which predicts bytes from themselves and the trunk's last answer."""
+    patching: PatchingConfig = whitespace.Config()
+    """Where a patch ends."""
+    pooling: PoolingConfig = mean.Config()
+    """How the bytes of a patch become one vector."""
+    head: HeadConfig = tied.Config()
+    """How the scores of the next symbol are read."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "layers", "window", "local_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
+        for name in ("encoder_layers", "decoder_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: it has to be 0 or more")
+        check_heads(self.dim, self.heads, self.kv_heads)

@@ -1,0 +1,22 @@
+"""The input table read backwards: one table serves both ends (Press and Wolf 2017, arXiv 1608.05859)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch.nn import functional as F
+
+from stlm.model.head import Head, HeadConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(HeadConfig):
+    """Scores by the input table."""
+
+    def build(self, dim: int, n_symbols: int) -> Tied:
+        return Tied()
+
+
+class Tied(Head):
+    def forward(self, hidden, table):
+        return F.linear(hidden, table)

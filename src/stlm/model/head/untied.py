@@ -1,0 +1,25 @@
+"""A table of its own for the output."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from stlm.model.head import Head, HeadConfig
+from stlm.nn.init import linear
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(HeadConfig):
+    """Scores by a table of their own."""
+
+    def build(self, dim: int, n_symbols: int) -> Untied:
+        return Untied(dim, n_symbols)
+
+
+class Untied(Head):
+    def __init__(self, dim: int, n_symbols: int) -> None:
+        super().__init__()
+        self.table = linear(dim, n_symbols, zero=True)
+
+    def forward(self, hidden, table):
+        return self.table(hidden)

@@ -1,0 +1,79 @@
+"""Which byte belongs to which patch: the one contract of pooling, as index tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from stlm.nn.stack import NOTHING
+
+START = (0, -1)  # document and position of the place before a row's first
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """``patch_of_byte``: the patch that each byte is pooled into; ``n_patches``, one past the last, for bytes that no
+    patch of this call takes. ``end``: where each patch ends; where a row has fewer patches, the rest points at 0.
+    ``answer``: how many patches have ended up to each byte, itself included. ``count``: patches of each row.
+    ``waits``: bytes whose patch has not ended.
+    """
+
+    patch_of_byte: Int[Tensor, "batch byte"]
+    end: Int[Tensor, "batch patch"]
+    exists: Bool[Tensor, "batch patch"]
+    answer: Int[Tensor, "batch byte"]
+    count: Int[Tensor, " batch"]
+    waits: Bool[Tensor, "batch byte"]
+
+    @property
+    def n_patches(self) -> int:
+        return self.end.shape[1]
+
+    def at_ends(self, x: Tensor) -> Tensor:
+        """``x`` [batch, byte, ...] at the end of every patch: [batch, patch, ...]."""
+        return take(x, self.end)
+
+
+def layout(ends: Bool[Tensor, "batch byte"], documents: Int[Tensor, "batch byte"],
+           n_patches: int | None = None) -> Layout:
+    """Lay bytes out into patches. ``n_patches``: room for that many a row; as many as there are where None.
+
+    A patch takes bytes of one document only: what an earlier document left unfinished is pooled nowhere.
+    """
+    answer = ends.long().cumsum(dim=1)
+    count = answer[:, -1]
+    room = int(count.max()) if n_patches is None else n_patches
+    batch, seq = ends.shape
+    place = torch.arange(seq, device=ends.device).expand(batch, seq)
+    slot = torch.where(ends, answer - 1, room)  # one slot too many takes whatever is no end
+    end = torch.zeros(batch, room + 1, dtype=torch.long, device=ends.device).scatter_(1, slot, place)[:, :room]
+    exists = torch.arange(room, device=ends.device) < count[:, None]
+    patch = answer - ends.long()
+    owner = torch.where(exists, documents.gather(1, end), NOTHING)
+    owner = torch.cat([owner, owner.new_full((batch, 1), NOTHING)], dim=1)
+    taken = (owner.gather(1, patch) == documents) & (documents != NOTHING)
+    waits = (patch == count[:, None]) & (documents != NOTHING)
+    return Layout(torch.where(taken, patch, room), end, exists, answer, count, waits)
+
+
+def take(x: Tensor, index: Int[Tensor, "batch n"]) -> Tensor:
+    """``x`` [batch, m, ...] at ``index``: [batch, n, ...]."""
+    wide = index.reshape(*index.shape, *[1] * (x.dim() - 2)).expand(*index.shape, *x.shape[2:])
+    return x.gather(1, wide)
+
+
+def places(opens: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch 2"] | None = None
+           ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
+    """Number of the document, and position within it, of every symbol.
+
+    opens: where a document begins. before: number and position of the symbol before these; `START` where None.
+    """
+    index = torch.arange(opens.shape[1], device=opens.device).expand(opens.shape)
+    if before is None:
+        before = torch.tensor([START], device=opens.device).expand(opens.shape[0], 2)
+    documents = before[:, :1] + opens.long().cumsum(dim=1)
+    start = torch.where(opens, index, -1).cummax(dim=1).values
+    return documents, torch.where(start >= 0, index - start, before[:, 1:] + 1 + index)

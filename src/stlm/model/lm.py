@@ -1,0 +1,162 @@
+"""The language model: the only place where its parts are put together."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from stlm.data.batch import Inputs
+from stlm.model.config import ModelConfig
+from stlm.model.layout import START, layout, places, take
+from stlm.model.output import Output
+from stlm.nn.attention import AttentionBlock
+from stlm.nn.init import linear
+from stlm.nn.norm import RMSNorm, rms_norm
+from stlm.nn.stack import NOTHING, Stack, StackCache, remember
+from stlm.text.codec import Codec
+
+
+@dataclasses.dataclass
+class Cache:
+    """What a model remembers of each row between calls; `LM.new_cache` makes an empty one.
+
+    place, patch_place: number of the document, and position in it, of the last byte and of the last patch.
+    patching: the patching rule's own state. waiting: encoded bytes whose patch has not ended, right-aligned, and
+    waiting_in, their documents. answer: the trunk's last answer, as the decoder reads it.
+    """
+
+    encoder: StackCache
+    trunk: StackCache
+    decoder: StackCache
+    place: Int[Tensor, "batch 2"]
+    patch_place: Int[Tensor, "batch 2"]
+    patching: Int[Tensor, "batch state"]
+    waiting: Float[Tensor, "batch byte dim"]
+    waiting_in: Int[Tensor, "batch byte"]
+    answer: Float[Tensor, "batch dim"]
+
+
+class LM(nn.Module):
+    """bytes -> encoder -> pooled patches -> trunk -> decoder -> scores of the next byte.
+
+    A byte's scores depend on the bytes of its document up to itself: through the encoder and the decoder on the last
+    few, through the trunk's last answer on all that stand in completed patches.
+    """
+
+    def __init__(self, config: ModelConfig, codec: Codec) -> None:
+        super().__init__()
+        self.config, self.document = config, codec.document
+        self.table = nn.Parameter(torch.randn(codec.n_symbols, config.local_dim) * 0.25 * config.local_dim**-0.5)
+        self.patching = config.patching.build(codec)
+        self.encoder = Stack([config.local.build(config.local_dim) for _ in range(config.encoder_layers)])
+        self.pooling = config.pooling.build(config.local_dim)
+        self.down = nn.Sequential(RMSNorm(config.local_dim), linear(config.local_dim, config.dim))
+        self.trunk = Stack([
+            AttentionBlock(config.dim, config.heads, config.kv_heads, config.window, config.ffn,
+                           config.qk_norm, config.rope_base)
+            for _ in range(config.layers)])
+        self.up = nn.Sequential(RMSNorm(config.dim), linear(config.dim, config.local_dim))
+        if self.patching.every_symbol and config.dim == config.local_dim:
+            self.down, self.up = nn.Sequential(), nn.Sequential()
+        self.decoder = Stack([config.local.build(config.local_dim) for _ in range(config.decoder_layers)])
+        self.norm = RMSNorm(config.local_dim)
+        self.head = config.head.build(config.local_dim, codec.n_symbols)
+
+    @property
+    def device(self) -> torch.device:
+        return self.table.device
+
+    def boundaries(self, inputs: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
+        """Where the patches of whole rows end."""
+        _, positions = places(inputs == self.document)
+        return self.patching(inputs, positions)[0]
+
+    def new_cache(self, batch: int) -> Cache:
+        """A memory of nothing for ``batch`` rows."""
+        def rows(*values: int) -> Tensor:
+            return torch.tensor(values, dtype=torch.long, device=self.device).expand(batch, -1)
+
+        encoder, trunk, decoder = (s.new_cache(batch, self.device) for s in (self.encoder, self.trunk, self.decoder))
+        dim = self.config.local_dim
+        return Cache(encoder, trunk, decoder, place=rows(*START), patch_place=rows(*START),
+                     patching=rows(*self.patching.start), waiting=self.table.new_zeros(batch, 0, dim),
+                     waiting_in=rows(), answer=self.table.new_zeros(batch, dim))
+
+    def forward(self, batch: Inputs, cache: Cache | None = None) -> Output:
+        """Scores for the symbol after each input. With a cache, the inputs follow those of earlier calls."""
+        inputs, lengths = batch.inputs, batch.lengths
+        documents, positions = places(inputs == self.document, cache.place if cache else None)
+        encoded = self.encoder(self._embed(inputs), documents, positions, cache.encoder if cache else None, lengths)
+        if self.patching.every_symbol:
+            answers = self.up(self.trunk(self.down(encoded), documents, positions, cache.trunk if cache else None, lengths))
+            mixed = answers
+        elif cache is None:
+            mixed = encoded + self._answers(encoded, documents, positions, batch)
+        else:
+            mixed = encoded + self._cached_answers(encoded, documents, positions, batch, cache)
+        if cache is not None:
+            cache.place = _last(torch.stack([documents, positions], dim=2), lengths, cache.place)
+        hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, lengths))
+        return Output(self.head(hidden, self.table.to(hidden.dtype)), hidden)
+
+    def _embed(self, inputs: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
+        x = rms_norm(self.table[inputs])
+        kind = inputs.device.type
+        return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+    def _answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+                 positions: Int[Tensor, "batch seq"], batch: Inputs) -> Float[Tensor, "batch seq dim"]:
+        """For each byte of whole rows, the trunk's answer to the last patch that ended."""
+        ends = self.patching(batch.inputs, positions)[0] if batch.ends is None else batch.ends
+        where = layout(ends, documents, batch.n_patches)
+        owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
+        _, patch_positions = places(_opens(owners, owners))
+        patches = self.down(self.pooling(encoded, where))
+        return take(self.up(self.trunk(patches, owners, patch_positions)), where.answer - 1)
+
+    def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+                        positions: Int[Tensor, "batch seq"], batch: Inputs, cache: Cache
+                        ) -> Float[Tensor, "batch seq dim"]:
+        """The same for rows that go on: a patch that ends now takes the bytes that were waiting for it."""
+        rows, seq = positions.shape
+        ends, states = self.patching(batch.inputs, positions, cache.patching)
+        cache.patching = _last(states, batch.lengths, cache.patching)
+        if batch.lengths is not None:
+            ends = ends & (torch.arange(seq, device=ends.device) < batch.lengths[:, None])
+        encoded = torch.cat([cache.waiting, encoded], dim=1)
+        documents = torch.cat([cache.waiting_in, documents], dim=1)
+        ends = torch.cat([torch.zeros_like(cache.waiting_in, dtype=torch.bool), ends], dim=1)
+        where = layout(ends, documents)
+        if self.pooling.needs_whole_patch:
+            lengths = None if batch.lengths is None else batch.lengths + cache.waiting.shape[1]
+            keep = int(where.waits.sum(dim=1).max())
+            owners = documents.masked_fill(~where.waits, NOTHING)
+            cache.waiting = remember(None, encoded, keep, lengths)
+            cache.waiting_in = remember(None, owners, keep, lengths, empty=NOTHING)
+        answers = cache.answer[:, None]
+        if where.n_patches > 0:
+            counts = where.count if rows > 1 else None
+            owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
+            _, patch_positions = places(_opens(owners, cache.patch_place), cache.patch_place)
+            patches = self.down(self.pooling(encoded, where))
+            new = self.up(self.trunk(patches, owners, patch_positions, cache.trunk, counts))
+            answers = torch.cat([answers, new], dim=1)
+            cache.patch_place = _last(torch.stack([owners, patch_positions], dim=2), counts, cache.patch_place)
+            cache.answer = take(answers, where.count[:, None])[:, 0]
+        return take(answers, where.answer[:, -seq:])
+
+
+def _opens(documents: Int[Tensor, "batch patch"], before: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch patch"]:
+    """Where a patch belongs to another document than the one before it; ``before[:, 0]`` is the first one's forerunner."""
+    return documents != torch.cat([before[:, :1], documents[:, :-1]], dim=1)
+
+
+def _last(values: Int[Tensor, "batch seq n"], lengths: Int[Tensor, " batch"] | None,
+          before: Int[Tensor, "batch n"]) -> Int[Tensor, "batch n"]:
+    """The values at the last place that counts in each row; those from before where no place does."""
+    if lengths is None:
+        return values[:, -1]
+    return take(torch.cat([before[:, None], values], dim=1), lengths[:, None])[:, 0]

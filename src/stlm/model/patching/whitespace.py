@@ -1,0 +1,65 @@
+"""A patch a word (SpaceByte, Slagle 2024, arXiv 2404.14408): it ends at the first space-like byte after others.
+
+Space-like is whatever is neither a letter, nor a digit, nor a byte inside a UTF-8 character. A cap keeps patches short
+where no such byte comes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from stlm.errors import UserError
+from stlm.model.patching import Patching, PatchingConfig
+from stlm.text.codec import Codec
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(PatchingConfig):
+    """A patch ends at the first space-like byte after one that isn't, and every ``cap`` bytes at the latest."""
+
+    cap: int = 16
+    """The most bytes in a patch."""
+
+    def __post_init__(self) -> None:
+        if self.cap < 1:
+            raise ValueError("cap has to be 1 or more")
+
+    def build(self, codec: Codec) -> Whitespace:
+        if any(len(symbol) > 1 for symbol in codec.symbol_bytes):
+            raise UserError("model.patching: whitespace reads bytes; use it with codec = \"bytes\", "
+                            "or choose patching = \"none\" or \"stride\" for this codec")
+        return Whitespace(self.cap, [space_like(symbol) for symbol in codec.symbol_bytes])
+
+
+def space_like(symbol: bytes) -> bool:
+    """Whether a byte parts words; specials do."""
+    return not (symbol.isalnum() or b"\x80" <= symbol <= b"\xbf")
+
+
+class Whitespace(Patching):
+    """State: bytes since the last end that the text itself set, and whether the last byte was space-like."""
+
+    start = (0, 1)
+    table: Tensor
+
+    def __init__(self, cap: int, parts_words: list[bool]) -> None:
+        super().__init__()
+        self.cap = cap
+        self.register_buffer("table", torch.tensor(parts_words), persistent=False)
+
+    def forward(self, symbols, positions, state=None):
+        space = self.table[symbols]
+        if state is None:
+            state = torch.tensor([self.start], device=symbols.device).expand(len(symbols), -1)
+        before = torch.cat([state[:, 1:].bool(), space[:, :-1]], dim=1)
+        natural = (space & ~before) | (positions == 0)
+        # where the last natural end stood, up to each position and before it, as an index into this chunk
+        place = torch.arange(symbols.shape[1], device=symbols.device).expand_as(symbols)
+        origin = -1 - state[:, :1]
+        last = torch.maximum(torch.where(natural, place, origin).cummax(dim=1).values, origin)
+        earlier = torch.cat([origin, last[:, :-1]], dim=1)
+        ends = natural | ((place - earlier) % self.cap == 0)
+        return ends, torch.stack([place - last, space.long()], dim=2)

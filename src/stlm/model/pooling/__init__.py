@@ -1,0 +1,35 @@
+"""The bytes of a patch to one vector. The slot ``pooling``; its kinds are ``last`` and ``mean``."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stlm.config.slot import Slot
+from stlm.model.layout import Layout
+
+
+@dataclasses.dataclass(frozen=True)
+class PoolingConfig(Slot):
+    """How the bytes of a patch become one vector."""
+
+    package: ClassVar[str] = "stlm.model.pooling"
+
+    def build(self, dim: int) -> Pooling:
+        """The pooling of vectors of ``dim``."""
+        raise NotImplementedError
+
+
+class Pooling(nn.Module, abc.ABC):
+    """A pure function of the bytes of each patch; patches that don't exist may come out as anything finite."""
+
+    needs_whole_patch: bool = True
+    """False where the last byte of a patch is enough, so that decoding need not keep the others."""
+
+    @abc.abstractmethod
+    def forward(self, x: Float[Tensor, "batch byte dim"], layout: Layout) -> Float[Tensor, "batch patch dim"]:
+        """One vector a patch."""

@@ -1,0 +1,22 @@
+"""The last byte of a patch stands for it; the causal encoder has already mixed the earlier ones in (SpaceByte)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from stlm.model.pooling import Pooling, PoolingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(PoolingConfig):
+    """The vector of the byte that ends the patch."""
+
+    def build(self, dim: int) -> Last:
+        return Last()
+
+
+class Last(Pooling):
+    needs_whole_patch = False
+
+    def forward(self, x, layout):
+        return layout.at_ends(x)

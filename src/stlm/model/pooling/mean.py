@@ -1,0 +1,26 @@
+"""The mean of a patch's bytes (dynamic token pooling, Nawrot et al. 2023, arXiv 2211.09761)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from stlm.model.pooling import Pooling, PoolingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(PoolingConfig):
+    """The mean over the bytes of the patch."""
+
+    def build(self, dim: int) -> Mean:
+        return Mean()
+
+
+class Mean(Pooling):
+    def forward(self, x, layout):
+        batch, _, dim = x.shape
+        index = layout.patch_of_byte
+        total = x.new_zeros(batch, layout.n_patches + 1, dim).scatter_add(1, index[..., None].expand_as(x), x)
+        count = x.new_zeros(batch, layout.n_patches + 1).scatter_add(1, index, torch.ones_like(x[..., 0]))
+        return total[:, :-1] / count[:, :-1, None].clamp(min=1)

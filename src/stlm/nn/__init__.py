@@ -1,0 +1,1 @@
+"""Layers that have never heard of language."""

@@ -1,0 +1,89 @@
+"""Causal attention with rotary positions, normalised queries and keys, grouped heads and a look-back window."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stlm.nn.ffn import FeedForwardConfig
+from stlm.nn.init import linear
+from stlm.nn.norm import RMSNorm, rms_norm
+from stlm.nn.rope import Rotation, rotate, rotation
+from stlm.nn.stack import Block
+
+
+@dataclasses.dataclass
+class View:
+    """Who may look at whom, and how far queries and keys are turned."""
+
+    allowed: Bool[Tensor, "batch 1 seq past+seq"]
+    rotation: Rotation
+
+
+class Attention(nn.Module):
+    """Multi-head attention; with fewer ``kv_heads`` than ``heads``, groups of heads share keys and values
+    (Ainslie et al. 2023, arXiv 2305.13245). Queries and keys have unit norm (Dehghani et al. 2023, arXiv 2302.05442).
+    """
+
+    def __init__(self, dim: int, heads: int, kv_heads: int, qk_norm: bool) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim, self.qk_norm = heads, kv_heads, dim // heads, qk_norm
+        self.qkv = linear(dim, (heads + 2 * kv_heads) * self.head_dim)
+        self.out = linear(dim, dim, zero=True)
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+        batch, seq, dim = x.shape
+        packed = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        q, k, v = packed.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        if self.qk_norm:
+            q, k = rms_norm(q), rms_norm(k)
+        q, k = rotate(q, view.rotation), rotate(k, view.rotation)
+        new = (k.transpose(1, 2), v.transpose(1, 2))
+        if past is not None:
+            k = torch.cat([past[0].transpose(1, 2), k], dim=2)
+            v = torch.cat([past[1].transpose(1, 2), v], dim=2)
+        if self.kv_heads < self.heads:
+            k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
+            v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=view.allowed)
+        return self.out(mixed.transpose(1, 2).reshape(batch, seq, dim)), new
+
+
+class AttentionBlock(Block):
+    """Attention, then a feed-forward layer, each behind a norm and added to what came in (pre-norm)."""
+
+    def __init__(self, dim: int, heads: int, kv_heads: int, window: int, ffn: FeedForwardConfig,
+                 qk_norm: bool = True, rope_base: float = 10000.0) -> None:
+        super().__init__()
+        check_heads(dim, heads, kv_heads)
+        self.lookback, self.rope_base = window - 1, rope_base
+        self.attention_norm, self.attention = RMSNorm(dim), Attention(dim, heads, kv_heads, qk_norm)
+        self.ffn_norm, self.ffn = RMSNorm(dim), ffn.build(dim)
+
+    def view(self, documents: Int[Tensor, "batch past+seq"], positions: Int[Tensor, "batch seq"],
+             dtype: torch.dtype) -> View:
+        total, seq = documents.shape[1], positions.shape[1]
+        place = torch.arange(total, device=documents.device)
+        distance = place[total - seq:, None] - place[None, :]
+        near = (distance >= 0) & (distance <= self.lookback)
+        same = documents[:, total - seq:, None] == documents[:, None, :]
+        return View((near & same)[:, None], rotation(positions, self.attention.head_dim, self.rope_base, dtype))
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+        mixed, new = self.attention(self.attention_norm(x), view, past)
+        x = x + mixed
+        return x + self.ffn(self.ffn_norm(x)), new
+
+
+def check_heads(dim: int, heads: int, kv_heads: int) -> None:
+    """ValueError, saying what would be right, where ``dim`` can't be split into these heads."""
+    if heads < 1 or dim % heads or (dim // heads) % 2:
+        raise ValueError(f"dim = {dim} cannot be split into heads = {heads} of an even width")
+    if kv_heads < 1 or heads % kv_heads:
+        raise ValueError(f"kv_heads = {kv_heads} has to divide heads = {heads}")

@@ -1,0 +1,26 @@
+"""Feed-forward layers. The slot ``ffn``; its kinds are ``relu2`` and ``swiglu``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from torch import nn
+
+from stlm.config.slot import Slot
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedForwardConfig(Slot):
+    """The layer that works on each position alone: ``[batch, seq, dim] -> [batch, seq, dim]``."""
+
+    package: ClassVar[str] = "stlm.nn.ffn"
+
+    def build(self, dim: int) -> nn.Module:
+        """The layer for vectors of ``dim``."""
+        raise NotImplementedError
+
+
+def hidden_width(dim: int, ratio: float) -> int:
+    """Width of the hidden layer: ``ratio * dim``, rounded to a multiple of 16, which is what fast kernels want."""
+    return max(16, round(ratio * dim / 16) * 16)

@@ -1,0 +1,105 @@
+"""A stack of causal blocks that can run over whole sequences, or go on from where an earlier call stopped.
+
+Sequences may hold several documents one after the other; no position sees another document. Rows may be ragged: with
+``lengths`` only the first ``lengths[b]`` positions of row b count, the rest is padding.
+
+What a block remembers is kept *right-aligned* and marked by the document it belongs to, -1 where there is nothing. So
+one comparison of document numbers does all the masking: other documents, padding and empty memory alike.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+NOTHING = -1  # the document number of a place that holds nothing
+
+
+class Block(nn.Module, abc.ABC):
+    """One causal layer. All blocks of a stack have the same ``lookback`` and share one `view`."""
+
+    lookback: int
+    """How many earlier positions a position may depend on, through this one block."""
+
+    @abc.abstractmethod
+    def view(self, documents: Int[Tensor, "batch past+seq"], positions: Int[Tensor, "batch seq"],
+             dtype: torch.dtype) -> Any:
+        """Whatever depends on places only (masks, rotations): computed once, handed to every block of the stack."""
+
+    @abc.abstractmethod
+    def forward(self, x: Float[Tensor, "batch seq dim"], view: Any,
+                past: tuple[Tensor, ...] | None) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+        """The output, and what later positions need of these ones: tensors [batch, seq, ...]."""
+
+
+@dataclasses.dataclass
+class StackCache:
+    """What one stack remembers of each row."""
+
+    documents: Int[Tensor, "batch past"]
+    layers: list[tuple[Tensor, ...] | None]
+
+    @classmethod
+    def empty(cls, batch: int, depth: int, device: torch.device) -> StackCache:
+        return cls(torch.empty(batch, 0, dtype=torch.long, device=device), [None] * depth)
+
+
+class Stack(nn.Module):
+    """Blocks one after the other; the identity where there are none."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.lookback = max((block.lookback for block in blocks), default=0)
+
+    def new_cache(self, batch: int, device: torch.device) -> StackCache:
+        return StackCache.empty(batch, len(self.blocks), device)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch seq dim"],
+        documents: Int[Tensor, "batch seq"],
+        positions: Int[Tensor, "batch seq"],
+        cache: StackCache | None = None,
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch seq dim"]:
+        if len(self.blocks) == 0:
+            return x
+        first: Any = self.blocks[0]
+        if cache is None:
+            view = first.view(documents, positions, x.dtype)
+            for block in self.blocks:
+                x, _ = block(x, view, None)
+            return x
+        view = first.view(torch.cat([cache.documents, documents], dim=1), positions, x.dtype)
+        for depth, block in enumerate(self.blocks):
+            past = cache.layers[depth]
+            x, new = block(x, view, past)
+            cache.layers[depth] = tuple(
+                remember(None if past is None else past[i], item, self.lookback, lengths)
+                for i, item in enumerate(new))
+        cache.documents = remember(cache.documents, documents, self.lookback, lengths, empty=NOTHING)
+        return x
+
+
+def remember(past: Tensor | None, new: Tensor, keep: int, lengths: Int[Tensor, " batch"] | None,
+             empty: int = 0) -> Tensor:
+    """The last ``keep`` entries of ``past`` followed by ``new``, right-aligned in every row.
+
+    past: [batch, n, ...]; new: [batch, seq, ...], of which the first ``lengths[b]`` entries count (all where None).
+    Places without an entry hold ``empty`` (or anything, where another tensor says that they are empty).
+    """
+    both = new if past is None else torch.cat([past, new], dim=1)
+    if lengths is not None:
+        shift = new.shape[1] - lengths
+        source = torch.arange(both.shape[1], device=both.device) - shift[:, None]
+        index = source.clamp(min=0).reshape(*source.shape, *[1] * (both.dim() - 2)).expand(both.shape)
+        missing = (source < 0).reshape(*source.shape, *[1] * (both.dim() - 2))
+        both = both.gather(1, index).masked_fill(missing, empty)
+    return both[:, max(0, both.shape[1] - keep):]

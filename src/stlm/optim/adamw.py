@@ -1,0 +1,41 @@
+"""AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), PyTorch's fused kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from stlm.optim import OptimConfig, split_parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(OptimConfig):
+    """AdamW; weight decay on matrices only."""
+
+    lr: float = 2e-3
+    """Peak learning rate."""
+    beta1: float = 0.9
+    """Decay of the first moment."""
+    beta2: float = 0.95
+    """Decay of the second moment."""
+    weight_decay: float = 0.1
+    """Decay of matrices, as a multiple of the learning rate."""
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"lr = {self.lr}: it has to be above 0")
+
+    def build(self, model: nn.Module) -> list[Optimizer]:
+        matrices, tables, vectors = split_parameters(model)
+        groups = [{"params": matrices, "weight_decay": self.weight_decay},
+                  {"params": [*tables, *vectors], "weight_decay": 0.0}]
+        return [adamw(groups, self.lr, (self.beta1, self.beta2))]
+
+
+def adamw(groups: list[dict], lr: float, betas: tuple[float, float]) -> Optimizer:
+    """PyTorch's fused AdamW over ``groups``, each marked with its peak rate."""
+    groups = [{**group, "peak_lr": lr} for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-10, fused=True)

@@ -1,0 +1,90 @@
+"""Muon: momentum, orthogonalised (Jordan et al. 2024, kellerjordan.github.io/posts/muon), for matrices.
+
+The rest (tables, gains, filters) goes by AdamW. Matrices of one shape are orthogonalised together as one batched
+product, which is what makes it affordable for models this small.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from stlm.optim import OptimConfig, split_parameters
+from stlm.optim.adamw import adamw
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(OptimConfig):
+    """Muon for matrices, AdamW for the rest."""
+
+    lr: float = 0.02
+    """Peak learning rate of the matrices."""
+    momentum: float = 0.95
+    """Decay of the momentum."""
+    weight_decay: float = 0.01
+    """Decay of matrices, as a multiple of the learning rate."""
+    adamw_lr: float = 2e-3
+    """Peak learning rate of what AdamW moves."""
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.adamw_lr <= 0:
+            raise ValueError("lr and adamw_lr have to be above 0")
+
+    def build(self, model: nn.Module) -> list[Optimizer]:
+        matrices, tables, vectors = split_parameters(model)
+        rest = adamw([{"params": [*tables, *vectors], "weight_decay": 0.0}], self.adamw_lr, (0.9, 0.95))
+        return [Muon(matrices, self.lr, self.momentum, self.weight_decay), rest]
+
+
+class Muon(Optimizer):
+    """Each matrix moves by its Nesterov momentum with all singular values set to about one.
+
+    A step is scaled by sqrt(max(1, outputs / inputs)), so that one learning rate serves all shapes.
+    """
+
+    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        if any(p.ndim != 2 for p in params):
+            raise ValueError("Muon moves matrices only")
+        super().__init__(params, {"lr": lr, "peak_lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[parameter.shape].append(parameter)
+            for shape, parameters in by_shape.items():
+                self._step_together(parameters, shape, group)
+
+    def _step_together(self, parameters: list[nn.Parameter], shape: torch.Size, group: dict) -> None:
+        grads = [p.grad for p in parameters if p.grad is not None]
+        weights: list[torch.Tensor] = list(parameters)
+        buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
+        torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(grads, buffers, group["momentum"])
+        moves = orthogonal(torch.stack(ahead)).to(parameters[0].dtype)
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        scale = max(1.0, shape[0] / shape[1]) ** 0.5
+        torch._foreach_add_(weights, list(moves.unbind()), alpha=-group["lr"] * scale)
+
+
+def orthogonal(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:
+    """The nearest matrices with all singular values about one (0.7 to 1.2), by Newton-Schulz iterations of fifth order.
+
+    The coefficients are Muon's published ones; bfloat16 is enough for them.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.bfloat16()
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.mT if tall else x

@@ -1,0 +1,81 @@
+"""One self-contained HTML file about one run: no script, no font, no picture is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+from importlib import resources
+from typing import Any
+
+from stlm.config.files import read_json
+from stlm.train.folder import RunFolder, read_lines, write_whole
+
+INK, ACCENT, MUTED = "#1c1e21", "#c2410c", "#8a8f98"
+
+
+def write_report(folder: RunFolder) -> None:
+    """Write ``report.html`` from the records of a finished or unfinished run."""
+    import jinja2
+
+    results_path = folder.path / "results.json"
+    results = read_json(results_path) if results_path.exists() else None
+    metrics, samples = read_lines(folder.metrics), read_lines(folder.samples)
+    template = resources.files("stlm.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    html = environment.from_string(template).render(
+        name=folder.name, results=results, bars=_bars(results) if results else [], curve=_curve(metrics, results),
+        samples=_choose(samples), last=metrics[-1] if metrics else None,
+        config=json.dumps(read_json(folder.path / "config.json"), indent=1),
+        env=json.dumps(read_json(folder.env), indent=1) if folder.env.exists() else "")
+    write_whole(folder.report, html)
+
+
+def _bars(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Compressors, model and entropy as bars, largest first."""
+    rows = {**results["baselines"], "this model": results["val/bits_per_byte"]}
+    if results["entropy"] is not None:
+        rows["exact entropy of the text"] = results["entropy"]
+    widest = max(rows.values())
+    return [{"name": name, "value": value, "width": 100 * value / widest, "ours": name == "this model"}
+            for name, value in sorted(rows.items(), key=lambda row: -row[1])]
+
+
+def _choose(samples: list[dict[str, Any]], most: int = 5) -> list[dict[str, Any]]:
+    """A few samples spread over the run, the last among them."""
+    if len(samples) <= most:
+        return samples
+    return [samples[round(i * (len(samples) - 1) / (most - 1))] for i in range(most)]
+
+
+def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None) -> str:
+    """Bits per byte against bytes trained on, as an SVG element."""
+    train = [(m["bytes"] / 1e6, m["train/bits_per_byte"]) for m in metrics if "train/bits_per_byte" in m]
+    held = [(m["bytes"] / 1e6, m["val/bits_per_byte"]) for m in metrics if "val/bits_per_byte" in m]
+    if not train:
+        return ""
+    import matplotlib
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    plt.rcParams.update({"svg.hashsalt": "stlm", "font.size": 10, "axes.edgecolor": MUTED, "text.color": INK})
+    figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
+    axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, label="training text, as it goes")
+    if held:
+        axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=3, label="held-out text")
+    top = min(8.3, max(value for _, value in train))
+    if results is not None:
+        for name, value in results["baselines"].items():
+            axes.axhline(value, color=MUTED, linewidth=0.8, linestyle=":")
+            axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+        if results["entropy"] is not None:
+            axes.axhline(results["entropy"], color=INK, linewidth=1, linestyle="--")
+            axes.annotate("exact entropy: the floor", (1, results["entropy"]),
+                          xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+    axes.set(xlabel="megabytes trained on", ylabel="bits per byte", ylim=(0, top * 1.03), xlim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper center")
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg"):]

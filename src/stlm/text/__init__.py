@@ -1,0 +1,1 @@
+"""Text to symbols and back, and the built-in corpus."""

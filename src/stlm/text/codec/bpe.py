@@ -1,0 +1,120 @@
+"""Byte-pair encoding, trained on the user's own text: the control that byte models have to beat.
+
+Sennrich et al. 2016 (arXiv 1508.07909) over bytes, as GPT-2 does it, by Hugging Face `tokenizers`. Lossless for every
+byte string: bytes that aren't UTF-8 travel through a fixed one-to-one map from bytes to printable characters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from stlm.errors import UserError
+from stlm.text.codec import Codec, CodecConfig
+
+FILE = "tokenizer.json"
+# GPT-2's pre-tokenizer, written for text whose bytes were mapped to printable characters one by one (Latin-1 view):
+# contractions and words with their leading space, numbers, runs of signs, spaces. Bytes above 127 count as letters,
+# so that words in every script stay together.
+_PIECES = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x80-\xff]+| ?[0-9]+| ?[^\sA-Za-z0-9\x80-\xff]+|\s+(?!\S)|\s+"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(CodecConfig):
+    """Byte-pair encoding trained on the run's own text."""
+
+    vocabulary: int = 4096
+    """Symbols in all: 256 bytes, the learned merges and one special."""
+    sample_megabytes: float = 20.0
+    """How much of the training text the merges are learned from, in millions of bytes."""
+
+    def __post_init__(self) -> None:
+        if not 258 <= self.vocabulary <= 2**20:
+            raise ValueError(f"vocabulary = {self.vocabulary}: it has to lie between 258 and {2**20}")
+        if self.sample_megabytes <= 0:
+            raise ValueError("sample_megabytes has to be above 0")
+
+    def build(self, sample: Iterable[bytes]) -> BpeCodec:
+        from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.vocabulary - 1, show_progress=False, initial_alphabet=[chr(b) for b in range(256)])
+        tokenizer.train_from_iterator(_within(sample, int(self.sample_megabytes * 1e6)), trainer)
+        return BpeCodec(tokenizer.to_str())
+
+    def outline(self) -> Codec:
+        return Outline(self.vocabulary)
+
+    def load(self, folder: Path) -> BpeCodec:
+        try:
+            return BpeCodec((folder / FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{folder / FILE}: there is no such file; a BPE model needs it beside its weights") from None
+        except Exception as error:  # tokenizers raises bare Exception for a damaged file
+            raise UserError(f"{folder / FILE}: not a tokenizer file: {error}") from None
+
+
+def _within(sample: Iterable[bytes], budget: int) -> Iterator[str]:
+    for document in sample:
+        if budget <= 0:
+            return
+        yield document[:budget].decode("latin-1")
+        budget -= len(document)
+
+
+class BpeCodec(Codec):
+    """Symbols of a trained tokenizer; the last symbol opens a document.
+
+    Internally every byte is the character of the same number (Latin-1), so that the tokenizer never sees invalid text.
+    """
+
+    def __init__(self, serialized: str) -> None:
+        from tokenizers import Tokenizer
+
+        self._serialized = serialized
+        self._tokenizer = Tokenizer.from_str(serialized)
+        vocabulary = self._tokenizer.get_vocab()
+        ordered = sorted(vocabulary, key=vocabulary.__getitem__)
+        self.symbol_bytes = [*(piece.encode("latin-1") for piece in ordered), b""]
+        self.document = len(ordered)
+
+    def encode(self, data: bytes) -> np.ndarray:
+        # In pieces, because one call's memory grows with the length; cut where a piece surely starts.
+        pieces = [self._tokenizer.encode(piece).ids for piece in _cut(data.decode("latin-1"), 1 << 18)]
+        return np.fromiter(itertools.chain.from_iterable(pieces), dtype=self.dtype)
+
+    def save(self, folder: Path) -> None:
+        (folder / FILE).write_text(self._serialized, encoding="utf-8")
+
+
+def _cut(text: str, size: int) -> Iterator[str]:
+    """Cut ``text`` before a space that follows a letter: a boundary of `_PIECES`, so that the symbols don't change."""
+    start = 0
+    while len(text) - start > size:
+        end = start + size
+        while end > start + 1 and not (text[end] == " " and text[end - 1].isascii() and text[end - 1].isalpha()):
+            end -= 1
+        end = end if end > start + 1 else start + size
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+class Outline(Codec):
+    """As many symbols as asked for, and nothing learned."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self.symbol_bytes = [bytes([b]) for b in range(256)] + [b"??"] * (vocabulary - 257) + [b""]
+        self.document = vocabulary - 1
+
+    def encode(self, data: bytes) -> np.ndarray:
+        return np.frombuffer(data, dtype=np.uint8)
+
+    def save(self, folder: Path) -> None:
+        """Nothing to write: nothing was learned."""

@@ -1,0 +1,1 @@
+"""The one loop. It knows no idea: contracts carry everything."""

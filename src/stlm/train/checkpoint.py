@@ -1,0 +1,134 @@
+"""Checkpoints: folders that are either whole or not there.
+
+``config.json`` (the run's description), ``model.safetensors``, ``ema.safetensors`` where weights are averaged,
+``optimizer.pt`` (read with ``weights_only``), ``trainer.json`` (counters, and the sha256 of every other file). All is
+written and synced under another name, then renamed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from stlm.config.decode import decode, encode
+from stlm.config.files import read_json
+from stlm.errors import UserError
+from stlm.model.lm import LM
+from stlm.text.codec import Codec
+from stlm.train.config import RunConfig
+
+FORMAT = "stlm checkpoint 1"
+MODEL, EMA, OPTIMIZER, TRAINER, CONFIG = (
+    "model.safetensors", "ema.safetensors", "optimizer.pt", "trainer.json", "config.json")
+
+
+def save(folder: Path, config: RunConfig, codec: Codec, model: nn.Module, ema: nn.Module | None,
+         optimizer: dict[str, Any], counters: dict[str, Any]) -> None:
+    """Write a checkpoint. UserError, with nothing half-written left, where the disk refuses."""
+    scratch = folder.parent / f".writing-{folder.name}"
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        (scratch / CONFIG).write_text(json.dumps(encode(config), indent=1), encoding="utf-8")
+        codec.save(scratch)
+        safetensors.torch.save_model(model, str(scratch / MODEL))
+        if ema is not None:
+            safetensors.torch.save_model(ema, str(scratch / EMA))
+        torch.save(optimizer, scratch / OPTIMIZER)
+        sums = {path.name: _sha256(path) for path in sorted(scratch.iterdir())}
+        (scratch / TRAINER).write_text(json.dumps({"format": FORMAT, **counters, "sha256": sums}, indent=1))
+        for path in [*scratch.iterdir(), scratch]:
+            _sync(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+        _sync(folder.parent)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch and safetensors wrap what the disk says
+        shutil.rmtree(scratch, ignore_errors=True)
+        whole = [path.name for path in list_checkpoints(folder.parent)]
+        raise UserError(f"{folder}: the checkpoint cannot be written ({_reason(error)}); "
+                        + (f"{whole[-1]} is the last whole one; make room and go on with --resume" if whole else
+                           "make room and start again")) from None
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints of a run, oldest first."""
+    return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest ``keep`` checkpoints, and what an interrupted write left."""
+    for path in [*list_checkpoints(folder)[:-keep], *folder.glob(".writing-*")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint whose files were found whole."""
+
+    folder: Path
+    config: RunConfig
+    codec: Codec
+    counters: dict[str, Any]
+
+    def load_model(self, model: nn.Module, averaged: bool = False) -> None:
+        """Fill ``model`` with the weights; with the averaged ones where asked and there."""
+        name = EMA if averaged and (self.folder / EMA).exists() else MODEL
+        try:
+            safetensors.torch.load_model(model, self.folder / name)
+        except (RuntimeError, safetensors.SafetensorError) as error:
+            raise UserError(f"{self.folder / name}: these weights are not those of the model that {CONFIG} describes "
+                            f"({' '.join(str(error).split())[:200]})") from None
+
+    def optimizer(self) -> dict[str, Any]:
+        """The optimizer's state, tensors and plain values only."""
+        return torch.load(self.folder / OPTIMIZER, weights_only=True, map_location="cpu")
+
+    def build_model(self) -> LM:
+        """The model, with the weights that are to be used, in evaluation mode."""
+        model = LM(self.config.model, self.codec)
+        self.load_model(model, averaged=True)
+        return model.eval()
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Open and verify a checkpoint; UserError, with what would be right, where it's damaged or foreign."""
+    if not (folder / TRAINER).exists():
+        raise UserError(f"{folder}: not a checkpoint of stlm ({TRAINER} is missing); "
+                        "give a run's folder or one of its checkpoints/step_* folders")
+    counters = read_json(folder / TRAINER)
+    if not isinstance(counters, dict) or counters.get("format") != FORMAT:
+        raise UserError(f"{folder / TRAINER}: written by another program or version; "
+                        f"this one reads {FORMAT!r}")
+    for name, expected in counters["sha256"].items():
+        if not (folder / name).exists() or _sha256(folder / name) != expected:
+            raise UserError(f"{folder / name}: damaged or missing; "
+                            f"delete {folder.name} to go on from the checkpoint before it")
+    config = decode(RunConfig, read_json(folder / CONFIG), where=str(folder / CONFIG))
+    return Checkpoint(folder, config, config.data.codec.load(folder), counters)

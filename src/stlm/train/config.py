@@ -1,0 +1,105 @@
+"""How a run is described."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from stlm.model.config import ModelConfig
+from stlm.objective import ObjectiveConfig, causal
+from stlm.optim import OptimConfig, adamw
+from stlm.text.codec import CodecConfig
+from stlm.text.codec import bytes as byte_codec
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The text."""
+
+    source: str = "world"
+    """A file, a folder, hf:NAME, or world, the built-in corpus (short: --data)."""
+    field: str = "text"
+    """Which field of jsonl and parquet holds the text."""
+    megabytes: float = 16.0
+    """Millions of bytes to write (world) or to take (hf:)."""
+    codec: CodecConfig = byte_codec.Config()
+    """Text to symbols."""
+
+    def __post_init__(self) -> None:
+        if self.megabytes <= 0:
+            raise ValueError("megabytes has to be above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long, how much at once, and what is written on the way."""
+
+    steps: int | None = None
+    """Steps to train. Give steps or minutes."""
+    minutes: float | None = None
+    """Minutes to train, of training proper; the decay then begins by the clock."""
+    seq: int = 512
+    """Symbols in a row."""
+    rows: int = 16
+    """Rows in a step."""
+    accumulate: int = 1
+    """Micro-batches that the rows of a step are split into, for less memory."""
+    warmup: int = 50
+    """Steps until the learning rate reaches its peak."""
+    decay: float = 0.5
+    """Last share of the run in which the learning rate falls to zero."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    ema: float = 0.0
+    """Decay of the running average of weights that is evaluated and used; 0 for none."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Numbers to compute in; auto times both at the start and takes the faster."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile; auto tries it where the run is long enough to pay for it, and keeps it where it is faster."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+    keep: int = 2
+    """How many checkpoints are kept."""
+    evaluate_every: int = 100
+    """Steps between looks at the validation text."""
+    evaluate_kilobytes: float = 64.0
+    """How much of the validation text is looked at on the way, in thousands of symbols; at the end, all of it."""
+    sample_every: int = 200
+    """Steps between samples of text."""
+    log_every: int = 10
+    """Steps between lines of metrics."""
+    trackers: tuple[str, ...] = ()
+    """Also log to these: tensorboard, wandb."""
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give either steps or minutes, and the other as None")
+        for name in ("steps", "minutes", "clip"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: it has to be above 0")
+        for name in ("seq", "rows", "accumulate", "checkpoint_every", "keep", "evaluate_every", "sample_every",
+                     "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
+        if self.rows % self.accumulate:
+            raise ValueError(f"accumulate = {self.accumulate} has to divide rows = {self.rows}")
+        if self.warmup < 0 or not 0 <= self.decay <= 1 or not 0 <= self.ema < 1:
+            raise ValueError("warmup has to be 0 or more, decay between 0 and 1, ema at least 0 and below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A whole run: the text, the model, what it is trained for and how."""
+
+    data: DataConfig = DataConfig()
+    """The text."""
+    model: ModelConfig = ModelConfig()
+    """The model."""
+    objective: ObjectiveConfig = causal.Config()
+    """What is minimised."""
+    optim: OptimConfig = adamw.Config()
+    """The optimizer."""
+    train: TrainConfig = TrainConfig(steps=1000)
+    """Length, batch and bookkeeping."""
+    seed: int = 0
+    """Of the weights, of the order of the text, and of the built-in corpus."""

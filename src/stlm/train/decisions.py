@@ -1,0 +1,68 @@
+"""What is decided by measuring at the start of a run, and kept for all of it.
+
+A run that goes on reads what was decided, so that it computes exactly what the undisturbed run would have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+
+from stlm.config.decode import decode, encode
+from stlm.config.files import read_json
+from stlm.train import machine
+from stlm.train.folder import write_whole
+
+if typing.TYPE_CHECKING:
+    from stlm.train.loop import Trainer
+
+PAYS_FROM = 600.0  # seconds of training from which compiling is worth a try: it costs up to 100 s on two cores
+
+
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """precision: fp32 or bf16. compile: whether the stacks are compiled. flops_per_byte: of training, forward and
+    backward. peak_flops: a second, of a large matrix product in that precision on this machine.
+    """
+
+    precision: str
+    compile: bool
+    flops_per_byte: float
+    peak_flops: float
+
+
+def decide(trainer: Trainer) -> Decisions:
+    """The decisions of a run: read from its folder, or measured on its first batch and written there."""
+    path = trainer.folder.env
+    if path.exists():
+        decisions = decode(Decisions, read_json(path)["decided"], where=str(path))
+        if decisions.compile:
+            machine.compile_stacks(trainer.model)
+        return decisions
+    decisions = _measure(trainer)
+    record = {**machine.describe(trainer.device), "decided": encode(decisions)}
+    write_whole(path, json.dumps(record, indent=1))
+    return decisions
+
+
+def _measure(trainer: Trainer) -> Decisions:
+    wanted, model = trainer.config.train, trainer.model
+    batch = trainer.stream.batch(0).to(trainer.device)
+    flops = machine.count_flops(model, trainer.objective, batch)
+    precision: str = wanted.precision
+    if precision == "auto":
+        precision = machine.faster_precision(model, trainer.objective, batch)
+    compiled = wanted.compile == "on"
+    if wanted.compile == "auto":
+        work = machine.step_work(model, trainer.objective, batch, precision)
+        eager = machine.seconds(work, trainer.device, 2)
+        length = wanted.minutes * 60 if wanted.minutes else (wanted.steps or 0) * wanted.accumulate * eager
+        if length >= PAYS_FROM:
+            machine.compile_stacks(model)
+            compiled = machine.seconds(work, trainer.device, 2) < eager
+            if not compiled:
+                machine.undo_compile(model)
+    elif compiled:
+        machine.compile_stacks(model)
+    return Decisions(precision, compiled, flops / float(batch.weighted_bytes), machine.peak_flops(trainer.device, precision))

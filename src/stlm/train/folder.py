@@ -1,0 +1,123 @@
+"""The folder of a run: ``config.json  env.json  metrics.jsonl  report.html  checkpoints/step_*``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stlm.config.decode import decode, encode
+from stlm.config.files import read_json
+from stlm.config.slot import did_you_mean
+from stlm.errors import UserError
+from stlm.train.checkpoint import TRAINER, Checkpoint, list_checkpoints, open_checkpoint
+from stlm.train.config import RunConfig
+
+RUNS = Path("runs")
+
+
+class RunFolder:
+    """Paths and records of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.report = path / "report.html"
+        self.samples = path / "samples.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.env = path / "env.json"
+        self._config = path / "config.json"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def exists(self) -> bool:
+        return self._config.exists()
+
+    def config(self) -> RunConfig:
+        return decode(RunConfig, read_json(self._config), where=str(self._config))
+
+    def create(self, config: RunConfig) -> None:
+        """Make the folder and put the description down."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_whole(self._config, json.dumps(encode(config), indent=1))
+        except OSError as error:
+            raise UserError(f"{self.path}: the run's folder cannot be written: {error.strerror}") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.path}: another process is training this run; wait for it, "
+                                "or choose another --name") from None
+            yield
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint, opened; None where there is none yet."""
+        whole = list_checkpoints(self.checkpoints)
+        return open_checkpoint(whole[-1]) if whole else None
+
+    def append(self, path: Path, record: dict[str, Any]) -> None:
+        """Add one line to a JSON-lines file."""
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}); make room and go on with --resume") from None
+
+    def rewind(self, step: int) -> None:
+        """Drop what was recorded after ``step``: a run that goes on from there will record it again."""
+        for path in (self.metrics, self.samples):
+            if path.exists():
+                write_whole(path, "".join(json.dumps(r) + "\n" for r in read_lines(path) if r["step"] <= step))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one, whatever happens."""
+    scratch = path.with_name(f".writing-{path.name}")
+    with open(scratch, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.rename(path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Records of a JSON-lines file; a last line that a kill cut short is left out."""
+    records = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return records
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """The checkpoint that a run's name, a run's folder or a checkpoint's folder stands for, opened and verified."""
+    candidates = [Path(name), RUNS / name]
+    for path in candidates:
+        if (path / TRAINER).exists():
+            return open_checkpoint(path)
+        if (path / "checkpoints").is_dir():
+            checkpoint = RunFolder(path).latest()
+            if checkpoint is None:
+                raise UserError(f"{path}: this run has no checkpoint yet; train it first")
+            return checkpoint
+    found = sorted(path.name for path in RUNS.iterdir() if path.is_dir()) if RUNS.is_dir() else []
+    hint = f"the runs here are {', '.join(found)}" if found else "`stlm train demo` makes one"
+    if Path(name).is_dir():
+        raise UserError(f"{name}: neither a run nor a checkpoint of stlm; {hint}")
+    raise UserError(f"there is no run {name!r}{did_you_mean(name, found)}; {hint}")

@@ -1,0 +1,204 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+
+from stlm.data.batch import Batch
+from stlm.data.shards import Corpus
+from stlm.data.stream import Stream
+from stlm.errors import UserError
+from stlm.model.lm import LM
+from stlm.optim import set_learning_rate
+from stlm.optim.schedule import Plan, scale
+from stlm.train import checkpoint, machine
+from stlm.train.checkpoint import Checkpoint
+from stlm.train.config import RunConfig
+from stlm.train.decisions import Decisions, decide
+from stlm.train.folder import RunFolder
+
+
+class Hook:
+    """Something that watches a run: it may look at the trainer and yield figures, but it changes nothing."""
+
+    def started(self, trainer: Trainer) -> None:
+        """Before the first step."""
+
+    def stepped(self, trainer: Trainer) -> dict[str, float] | None:
+        """After every step; figures that it returns are logged."""
+
+    def logged(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        """After a line of figures was logged."""
+
+    def finished(self, trainer: Trainer) -> None:
+        """After the last step, also of a run that was asked to stop."""
+
+
+class Trainer:
+    """One run: everything that a checkpoint holds, and the step that moves it on.
+
+    step: steps done. spent: seconds spent in steps. n_bytes: bytes of text trained on, repetitions included.
+    stop: set it to end after the step in progress; a checkpoint is saved.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, corpus: Corpus, device: torch.device,
+                 hooks: list[Hook], resume: Checkpoint | None = None) -> None:
+        self.folder, self.config, self.corpus, self.device, self.hooks = folder, config, corpus, device, hooks
+        torch.manual_seed(config.seed)
+        self.model = LM(config.model, corpus.codec).to(device)
+        self.objective = config.objective.build()
+        self.optimizers = config.optim.build(self.model)
+        self.ema = _copy(self.model, config, corpus) if config.train.ema else None
+        self.stream = Stream(corpus.train, corpus.codec, config.train.seq, config.train.rows // config.train.accumulate,
+                             config.seed, boundaries=LM(config.model, corpus.codec).boundaries)
+        self.step, self.spent, self.n_bytes, self.stop = 0, 0.0, 0, False
+        steps, self.plan = config.train.steps, Plan()
+        self.decisions: Decisions = decide(self)
+        torch.manual_seed(config.seed)  # measuring has drawn numbers
+        if resume is not None:
+            self._restore(resume)
+        if steps is not None:
+            self.plan = Plan.of_steps(steps, config.train.decay)
+        self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._logged_at = (self.spent, self.n_bytes)
+
+    # --- what is saved and restored
+
+    def _restore(self, saved: Checkpoint) -> None:
+        counters = saved.counters
+        if counters["corpus"] != self.corpus.fingerprint:
+            raise UserError(f"{self.config.data.source}: the text is not the one that {saved.folder} was trained on; "
+                            "put it back, or train anew under another --name")
+        saved.load_model(self.model)
+        if self.ema is not None:
+            saved.load_model(self.ema, averaged=True)
+        states = saved.optimizer()["optimizers"]
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
+        torch.set_rng_state(saved.optimizer()["rng"])
+        self.step, self.spent, self.n_bytes = counters["step"], counters["spent"], counters["n_bytes"]
+        self.plan = Plan(**counters["plan"])
+        self.folder.rewind(self.step)
+
+    def save(self) -> Path:
+        """Save a checkpoint of this step; older ones than `keep` are deleted."""
+        path = self.folder.checkpoints / f"step_{self.step:07d}"
+        counters = {"step": self.step, "spent": self.spent, "n_bytes": self.n_bytes,
+                    "plan": dataclasses.asdict(self.plan), "corpus": self.corpus.fingerprint}
+        state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "rng": torch.get_rng_state()}
+        checkpoint.save(path, self.config, self.corpus.codec, self.model, self.ema, state, counters)
+        checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
+        return path
+
+    def usable_model(self) -> LM:
+        """A copy of the model on the CPU or GPU that looks and writing may use freely: averaged weights if there are."""
+        return _copy(self.ema or self.model, self.config, self.corpus).eval()
+
+    # --- the loop
+
+    @property
+    def done(self) -> bool:
+        return self.plan.total is not None and self.step >= self.plan.total
+
+    def fraction(self) -> float:
+        """How much of the run is over, 0 to 1."""
+        if self.plan.total is not None:
+            return self.step / self.plan.total
+        return min(1.0, self.spent / (self.config.train.minutes or math.inf) / 60)
+
+    def run(self) -> None:
+        """Train to the end, or until `stop`."""
+        for hook in self.hooks:
+            hook.started(self)
+        saved_at = None
+        while not self.done and not self.stop:
+            self._step()
+            if self.step % self.config.train.log_every == 0 or self.done:
+                self.log(self._figures())
+            for hook in self.hooks:
+                if figures := hook.stepped(self):
+                    self.log(figures)
+            if self.step % self.config.train.checkpoint_every == 0 or self.done or self.stop:
+                saved_at = self.step
+                self.save()
+        if saved_at != self.step and self.step > 0:
+            self.save()
+        for hook in self.hooks:
+            hook.finished(self)
+
+    def log(self, figures: dict[str, float]) -> None:
+        """Record figures of this step."""
+        record = {"step": self.step, "bytes": self.n_bytes, "seconds": round(self.spent, 3), **figures}
+        self.folder.append(self.folder.metrics, record)
+        for hook in self.hooks:
+            hook.logged(self, record)
+
+    def micro_batches(self, step: int) -> list[Batch]:
+        """The batches of one step, on the CPU."""
+        n = self.config.train.accumulate
+        return [self.stream.batch(step * n + i) for i in range(n)]
+
+    def _step(self) -> None:
+        start = time.perf_counter()
+        if self.plan.total is None:
+            self.plan = Plan.by_clock(self.step, self.spent, 60 * (self.config.train.minutes or 0),
+                                      self.config.train.decay)
+        set_learning_rate(self.optimizers, scale(self.step, self.config.train.warmup, self.plan))
+        batches = self.micro_batches(self.step)
+        whole = sum(float(batch.weights.sum()) for batch in batches)
+        for batch in batches:
+            share = float(batch.weights.sum()) / whole
+            with machine.autocast(self.device, self.decisions.precision):
+                loss = self.objective(self.model, batch.to(self.device))
+            (loss.total * share).backward()
+            for name, pair in loss.metrics.items():
+                self._sums[name].append(torch.stack([item.double() for item in pair]))
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip)
+        self._sums["grad_norm"].append(torch.stack([norm.double(), torch.ones_like(norm, dtype=torch.double)]))
+        if self.device.type == "cpu" or (self.step + 1) % self.config.train.log_every == 0:
+            self._refuse_non_finite(float(norm))
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            average, current = list(self.ema.parameters()), list(self.model.parameters())
+            torch._foreach_lerp_([p.data for p in average], [p.data for p in current], 1 - self.config.train.ema)
+        self.step += 1
+        self.n_bytes += sum(int(batch.weighted_bytes) for batch in batches)
+        self.spent += time.perf_counter() - start
+
+    def _refuse_non_finite(self, norm: float) -> None:
+        if math.isfinite(norm):
+            return
+        whole = checkpoint.list_checkpoints(self.folder.checkpoints)
+        last = f"{whole[-1].name} is the last good checkpoint" if whole else "there is no checkpoint yet"
+        raise UserError(f"step {self.step + 1}: the gradient is {norm}; {last}; try a lower learning rate "
+                        f"(--optim.lr) or a longer warm-up (--train.warmup)"
+                        + (" with --resume" if whole else ""))
+
+    def _figures(self) -> dict[str, float]:
+        """Figures of the steps since the last call."""
+        figures: dict[str, float] = {}
+        for name, pairs in self._sums.items():
+            total, count = torch.stack(pairs).sum(dim=0).tolist()
+            figures[f"train/{name}"] = total / max(count, 1)
+        self._sums.clear()
+        spent, n_bytes = self.spent - self._logged_at[0], self.n_bytes - self._logged_at[1]
+        self._logged_at = (self.spent, self.n_bytes)
+        figures["train/bytes_per_second"] = n_bytes / spent
+        figures["train/mfu"] = figures["train/bytes_per_second"] * self.decisions.flops_per_byte / self.decisions.peak_flops
+        figures["train/learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
+        return figures
+
+
+def _copy(model: LM, config: RunConfig, corpus: Corpus) -> LM:
+    """An eager model with the same weights: compiled code and gradients stay behind."""
+    copy = LM(config.model, corpus.codec).to(model.device)
+    copy.load_state_dict(model.state_dict())
+    return copy.requires_grad_(False)

@@ -1,0 +1,103 @@
+"""What this machine is and what pays on it: measured at the start of a run, then kept for all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from stlm.data.batch import Batch
+from stlm.model.lm import LM
+from stlm.objective import Objective
+
+
+def pick_device() -> torch.device:
+    """The first GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """The context in which a forward pass computes in ``precision``."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def describe(device: torch.device) -> dict[str, object]:
+    """Hardware and versions, for the record."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        cpu = platform.processor()
+    return {
+        "stlm": importlib.metadata.version("stlm"), "torch": torch.__version__, "python": platform.python_version(),
+        "system": platform.system(), "cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }
+
+
+def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
+    """The shortest of a few timings, after one for warming up."""
+    times = []
+    for _ in range(repeats + 1):
+        synchronize(device)
+        start = time.perf_counter()
+        work()
+        synchronize(device)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def peak_flops(device: torch.device, precision: str) -> float:
+    """Floating-point operations a second of a large matrix product: the ceiling that MFU is measured against."""
+    n = 8192 if device.type == "cuda" else 1536
+    x = torch.randn(n, n, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    return 2 * n**3 / seconds(lambda: x @ x, device)
+
+
+def step_work(model: LM, objective: Objective, batch: Batch, precision: str) -> Callable[[], None]:
+    """Forward and backward of one batch as a call that leaves no trace."""
+    def work() -> None:
+        with autocast(model.device, precision):
+            loss = objective(model, batch)
+        loss.total.backward()
+        model.zero_grad(set_to_none=True)
+    return work
+
+
+def faster_precision(model: LM, objective: Objective, batch: Batch) -> str:
+    """``bf16`` or ``fp32``, whichever takes this batch through the model faster here."""
+    took = {name: seconds(step_work(model, objective, batch, name), model.device, 2) for name in ("fp32", "bf16")}
+    return min(took, key=took.__getitem__)
+
+
+def count_flops(model: LM, objective: Objective, batch: Batch) -> int:
+    """Floating-point operations of one forward and backward pass."""
+    with FlopCounterMode(display=False) as counter:
+        step_work(model, objective, batch, "fp32")()
+    return counter.get_total_flops()
+
+
+def compile_stacks(model: LM) -> None:
+    """Compile the encoder, the trunk and the decoder in place; names of weights stay as they are."""
+    for stack in (model.encoder, model.trunk, model.decoder):
+        stack.compile()
+
+
+def undo_compile(model: LM) -> None:
+    """Take back `compile_stacks`."""
+    for stack in (model.encoder, model.trunk, model.decoder):
+        stack._compiled_call_impl = None

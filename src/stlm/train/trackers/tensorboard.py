@@ -1,0 +1,22 @@
+"""TensorBoard event files in ``runs/NAME/tensorboard``."""
+
+from __future__ import annotations
+
+from torch.utils.tensorboard import SummaryWriter
+
+from stlm.train.config import RunConfig
+from stlm.train.folder import RunFolder
+from stlm.train.loop import Hook, Trainer
+
+
+class Tracker(Hook):
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        self._writer = SummaryWriter(str(folder.path / "tensorboard"))
+
+    def logged(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            if "/" in name:
+                self._writer.add_scalar(name, value, int(figures["step"]))
+
+    def finished(self, trainer: Trainer) -> None:
+        self._writer.close()

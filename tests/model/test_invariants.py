@@ -1,0 +1,110 @@
+"""The invariants of the house, for every combination of patching, pooling, local blocks and head."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stlm.config.slot import kinds
+from stlm.data.batch import Inputs
+from stlm.model.layout import places
+from stlm.model.patching import PatchingConfig
+from tests.conftest import ODD, Letters, small_config, small_model
+from tests.model import checks
+
+DOCUMENT = 256
+
+
+@pytest.mark.parametrize("patching", kinds(PatchingConfig))
+@given(data=st.binary(min_size=1, max_size=60), opens=st.sets(st.integers(0, 59), max_size=3))
+def test_boundaries_depend_on_the_past_only(patching, data, opens):
+    model = small_model((patching, "last", "conv", "tied"))
+    rows = torch.tensor([[DOCUMENT if i in opens else byte for i, byte in enumerate(data)]])
+    ends = model.boundaries(rows)
+    for t in range(1, len(data) + 1):
+        assert torch.equal(model.boundaries(rows[:, :t]), ends[:, :t])
+    assert ends[0, 0]
+    assert ends[rows == DOCUMENT].all()
+
+
+@pytest.mark.parametrize("patching", kinds(PatchingConfig))
+@given(data=st.binary(min_size=2, max_size=60), cut=st.integers(1, 59))
+def test_boundaries_go_on_from_a_state(patching, data, cut):
+    model = small_model((patching, "last", "conv", "tied"))
+    rows = torch.tensor([list(data)])
+    _documents, positions = places(rows == DOCUMENT)
+    ends, states = model.patching(rows, positions)
+    cut = min(cut, len(data) - 1)
+    rest, _ = model.patching(rows[:, cut:], positions[:, cut:], states[:, cut - 1])
+    assert torch.equal(rest, ends[:, cut:])
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_nothing_leaks(cell, training):
+    model = small_model(cell).train(training)
+    rows = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT), [*checks.TEXT[20:], DOCUMENT, *checks.TEXT[:20]]])
+    checks.check_nothing_leaks(model, rows, 256)
+
+
+def test_likelihood_sums_to_one(cell):
+    checks.check_sums_to_one(small_model(cell, Letters()), symbols=3, length=6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_step_at_a_time_equals_all_at_once(cell, seed):
+    model = small_model(cell, seed=seed)
+    text = checks.TEXT + "naïve 超小 🎉 ok".encode()
+    rows = [[DOCUMENT, *text], [*text[7:40], DOCUMENT, DOCUMENT, *text[:22]], list(b" " + text)]
+    seq = min(map(len, rows))
+    rows = torch.tensor([row[:seq] for row in rows])
+    checks.check_steps_equal_whole(model, rows, seed)
+    checks.check_one_at_a_time(model, rows[seed])
+
+
+def test_neighbours_do_not_matter(cell):
+    checks.check_neighbours_do_not_matter(small_model(cell), b"Another one, unfini", checks.TEXT)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_input(cell, name):
+    model = small_model(cell, layers=1, decoder_layers=1)
+    row = torch.tensor([checks.symbols_of(ODD[name][:2000], DOCUMENT)])
+    whole = checks.logits_of(model, row)
+    assert whole.isfinite().all()
+    with torch.no_grad():
+        cached = model(Inputs(row), model.new_cache(1)).logits
+    torch.testing.assert_close(cached, whole, rtol=1e-9, atol=1e-9)
+
+
+def test_ten_thousand_times_one_letter():
+    model = small_model(("whitespace", "mean", "conv", "tied"), layers=1).float()
+    row = torch.tensor([checks.symbols_of(ODD["ten thousand letters"], DOCUMENT)])
+    assert checks.logits_of(model, row).isfinite().all()
+
+
+def test_room_for_patches_changes_nothing(cell):
+    model = small_model(cell)
+    rows = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])
+    ends = model.boundaries(rows)
+    with torch.no_grad():
+        roomy = model(Inputs(rows, ends=ends, n_patches=int(ends.sum()) + 9)).logits
+    torch.testing.assert_close(roomy, checks.logits_of(model, rows), rtol=1e-9, atol=1e-9)
+
+
+def test_every_parameter_learns(cell):
+    model = small_model(cell).train()
+    rows = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])
+    model(Inputs(rows)).logits.square().sum().backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not idle
+
+
+def test_a_config_survives_json(cell):
+    import json
+
+    from stlm.config.decode import decode, encode
+    from stlm.model.config import ModelConfig
+    config = small_config(cell)
+    assert decode(ModelConfig, json.loads(json.dumps(encode(config)))) == config
