@@ -1,0 +1,146 @@
+"""Slots, strict decoding, TOML files and flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import textwrap
+
+import pytest
+
+from stlm.config.decode import decode, encode
+from stlm.config.files import load
+from stlm.config.flags import parse
+from stlm.config.slot import kinds, resolve
+from stlm.errors import UserError
+from stlm.model.config import ModelConfig
+from stlm.model.patching import PatchingConfig, stride, whitespace
+from stlm.optim import muon
+from stlm.train.config import RunConfig
+from stlm.train.presets import PRESETS
+
+
+def test_kinds_are_the_files_of_a_package():
+    assert kinds(PatchingConfig) == ["none", "stride", "whitespace"]
+    assert whitespace.Config().kind == "whitespace"
+    assert resolve(PatchingConfig, "stride", "here") is stride.Config
+
+
+def test_a_kind_outside_the_tree(tmp_path, monkeypatch):
+    (tmp_path / "my_idea.py").write_text(textwrap.dedent("""
+        import dataclasses
+        from stlm.model.patching import PatchingConfig
+        from stlm.model.patching.stride import Stride
+
+        @dataclasses.dataclass(frozen=True)
+        class Config(PatchingConfig):
+            every: int = 5
+            def build(self, codec):
+                return Stride(self.every)
+    """))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("")
+    (tmp_path / "my_idea.py").rename(tmp_path / "mine" / "my_idea.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = parse(RunConfig(), ["--model.patching", "mine.my_idea", "--model.patching.every", "7"], "stlm")
+    assert encode(config.model.patching) == {"kind": "mine.my_idea", "every": 7}
+    assert decode(RunConfig, json.loads(json.dumps(encode(config)))) == config
+    sys.modules.pop("mine.my_idea")
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"model": {"patchin": "none"}}, "model.patchin: there is no such field (did you mean 'patching'?); the fields are dim,"),
+    ({"model": {"patching": "whitespaces"}}, "model.patching: there is no kind 'whitespaces' (did you mean 'whitespace'?); "
+                                             "the kinds are none, stride, whitespace"),
+    ({"model": {"patching": {"kind": "stride", "strid": 3}}}, "model.patching.strid: there is no such field "
+                                                              "(did you mean 'stride'?); the fields are stride"),
+    ({"model": {"patching": {"stride": 3}}}, "model.patching.stride: there is no such field; the fields are cap"),
+    ({"model": {"dim": "wide"}}, "model.dim: expected a whole number, found 'wide'"),
+    ({"model": {"dim": 2.5}}, "model.dim: expected a whole number, found 2.5"),
+    ({"model": {"dim": 100, "heads": 3}}, "model: dim = 100 cannot be split into heads = 3 of an even width"),
+    ({"model": {"layers": 0}}, "model: layers = 0: it has to be 1 or more"),
+    ({"model": 3}, "model: expected a table of fields, found 3"),
+    ({"train": {"precision": "fp8"}}, "train.precision: 'fp8' is not one of 'auto', 'fp32', 'bf16'"),
+    ({"train": {"trackers": "wandb"}}, "train.trackers: expected a list, found 'wandb'"),
+    ({"model": {"patching": "no.such.module"}}, "model.patching: there is no kind 'no.such.module'"),
+    ({"model": {"patching": "stlm.model.config"}}, "needs a class Config that derives from stlm.model.patching"),
+])
+def test_faults_say_what_would_be_right(values, message):
+    with pytest.raises(UserError) as caught:
+        decode(RunConfig, values, RunConfig())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_without_kind_changes_the_kind_there_is():
+    config = decode(ModelConfig, {"patching": {"cap": 9}}, ModelConfig())
+    assert config.patching == whitespace.Config(cap=9)
+    assert decode(ModelConfig, {"patching": {"kind": "stride"}}, ModelConfig()).patching == stride.Config()
+
+
+def test_whole_numbers_serve_as_numbers():
+    assert decode(RunConfig, {"train": {"clip": 2}}, RunConfig()).train.clip == 2.0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name):
+    config = PRESETS[name]()
+    assert decode(RunConfig, json.loads(json.dumps(encode(config)))) == config
+
+
+def test_toml_files(tmp_path):
+    (tmp_path / "a.toml").write_text('base = "demo"\nseed = 7\n[model]\npatching = "none"\n[optim]\nlr = 1e-3\n')
+    (tmp_path / "b.toml").write_text('base = "a.toml"\n[model]\npatching = {kind = "stride", stride = 6}\n')
+    config = load(str(tmp_path / "b.toml"), PRESETS)
+    assert (config.seed, config.optim.lr, config.model.patching) == (7, 1e-3, stride.Config(6))
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("seed = 1", 'the line base = "PRESET" is missing'),
+    ('base = "dmeo"', "there is no preset 'dmeo' (did you mean 'demo'?)"),
+    ('base = "demo"\nsede = 1', "sede: there is no such field (did you mean 'seed'?)"),
+    ("base = ", "not a readable TOML file"),
+    ('base = "x.toml"', "leads back to itself"),
+])
+def test_faults_of_toml_files(tmp_path, text, message):
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=".") as caught:
+        load(str(path), PRESETS)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_preset_that_is_not_there():
+    with pytest.raises(UserError, match="there is no preset 'dmo' \\(did you mean 'demo'\\?\\)"):
+        load("dmo", PRESETS)
+    with pytest.raises(UserError, match="there is no such file"):
+        load("missing.toml", PRESETS)
+
+
+def test_flags():
+    flags = ["--data", "notes.txt", "--data.field", "body", "--model.patching=stride", "--model.patching.stride", "6",
+             "--optim", "muon", "--train.checkpoint-every", "5", "--seed", "3", "--train.trackers", "tensorboard"]
+    config = parse(RunConfig(), flags, "stlm train demo", {"--data": "data.source"})
+    assert (config.data.source, config.data.field) == ("notes.txt", "body")
+    assert config.model.patching == stride.Config(6)
+    assert config.optim == muon.Config()
+    assert (config.train.checkpoint_every, config.seed, config.train.trackers) == (5, 3, ("tensorboard",))
+    unchanged = dataclasses.replace(config, data=RunConfig().data, model=RunConfig().model, optim=RunConfig().optim,
+                                    train=RunConfig().train, seed=0)
+    assert unchanged == RunConfig()
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--model.patchin", "none"], "there is no flag --model.patchin (did you mean '--model.patching"),
+    (["--model.patching", "nine"], "model.patching: there is no kind 'nine' (did you mean 'none'?)"),
+    (["--model.dim", "wide"], "invalid"),
+    (["--model.patching"], "the name of a kind has to follow"),
+    (["--model.dim", "7"], "cannot be split into heads"),
+])
+def test_faults_of_flags(flags, message):
+    with pytest.raises(UserError) as caught:
+        parse(RunConfig(), flags, "stlm train demo")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
