@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -108,7 +109,11 @@ class Checkpoint:
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state, tensors and plain values only."""
-        return torch.load(self.folder / OPTIMIZER, weights_only=True, map_location="cpu")
+        try:
+            return torch.load(self.folder / OPTIMIZER, weights_only=True, map_location="cpu")
+        except (RuntimeError, pickle.UnpicklingError) as error:
+            raise UserError(f"{self.folder / OPTIMIZER}: not the optimizer's state, or more than tensors and plain values "
+                            f"({str(error).splitlines()[0]}); go on from another checkpoint") from None
 
     def build_model(self) -> LM:
         """The model, with the weights that are to be used, in evaluation mode."""

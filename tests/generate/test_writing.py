@@ -1,0 +1,121 @@
+"""Writing: the cache changes nothing, text is valid UTF-8, and draws are as asked."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stlm.generate import utf8
+from stlm.generate.sampling import Sampling, draw
+from stlm.generate.writer import characters, write
+from stlm.text.codec import bpe
+from stlm.text.codec.bytes import ByteCodec
+from tests.conftest import ODD, small_model
+
+CODEC = ByteCodec()
+CELL = ("whitespace", "mean", "conv", "tied")
+ALL = torch.ones(4, dtype=torch.bool)
+
+
+def text_of(model, prompt, n, how=None, seed=0, cached=True, codec=CODEC):
+    return b"".join(write(model, codec, prompt, n, how or Sampling(1.0), seed, cached))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("prompt", [b"", b"Once upon", "naïve 超".encode()])
+def test_the_cache_gives_what_full_computation_gives(cell, prompt, temperature):
+    model = small_model(cell, seed=1).float()
+    how = Sampling(temperature)
+    assert text_of(model, prompt, 60, how) == text_of(model, prompt, 60, how, cached=False)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_prompts(name):
+    text = text_of(small_model(CELL), ODD[name], 20)
+    assert len(text) <= 20
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(1, 40))
+def test_text_is_valid_utf8(seed, n):
+    model = small_model(CELL, layers=1)
+    text = text_of(model, b"", n, Sampling(2.0), seed)
+    text.decode("utf-8")
+    assert len(text) <= n
+
+
+@given(text=st.text(min_size=1, max_size=6), cut=st.integers(1, 3), seed=st.integers(0, 20))
+def test_a_prompt_that_ends_inside_a_character_is_completed(text, cut, seed):
+    data = text.encode("utf-8", errors="surrogatepass")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return
+    prompt = data[:len(data) - cut]
+    written = text_of(small_model(CELL, layers=1), prompt, 12, Sampling(2.0), seed)
+    (prompt + written).decode("utf-8")
+
+
+def test_bpe_text_is_valid_utf8():
+    codec = bpe.Config(vocabulary=300).build(["naïve 超小型 çà et là ".encode() * 20])
+    model = small_model(("none", "last", "conv", "tied"), codec)
+    for seed in range(10):
+        text_of(model, b"", 30, Sampling(3.0), seed, codec=codec).decode("utf-8")
+
+
+def test_characters_come_whole():
+    data = "aé超🎉z".encode()
+    shown = list(characters(bytes([byte]) for byte in data))
+    assert shown == ["a", "é", "超", "🎉", "z"]
+
+
+@given(data=st.binary(max_size=8))
+def test_the_automaton_agrees_with_the_decoder(data):
+    try:
+        data.decode("utf-8")
+        valid = True
+    except UnicodeDecodeError:
+        valid = False
+    assert (utf8.run(utf8.START, data) == utf8.START) == valid
+
+
+def test_the_automaton_on_every_character():
+    for start in range(0, 0x110000, 97):
+        if not 0xD800 <= start <= 0xDFFF:
+            assert utf8.run(utf8.START, chr(start).encode()) == utf8.START
+
+
+def test_same_seed_same_text_other_seed_other_text():
+    model = small_model(CELL)
+    assert text_of(model, b"a", 40, seed=3) == text_of(model, b"a", 40, seed=3)
+    assert text_of(model, b"a", 40, seed=3) != text_of(model, b"a", 40, seed=4)
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.bincount(torch.tensor([draw(logits, ALL, Sampling(1.0), generator) for _ in range(4000)]), minlength=4)
+    torch.testing.assert_close(counts / 4000, logits.exp(), rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize(("how", "possible"), [
+    (Sampling(0.0), {0}), (Sampling(1.0, top_p=0.5), {0}), (Sampling(1.0, top_p=0.51), {0, 1}),
+    (Sampling(1.0, min_p=0.25), {0, 1, 2}), (Sampling(1.0, min_p=1.0), {0}), (Sampling(1.0, top_p=1e-9), {0}),
+])
+def test_cut_off_symbols_never_come(how, possible):
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    generator = torch.Generator().manual_seed(0)
+    assert {draw(logits, ALL, how, generator) for _ in range(500)} == possible
+
+
+def test_forbidden_symbols_never_come():
+    logits, allowed = torch.zeros(4), torch.tensor([False, True, False, True])
+    generator = torch.Generator().manual_seed(0)
+    assert {draw(logits, allowed, Sampling(1.0), generator) for _ in range(200)} == {1, 3}
+
+
+@pytest.mark.parametrize("fault", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": -0.1}])
+def test_impossible_settings(fault):
+    with pytest.raises(ValueError, match="has to"):
+        Sampling(**fault)

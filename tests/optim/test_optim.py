@@ -1,0 +1,78 @@
+"""Optimizers and the schedule."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stlm.optim import adamw, muon, set_learning_rate, split_parameters
+from stlm.optim.schedule import Plan, scale
+from tests.conftest import small_model
+
+
+@pytest.mark.parametrize("config", [adamw.Config(), muon.Config()], ids=["adamw", "muon"])
+def test_every_parameter_is_moved_by_exactly_one_optimizer(cell, config):
+    model = small_model(cell).float()
+    owned = [p for optimizer in config.build(model) for group in optimizer.param_groups for p in group["params"]]
+    assert len(owned) == len({id(p) for p in owned})
+    assert {id(p) for p in owned} == {id(p) for p in model.parameters()}
+
+
+def test_tables_are_no_matrices():
+    model = small_model(("whitespace", "mean", "conv", "untied"))
+    matrices, tables, _ = split_parameters(model)
+    assert {id(p) for p in tables} == {id(model.table), id(model.head.table.weight)}
+    assert all(p.ndim == 2 for p in matrices)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 16, 4), (1, 4, 16)])
+def test_orthogonal_sets_singular_values_to_about_one(shape):
+    torch.manual_seed(0)
+    moves = muon.orthogonal(torch.randn(shape)).float()
+    values = torch.linalg.svdvals(moves)
+    assert 0.6 < values.min() and values.max() < 1.3
+
+
+@pytest.mark.parametrize("config", [adamw.Config(lr=0.02), muon.Config(lr=0.02, adamw_lr=0.02)], ids=["adamw", "muon"])
+def test_a_step_lowers_the_loss(config):
+    model = small_model(("whitespace", "mean", "conv", "tied")).float()
+    optimizers = config.build(model)
+    from stlm.data.stream import Stream
+    from stlm.objective.causal import Causal
+    from stlm.text.codec.bytes import ByteCodec
+    from tests.conftest import shard_of
+    batch = Stream(shard_of([b"the same words again. " * 20]), ByteCodec(), 32, 4, 0).batch(0)
+    losses = []
+    for _ in range(30):
+        loss = Causal()(model, batch)
+        losses.append(loss.total.item())
+        loss.total.backward()
+        set_learning_rate(optimizers, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_schedule_of_steps():
+    plan = Plan.of_steps(100, 0.4)
+    rates = [scale(step, 10, plan) for step in range(100)]
+    assert rates[:10] == [pytest.approx((i + 1) / 11) for i in range(10)]
+    assert rates[10:60] == [1.0] * 50
+    assert all(a > b for a, b in zip(rates[60:], rates[61:], strict=False))
+    assert 0 < rates[-1] < 0.03
+
+
+def test_schedule_by_the_clock():
+    assert Plan.by_clock(0, 0.0, 60.0, 0.5) == Plan()
+    assert Plan.by_clock(50, 29.0, 60.0, 0.5) == Plan()
+    assert Plan.by_clock(50, 30.0, 60.0, 0.5) == Plan(50, 100)
+    assert Plan.by_clock(50, 70.0, 60.0, 0.5) == Plan(50, 51)
+    assert scale(7, 0, Plan()) == 1.0
+
+
+def test_bad_rates():
+    with pytest.raises(ValueError, match="above 0"):
+        adamw.Config(lr=0)
+    with pytest.raises(ValueError, match="above 0"):
+        muon.Config(adamw_lr=-1)

@@ -1,0 +1,171 @@
+"""The loop: it learns, it is exact to resume, and faults end it cleanly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from stlm.errors import UserError
+from stlm.evaluate.during import Validation
+from stlm.generate.during import Samples
+from stlm.optim import adamw, muon
+from stlm.train.checkpoint import list_checkpoints, open_checkpoint
+from stlm.train.folder import RunFolder, read_lines
+from stlm.train.loop import Hook
+from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
+
+
+class StopAt(Hook):
+    """Ask the run to stop after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def stepped(self, trainer):
+        trainer.stop = trainer.step >= self.step
+
+
+def weights(path, step):
+    return (path / "checkpoints" / f"step_{step:07d}" / "model.safetensors").read_bytes()
+
+
+def losses(path):
+    return [(r["step"], r["train/loss"]) for r in read_lines(path / "metrics.jsonl") if "train/loss" in r]
+
+
+def test_it_learns(tmp_path):
+    config = dataclasses.replace(tiny_config(steps=60, warmup=5), optim=adamw.Config(lr=0.02))
+    trainer = tiny_trainer(tmp_path / "run", config=config)
+    trainer.run()
+    figures = losses(tmp_path / "run")
+    assert figures[-1][1] < 0.6 * figures[0][1]
+    assert trainer.step == 60
+
+
+@pytest.mark.parametrize("optim", [adamw.Config(), muon.Config()], ids=["adamw", "muon"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_going_on_equals_never_stopping_bit_for_bit(tmp_path, optim, accumulate):
+    config = dataclasses.replace(tiny_config(accumulate=accumulate), optim=optim)
+    tiny_trainer(tmp_path / "whole", config=config).run()
+    tiny_trainer(tmp_path / "cut", config=config, hooks=[StopAt(5)]).run()
+    assert [p.name for p in list_checkpoints(tmp_path / "cut" / "checkpoints")] == ["step_0000004", "step_0000005"]
+    torch.manual_seed(999)
+    tiny_trainer(tmp_path / "cut", config=config, resume=True).run()
+    assert weights(tmp_path / "cut", 12) == weights(tmp_path / "whole", 12)
+    for name in ("ema.safetensors", "optimizer.pt"):
+        both = [(tmp_path / run / "checkpoints" / "step_0000012" / name).read_bytes() for run in ("cut", "whole")]
+        assert both[0] == both[1]
+    assert losses(tmp_path / "cut")[-1] == losses(tmp_path / "whole")[-1]
+
+
+def test_what_was_recorded_after_the_checkpoint_is_recorded_once(tmp_path):
+    trainer = tiny_trainer(tmp_path / "run", hooks=[StopAt(7)], log_every=1)
+    trainer.run()
+    (tmp_path / "run" / "metrics.jsonl").open("a").write('{"step": 8, "train/loss": 1}\n{"step": 9, "tra')
+    tiny_trainer(tmp_path / "run", resume=True, log_every=1).run()
+    assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 13))
+
+
+def test_watching_changes_nothing(tmp_path):
+    shown = []
+    watched = [Validation(), Samples(lambda step, text: shown.append((step, text)), 30)]
+    tiny_trainer(tmp_path / "plain").run()
+    tiny_trainer(tmp_path / "watched", hooks=watched, evaluate_every=2, sample_every=3).run()
+    assert weights(tmp_path / "plain", 12) == weights(tmp_path / "watched", 12)
+    assert [step for step, _ in shown] == [3, 6, 9, 12]
+    held_out = [r["val/bits_per_byte"] for r in read_lines(tmp_path / "watched" / "metrics.jsonl") if "val/bits_per_byte" in r]
+    assert len(held_out) == 6
+    assert len(read_lines(tmp_path / "watched" / "samples.jsonl")) == 4
+
+
+def test_micro_batches_add_up(tmp_path):
+    """The gradient of split rows is that of the whole, also where the rows count unequally."""
+    for n in (1, 2, 4):
+        tiny_trainer(tmp_path / str(n), accumulate=n, steps=9).run()
+    for n in (2, 4):
+        for (step, loss), (_, other) in zip(losses(tmp_path / "1"), losses(tmp_path / str(n)), strict=True):
+            assert loss == pytest.approx(other, rel=1e-4), f"step {step}"
+
+
+def test_a_run_by_the_clock_ends_near_its_time(tmp_path):
+    trainer = tiny_trainer(tmp_path / "run", steps=None, minutes=0.03, decay=0.5)
+    trainer.run()
+    assert 0.6 < trainer.spent / 1.8 < 1.6
+    assert trainer.plan.total == trainer.step
+    assert trainer.fraction() == 1.0
+
+
+def test_precision_is_decided_once(tmp_path):
+    tiny_trainer(tmp_path / "run", hooks=[StopAt(1)], precision="auto").run()
+    path = tmp_path / "run" / "env.json"
+    record = json.loads(path.read_text())
+    assert record["decided"]["precision"] in ("fp32", "bf16")
+    assert record["decided"]["flops_per_byte"] > 0
+    record["decided"]["precision"] = "bf16"
+    path.write_text(json.dumps(record))
+    assert tiny_trainer(tmp_path / "run", resume=True, precision="auto").decisions.precision == "bf16"
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    tiny_trainer(tmp_path / "run", checkpoint_every=2, keep=3).run()
+    assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == [f"step_{n:07d}" for n in (8, 10, 12)]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    class Spoil(Hook):
+        def stepped(self, trainer):
+            if trainer.step == 6:
+                trainer.model.table.data[0, 0] = float("nan")
+    with pytest.raises(UserError, match=r"step 7: the gradient is nan; step_0000004 is the last good checkpoint; "
+                                        r"try a lower learning rate .* with --resume"):
+        tiny_trainer(tmp_path / "run", hooks=[Spoil()]).run()
+    checkpoint = RunFolder(tmp_path / "run").latest()
+    assert checkpoint.counters["step"] == 4
+    assert all(p.isfinite().all() for p in checkpoint.build_model().parameters())
+
+
+def test_the_averaged_weights_are_used(tmp_path):
+    trainer = tiny_trainer(tmp_path / "run")
+    trainer.run()
+    used = open_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).build_model()
+    assert torch.equal(used.table, trainer.ema.table)
+    assert not torch.equal(used.table, trainer.model.table)
+
+
+def test_two_processes_do_not_train_one_run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked(), pytest.raises(UserError, match="another process is training this run"):
+        with folder.locked():
+            pass
+
+
+def test_other_text_is_refused(tmp_path, monkeypatch):
+    tiny_trainer(tmp_path / "run", hooks=[StopAt(2)]).run()
+    other = dataclasses.replace(tiny_corpus(), fingerprint="another")
+    monkeypatch.setattr("tests.train.tiny.tiny_corpus", lambda: other)
+    with pytest.raises(UserError, match="the text is not the one"):
+        tiny_trainer(tmp_path / "run", resume=True)
+
+
+def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra stlm[tracking] is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from stlm.train import trackers
+    config = tiny_config(trackers=["tensorboard"])
+    hooks = trackers.build(config, RunFolder(tmp_path / "run"))
+    tiny_trainer(tmp_path / "run", hooks=hooks, config=config).run()
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [3, 6, 9, 12]
+
+
+def test_trackers_that_are_not_there(tmp_path, monkeypatch):
+    from stlm.train import trackers
+    with pytest.raises(UserError, match="there is no tracker 'tensorbord' \\(did you mean 'tensorboard'"):
+        trackers.build(tiny_config(trackers=["tensorbord"]), RunFolder(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    with pytest.raises(UserError, match="needs a package that isn't installed"):
+        trackers.build(tiny_config(trackers=["wandb"]), RunFolder(tmp_path))
