@@ -14,7 +14,7 @@ from stlm.model.lm import LM
 from stlm.text.codec import Codec
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def write(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0,
           cached: bool = True) -> Iterator[bytes]:
     """Yield the bytes that follow ``prompt``, symbol by symbol, until the text ends or ``max_bytes`` are written.

@@ -128,6 +128,10 @@ class LM(nn.Module):
             ends = ends & (torch.arange(seq, device=ends.device) < batch.lengths[:, None])
         encoded = torch.cat([cache.waiting, encoded], dim=1)
         documents = torch.cat([cache.waiting_in, documents], dim=1)
+        if batch.lengths is None and not ends.any():  # the usual case of writing: nothing to pool yet
+            if self.pooling.needs_whole_patch:
+                cache.waiting, cache.waiting_in = encoded, documents
+            return cache.answer[:, None].expand(-1, seq, -1)
         ends = torch.cat([torch.zeros_like(cache.waiting_in, dtype=torch.bool), ends], dim=1)
         where = layout(ends, documents)
         if self.pooling.needs_whole_patch:

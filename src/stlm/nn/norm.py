@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPS = 1e-5
 
 
-def rms_norm(x: Float[Tensor, "*batch dim"], eps: float = 1e-5) -> Float[Tensor, "*batch dim"]:
-    """``x`` scaled to unit root mean square over its last axis, computed in at least float32."""
-    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
+def rms_norm(x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    """``x`` scaled to unit root mean square over its last axis."""
+    return F.rms_norm(x, (x.shape[-1],), eps=EPS)
 
 
 class RMSNorm(nn.Module):
@@ -21,4 +23,4 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return rms_norm(x) * self.gain.to(x.dtype)
+        return F.rms_norm(x, (x.shape[-1],), self.gain.to(x.dtype), EPS)
