@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import shard_of
 
 from stlm.data.stream import Stream
 from stlm.text.codec.bytes import ByteCodec
-from tests.conftest import shard_of
 
 CODEC = ByteCodec()
 DOCUMENTS = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=12)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import ODD, shard_of, small_model
 
 from stlm.data.batch import Inputs
 from stlm.evaluate.bits import score
 from stlm.evaluate.compressors import baselines
 from stlm.text.codec import bpe
 from stlm.text.codec.bytes import ByteCodec
-from tests.conftest import ODD, shard_of, small_model
 
 CODEC = ByteCodec()
 CELL = ("whitespace", "mean", "conv", "tied")

@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import ODD, small_model
 
 from stlm.generate import utf8
 from stlm.generate.sampling import Sampling, draw
 from stlm.generate.writer import characters, write
 from stlm.text.codec import bpe
 from stlm.text.codec.bytes import ByteCodec
-from tests.conftest import ODD, small_model
 
 CODEC = ByteCodec()
 CELL = ("whitespace", "mean", "conv", "tied")

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stlm.errors import UserError
-from stlm.text.codec import bpe, bytes as byte_codec
+from stlm.text.codec import bpe
+from stlm.text.codec import bytes as byte_codec
 
 TEXT = b"The cat sat on the mat. It's 12 o'clock; the cats' mats are there.\n  Naive: na\xc3\xafve.\n" * 30
 CODECS = [byte_codec.Config().build(), bpe.Config(vocabulary=290).build([TEXT])]

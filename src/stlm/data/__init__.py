@@ -1,0 +1,1 @@
+"""Sources to shards to a deterministic, resumable stream of batches."""
