@@ -217,8 +217,8 @@ class HoldOut:
 def _character_start(data: bytes, place: int) -> int:
     """The nearest place at or after ``place`` where no UTF-8 character is cut; ``place`` where there's none near."""
     for ahead in range(4):
-        if place + ahead >= len(data) or not 0x80 <= data[place + ahead] <= 0xBF:
-            return min(place + ahead, len(data))
+        if place + ahead < len(data) and not 0x80 <= data[place + ahead] <= 0xBF:
+            return place + ahead
     return place
 
 
