@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+install_import_hook(["stlm.nn", "stlm.model", "stlm.objective", "stlm.generate"], "beartype.beartype")  # check shapes
 
 from stlm.config.decode import decode
 from stlm.config.slot import kinds

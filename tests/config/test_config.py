@@ -144,3 +144,15 @@ def test_faults_of_flags(flags, message):
         parse(RunConfig(), flags, "stlm train demo")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_minutes_and_steps_stand_for_each_other(tmp_path):
+    (tmp_path / "a.toml").write_text('base = "demo"\n[train]\nsteps = 5\n')
+    (tmp_path / "b.toml").write_text('base = "a.toml"\n[train]\nminutes = 2\n')
+    first, second = (load(str(tmp_path / name), PRESETS).train for name in ("a.toml", "b.toml"))
+    assert (first.steps, first.minutes) == (5, None)
+    assert (second.steps, second.minutes) == (None, 2.0)
+    assert parse(PRESETS["demo"](), ["--train.steps", "7"], "stlm").train.minutes is None
+    assert parse(PRESETS["10m"](), ["--train.minutes=7"], "stlm").train.steps is None
+    with pytest.raises(UserError, match="give steps or minutes, one of them"):
+        parse(PRESETS["demo"](), ["--train.steps", "7", "--train.minutes", "7"], "stlm")

@@ -1,246 +1,407 @@
-"""Text from files, folders, the hub and the built-in corpus; and what is said where there is none."""
+"""Text comes byte for byte out of every kind of file, splits share nothing, faults are named."""
 
 from __future__ import annotations
 
+import builtins
 import gzip
+import io
+import itertools
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import types
+from collections import Counter
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from stlm.data import sources
-from stlm.data.sources import HoldOut, open_source
+from stlm.data.sources import open_source
 from stlm.errors import UserError
-from stlm.text.world import write_story
 
-LONG = "A line of text that is long enough to learn from, at least for a test. ".encode() * 30
-PACK = {"": lambda data: data, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
-
-
-def texts(spec, split="train", **keywords):
-    return list(open_source(str(spec), **keywords).documents(split))
+PACKINGS = ["", ".gz", ".zst"]
+TEXT = "Once upon a time, Zoë had ¾ of an apple. 🍎\r\n\tShe ate it.\n".encode() * 40
+RAW = bytes(range(256)) * 8 + b"\r\n\r\n\n"
+NO_ZERO = RAW.replace(b"\0", b"")
+LINES = [f"Line {i}: the apple ¾ is rød, and 日本 too.\r\n" + "x" * i for i in range(300)]
 
 
-def both(spec, **keywords):
-    return texts(spec, "train", **keywords) + texts(spec, "validation", **keywords)
+def pack(data: bytes, name: str, parts: int = 2) -> bytes:
+    """Packed as ``name`` says, in parts one after the other."""
+    size = -(-len(data) // parts) or 1
+    packer = {".gz": gzip.compress, ".zst": zstd}.get(Path(f"a{name}").suffix, bytes)
+    return b"".join(packer(data[start:start + size]) for start in range(0, len(data), size))
 
 
-def lines(documents, field="text"):
-    return b"".join(json.dumps({field: d, "other": 1}).encode() + b"\n" for d in documents)
+def zstd(data: bytes) -> bytes:
+    """A frame to be skipped, and one without its content's size that asks for a wide window."""
+    wide = zstandard.ZstdCompressionParameters(window_log=28, write_checksum=True)
+    stream = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    return b"\x50\x2a\x4d\x18\5\0\0\0notes" + stream.compress(data) + stream.flush()
 
 
-@pytest.mark.parametrize("packing", PACK)
-@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.py", "a.weird", "noending"])
-def test_a_file_is_read_byte_for_byte(tmp_path, name, packing):
-    data = bytes(range(256)) * 8 + b"\r\nend\r\n"
-    path = tmp_path / (name + packing)
-    path.write_bytes(PACK[packing](data))
-    assert b"".join(both(path)) == data
+def jsonl(texts: list[str], field: str = "text") -> bytes:
+    """Two lines a text: the record and an empty one."""
+    return b"".join(json.dumps({"id": 0, field: text}).encode() + b"\r\n\n" for text in texts)
 
 
-@pytest.mark.parametrize("packing", PACK)
-@pytest.mark.parametrize("ending", [".jsonl", ".ndjson"])
-def test_a_line_is_a_document(tmp_path, ending, packing):
-    documents = [f"Document {i}: naïve 超 \U0001f389 {'x' * i}" for i in range(80)]
-    path = tmp_path / ("a" + ending + packing)
-    path.write_bytes(PACK[packing](lines(documents, "body") + b"\n" + lines([""], "body")))
-    assert sorted(both(path, field="body")) == sorted(d.encode() for d in documents)
+def table(**columns: object) -> bytes:
+    file = io.BytesIO()
+    parquet.write_table(pa.table(columns), file, row_group_size=70)
+    return file.getvalue()
 
 
-@pytest.mark.parametrize("packing", PACK)
-def test_a_row_is_a_document(tmp_path, packing):
-    pyarrow = pytest.importorskip("pyarrow", reason="the extra stlm[data] is not installed")
-    from pyarrow import parquet
-    documents = [f"row {i} " * 9 for i in range(70)]
-    plain = tmp_path / "rows.parquet"
-    parquet.write_table(pyarrow.table({"text": [*documents, None, ""], "n": range(72)}), plain, row_group_size=16)
-    path = tmp_path / ("rows.parquet" + packing)
-    path.write_bytes(PACK[packing](plain.read_bytes()))
-    assert sorted(both(path)) == sorted(d.encode() for d in documents)
-    with pytest.raises(UserError, match="there is no column 'body'; the columns are 'text', 'n'"):
-        texts(path, field="body")
+def fill(folder: Path, files: dict[str, bytes]) -> Path:
+    """Files by name, packed as their names say."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(pack(data, name))
+    return folder
 
 
-@pytest.mark.parametrize("packing", [".gz", ".zst"])
-def test_all_members_of_a_packed_file_are_read(tmp_path, packing):
-    path = tmp_path / f"a.txt{packing}"
-    path.write_bytes(PACK[packing](LONG) + PACK[packing](b"and more"))
-    assert b"".join(both(path)) == LONG + b"and more"
+def both(spec: object, **options: object) -> tuple[list[bytes], list[bytes]]:
+    source = open_source(str(spec), **options)
+    return list(source.documents("train")), list(source.documents("validation"))
 
 
-def test_a_folder_is_walked_in_order_and_passes_over_what_is_no_text(tmp_path):
-    for name in ("b/two.md", "a.txt", "b/c/three.rs", ".git/config.txt", "b/__pycache__/x.py", ".hidden.txt", "d.bin", "e.png"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode() + b" " + LONG)
-    (tmp_path / "zeros.txt").write_bytes(b"\0" * 2000)
-    (tmp_path / "empty.txt").write_bytes(b"")
-    assert [d[:5] for d in texts(tmp_path)] == [b"a.txt", b"b/c/t", b"b/two"]
+def everything(spec: object) -> bytes:
+    """All bytes of both splits, for text of which the end is held out."""
+    return b"".join(itertools.chain(*both(spec)))
 
 
-def test_names_of_files_decide(tmp_path):
-    for name in ("train.txt", "train_extra.txt", "validation.txt", "test.txt", "trainers.txt"):
-        (tmp_path / name).write_bytes(name.encode() + LONG)
-    assert [d[:9] for d in texts(tmp_path)] == [b"train.txt", b"train_ext"]
-    assert [d[:9] for d in texts(tmp_path, "validation")] == [b"validatio"]
-
-
-def test_names_of_folders_decide(tmp_path):
-    for name in ("train/x.txt", "val/x.txt", "test/x.txt"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_bytes(name.encode() + LONG)
-    assert [d[:5] for d in texts(tmp_path)] == [b"train"]
-    assert [d[:5] for d in texts(tmp_path, "validation")] == [b"val/x"]
-
-
-def test_without_validation_files_some_training_text_is_held_out(tmp_path):
-    (tmp_path / "train.txt").write_bytes(LONG)
-    (tmp_path / "test.txt").write_bytes(b"never" + LONG)
-    assert b"".join(both(tmp_path)) == LONG
-
-
-@given(documents=st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=130))
-def test_held_out_and_trained_on_are_everything_and_share_nothing(documents):
-    if sum(map(len, documents)) < 2:
-        return
-    held = HoldOut(lambda: iter(documents))
-    train, validation = list(held.documents("train")), list(held.documents("validation"))
-    assert train and validation
-    assert sorted(b"".join(train) + b"".join(validation)) == sorted(b"".join(documents))
-    assert all(train) and all(validation)
-    again = HoldOut(lambda: iter(documents))
-    assert list(again.documents("validation")) == validation
-
-
-def test_a_lone_file_keeps_its_end_out_and_cuts_no_character(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("超" * 1000, encoding="utf-8")
-    train, validation = (b"".join(texts(path, split)) for split in ("train", "validation"))
-    assert len(train) == 2700
-    validation.decode("utf-8")
-    assert train + validation == path.read_bytes()
-
-
-def test_many_documents_are_held_out_whole(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(lines([f"document number {i} is here" for i in range(3000)]))
-    validation = texts(path, "validation")
-    assert 10 < len(validation) < 60
-    assert all(d.startswith(b"document number") for d in validation)
-
-
-def test_the_built_in_corpus():
-    world = open_source("world", seed=5, megabytes=0.02)
-    train = list(world.documents("train"))
-    assert train[0].decode() == write_story(5, 0).text
-    assert 20_000 <= sum(map(len, train)) < 23_000
-    validation = list(world.documents("validation"))
-    assert not set(train) & set(validation)
-    assert 2**18 <= sum(map(len, validation)) < 2**18 + 3000
-    assert world.entropy_bits(train[0]) == write_story(5, 0).bits
-    assert world.fingerprint() != open_source("world", seed=6, megabytes=0.02).fingerprint()
-
-
-def test_the_fingerprint_follows_the_text(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(LONG)
-    before = open_source(str(path)).fingerprint()
-    assert open_source(str(path)).fingerprint() == before
-    assert open_source(str(path), field="other").fingerprint() != before
-    path.write_bytes(LONG + b".")
-    assert open_source(str(path)).fingerprint() != before
-
-
-def fault(spec, **keywords):
+def fault(spec: object, **options: object) -> str:
+    """The one line that says why there is no text."""
     with pytest.raises(UserError) as caught:
-        both(spec, **keywords)
-    assert "\n" not in str(caught.value)
+        both(spec, **options)
+    assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
 
-def test_faults_of_paths(tmp_path):
-    (tmp_path / "notes.txt").write_bytes(LONG)
-    assert "there is no such file or folder (did you mean 'notes.txt'?)" in fault(tmp_path / "nots.txt")
-    (tmp_path / "empty").mkdir()
-    assert "no readable file is in this folder; read are .txt .md" in fault(tmp_path / "empty")
-    (tmp_path / "short.txt").write_bytes(b"short")
-    assert "5 bytes of text are too little to learn from; give at least 1000" in fault(tmp_path / "short.txt")
-    (tmp_path / "none.txt").write_bytes(b"")
-    assert "0 bytes of text are too little" in fault(tmp_path / "none.txt")
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "test.txt").write_bytes(LONG)
-    assert "only files named test*" in fault(tmp_path / "tests")
+def by_hash(train: list[bytes], validation: list[bytes]) -> bool:
+    return all(map(sources._is_held_out, validation)) and not any(map(sources._is_held_out, train))
 
 
-@pytest.mark.parametrize(("line", "message"), [
-    (b"{bad", "a.jsonl:3: not a line of JSON"),
-    (b'{"body": "x"}', "a.jsonl:3: there is no field 'text'; the fields are 'body'; choose one with --data.field"),
-    (b'{"text": 3}', "a.jsonl:3: the field 'text' holds int, not a text"),
-    (b"[1]", "the fields are none: it isn't an object"),
-    (b'{"text": "\\ud800"}', "a.jsonl:3: the text holds half of a surrogate pair"),
-    (b'{"text": "\xff"}', "a.jsonl:3: not a line of JSON"),
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.py", "a.json", "a.bin", "a", "A.TXT", "test"])
+def test_plain_files_keep_every_byte(tmp_path, name, packing):
+    assert everything(fill(tmp_path, {name + packing: RAW}) / (name + packing)) == RAW
+    if "." in name and name != "a.bin":  # a folder passes over what isn't text by name or content
+        assert everything(fill(tmp_path, {name + packing: NO_ZERO})) == NO_ZERO
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".parquet"])
+@pytest.mark.parametrize("field", ["text", "story"])
+def test_a_document_a_line_or_row(tmp_path, suffix, packing, field):
+    data = table(n=range(300), **{field: LINES}) if suffix == ".parquet" else jsonl(LINES, field)
+    fill(tmp_path, {f"a{suffix}{packing}": data})
+    for spec in (tmp_path, tmp_path / f"a{suffix}{packing}"):
+        train, validation = both(spec, field=field)
+        assert Counter(train + validation) == Counter(line.encode() for line in LINES)
+        assert 0 < len(validation) < 20
+
+
+def test_all_kinds_of_string_columns_and_what_is_skipped(tmp_path):
+    files = {"a.txt": b"", "b.c.zst": b"",
+             "c.jsonl": b"\xef\xbb\xbf" + jsonl(["", *LINES, ""]) + b" \t \n"}  # a byte order mark
+    text = pa.string()
+    for kind in (text, pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), text)):
+        columns = {"text.raw": range(302), "text": pa.array([*LINES, None, ""], kind)}
+        files[f"{len(files)}.parquet"] = table(**columns)
+    train, validation = both(fill(tmp_path, files))
+    assert sorted(train + validation) == sorted(line.encode() for line in LINES * 5)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 70])
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_packed_files_are_read_whole_however_many_parts_they_have(tmp_path, suffix, parts):
+    path, data = tmp_path / f"a.bin{suffix}", RAW * 100
+    path.write_bytes(pack(data, suffix, parts))
+    assert everything(path) == data
+
+
+def test_what_a_folder_passes_over_and_its_order(tmp_path, monkeypatch):
+    taken = {"a.py": b"0" + TEXT, "a/z.md": b"1" + TEXT, "b.txt": b"2" * 8192 + b"\0"}
+    passed = {".a.txt", ".git/a.txt", "node_modules/a.js", "a/__pycache__/a.txt", "b.png", "README"}
+    binary = {"b0.txt": RAW, "b1.csv.gz": RAW, "b2.csv.zst": RAW}
+    fill(tmp_path, taken | dict.fromkeys(passed, TEXT) | binary)
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert everything(tmp_path) == b"".join(taken.values())
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda *a, **k: (  # folders have no order of their own
+        (place, dirs.reverse() or dirs, names[::-1]) for place, dirs, names in walk(*a, **k)))
+    assert everything(tmp_path) == b"".join(taken.values())
+
+
+@pytest.mark.parametrize(("train", "validation", "test"), [
+    ("train.txt", "validation.txt", "test.txt"), ("train_0.txt", "val_0.txt", "test_0.txt"),
+    ("train-a.jsonl", "valid-a.jsonl", "test-a.jsonl"), ("train1.md", "dev1.md", "test1.md"),
+    ("train/a.txt", "dev/a.txt", "test/a.txt"), ("x/Train.en.txt.gz", "x/VAL.txt.zst", "x/TEST.c"),
+    ("train/b.txt", "validation/b.txt", "train/test.txt"), ("train.md", "val.csv", "test/train.md"),
 ])
-def test_faults_of_lines(tmp_path, line, message):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(lines(["fine"] * 2) + line + b"\n" + lines(["fine and long enough"] * 99))
-    assert message in fault(path)
+def test_names_decide(tmp_path, train, validation, test):
+    texts = {train: "t" * 900, validation: "v" * 200, test: "no", "vals.txt": "no"}
+    fill(tmp_path, {n: jsonl([t]) if "jsonl" in n else t.encode() for n, t in texts.items()})
+    assert both(tmp_path) == ([b"t" * 900], [b"v" * 200])
 
 
-@pytest.mark.parametrize("name", ["a.txt.gz", "a.txt.zst", "a.jsonl.zst", "a.parquet"])
-def test_damaged_files(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes(b"this is not packed at all" * 100)
-    assert "damaged" in fault(path)
-    if name != "a.parquet":
-        packed = PACK[path.suffix](lines([f"a longer text {i * i}" for i in range(5000)]))
-        path.write_bytes(packed[:len(packed) // 2])
-        try:
-            read = sum(map(len, both(path)))
-        except UserError as error:
-            assert "damaged" in str(error) or "not a line" in str(error)
-        else:
-            assert path.suffix == ".zst" and read, "a cut .gz file has to be noticed"
+def test_names_for_one_split_only_or_within_words_or_of_a_file_alone(tmp_path):
+    files = {"train.txt": TEXT, "test.txt": b"no", "other.txt": b"no"}
+    assert everything(fill(tmp_path / "a", files)) == TEXT
+    fill(tmp_path / "b", {"dev.txt": TEXT, "test_a.txt": b"no", "book.txt": NO_ZERO})
+    assert both(tmp_path / "b") == ([NO_ZERO], [TEXT])
+    fill(tmp_path / "c", {"trainer.txt": b"a" * 600, "tested.txt": b"b" * 600})
+    assert everything(tmp_path / "c") == b"b" * 600 + b"a" * 600
+    assert everything(fill(tmp_path, {"test.md": TEXT}) / "test.md") == TEXT
 
 
-def hub(monkeypatch, splits, rows):
-    module = types.ModuleType("datasets")
-    module.get_dataset_split_names = lambda path, config: splits
-    module.load_dataset = lambda path, config, split, streaming: iter(rows[split])
-    monkeypatch.setitem(sys.modules, "datasets", module)
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60),
+                      min_size=1, max_size=120),
+       repeat=st.integers(1, 3), filler=st.sampled_from(["a", "é", "日", "🍎"]))
+def test_splits_share_nothing_and_cover_everything(texts, repeat, filler):
+    documents = [text.encode() for text in texts * repeat] + [(filler * 1000).encode()]
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder), {"a.jsonl": jsonl([document.decode() for document in documents])})
+        train, validation = split = both(folder)
+        assert split == both(folder)
+    if len(documents) >= 50 and by_hash(*split):
+        assert train and validation and Counter(train + validation) == Counter(documents)
+        assert train == [document for document in documents if document in set(train)]
+    else:  # the end is held out, in pieces of whole characters
+        total = sum(map(len, documents))
+        assert b"".join(train + validation) == b"".join(documents)
+        assert 0.1 * total - 5 < sum(map(len, validation)) <= 0.1 * total
+        assert all(part.decode() for part in train + validation)
+        assert train[:-1] == documents[:len(train) - 1]
+        assert validation[1:] == documents[len(documents) - len(validation) + 1:]
 
 
-def test_the_hub(monkeypatch):
-    rows = {"train": [{"text": f"training {i}"} for i in range(500)], "validation": [{"text": "held out"}] * 3}
-    hub(monkeypatch, ["train", "validation", "test"], rows)
-    assert len(texts("hf:owner/name")) == 500
-    assert texts("hf:owner/name", "validation") == [b"held out"] * 3
-    assert len(texts("hf:owner/name", megabytes=0.001)) == 92
-    hub(monkeypatch, ["train", "test"], rows)
-    train, validation = texts("hf:owner/name:config"), texts("hf:owner/name:config", "validation")
-    assert len(train) + len(validation) == 500
-    assert validation and not set(train) & set(validation)
-    assert "no field 'body'; the fields are 'text'" in fault("hf:owner/name", field="body")
+def test_how_much_is_held_out(tmp_path):
+    fill(tmp_path, {"a.jsonl": jsonl([f"Text {i}." for i in range(10_000)])})
+    train, validation = both(tmp_path)
+    assert by_hash(train, validation) and 60 < len(validation) < 140
+    for text in (train[0], validation[0]):  # where hashes leave one side empty, the end is
+        fill(tmp_path, {"a.jsonl": jsonl([text.decode()] * 600)})
+        assert both(tmp_path) == ([text] * 540, [text] * 60)
+    for sizes in ((12_000_000,), (1000, 50, 60), (1000, 100, 1), (10, 10, 1500, 3, 1)):
+        files = {f"{i}.txt": b"\x80" * (size - 1) + b"a" for i, size in enumerate(sizes)}
+        train, validation = both(fill(tmp_path / str(sizes), files))
+        assert b"".join(train + validation) == b"".join(files.values())
+        assert sum(map(len, validation)) == min(sum(sizes) // 10, 1_000_000)
 
 
-def test_faults_of_the_hub(monkeypatch):
-    assert "write hf:NAME or hf:NAME:CONFIG" in fault("hf:")
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "pip install 'stlm[data]'" in fault("hf:owner/name")
-    module = types.ModuleType("datasets")
-
-    def refuse(*arguments, **keywords):
-        raise ConnectionError("no route\nto host")
-    module.get_dataset_split_names = refuse
-    monkeypatch.setitem(sys.modules, "datasets", module)
-    assert "cannot be had from the hub (no route); check the name and the network" in fault("hf:owner/name")
+def test_the_rule_is_found_late_and_without_reading_all(tmp_path):
+    fill(tmp_path, {"a.jsonl": jsonl(LINES * 2), "b.jsonl": b"no JSON"})
+    source = open_source(str(tmp_path))  # no fault yet: nothing was read
+    assert len(list(itertools.islice(source.documents("train"), 400))) == 400
+    with pytest.raises(UserError, match=r"b\.jsonl:1: this is no JSON"):
+        list(source.documents("train"))
+    with pytest.raises(KeyError):
+        source.documents("test")
 
 
-def test_real_text(real_data):
-    folder = real_data / "text" / "tinystories_sample"
-    train, validation = (sum(map(len, texts(folder, split))) for split in ("train", "validation"))
-    assert train > 3_000_000 > 200_000 > validation > 100_000
-    assert sources.open_source(str(folder)).name == "folder tinystories_sample"
+def test_the_fingerprint_is_of_all_that_determines_the_documents(tmp_path, monkeypatch):
+    def mark(**options: object) -> str:
+        return open_source(str(tmp_path), **options).fingerprint()
+
+    def stamp(data: bytes, time: int) -> str:
+        (tmp_path / "a.txt").write_bytes(data)
+        os.utime(tmp_path / "a.txt", ns=(1, time))
+        return mark()
+
+    fill(tmp_path, {"b.txt": TEXT})
+    seen = [stamp(TEXT, 1), mark(field="story"), stamp(TEXT, 2), stamp(TEXT + b"!", 2)]
+    assert seen[-1] == mark() == mark(seed=1, megabytes=3.0)  # these change nothing about files
+    for old, new in (("b.txt", "c.txt"), ("c.txt", "validation.txt")):
+        seen.append((tmp_path / old).rename(tmp_path / new) and mark())
+    monkeypatch.setattr(sources, "FORMAT", sources.FORMAT + 1)
+    assert len({*seen, mark()}) == 7
+    hub = {open_source(spec, field=field, seed=seed, megabytes=megabytes).fingerprint()
+           for spec in ("hf:a", "hf:b", "hf:a:c") for field in ("text", "story")
+           for megabytes in (1.0, 2.0) for seed in (0, 1)}
+    assert len(hub) == 3 * 2 * 2  # the seed changes nothing about the hub
+
+
+def test_what_a_source_tells_holds_at_another_place_and_in_another_process(tmp_path):
+    program = ("import sys; from stlm.data.sources import open_source as o; s = o(sys.argv[1])\n"
+               "print(s.fingerprint(), len([*s.documents('validation')]), 'torch' in sys.modules)")
+    for place in ("x", "y"):
+        fill(tmp_path / place, {"a.jsonl": jsonl(LINES), "b/c.txt.gz": TEXT, "test.txt": TEXT})
+        for name in ("a.jsonl", "b/c.txt.gz"):
+            os.utime(tmp_path / place / name, ns=(5, 5))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
+    said = subprocess.run([sys.executable, "-c", program, str(tmp_path / "y")], env=environment,
+                          capture_output=True, text=True, check=True).stdout.split()
+    source = open_source(f"{tmp_path / 'x'}/")
+    assert said == [source.fingerprint(), str(len([*source.documents("validation")])), "False"]
+    assert source.name == "folder x" and source.entropy_bits(TEXT) is None
+    assert source.size_hint == len(jsonl(LINES)) + (tmp_path / "x/b/c.txt.gz").stat().st_size
+
+
+@pytest.mark.parametrize(("files", "spec", "said"), [
+    ({"tales.txt": TEXT}, "tale.txt", "no such file or folder (did you mean 'tales.txt'?); give"),
+    ({"tales.txt": TEXT}, "tales.txt/deeper/q", "no such file or folder; give a file, a folder"),
+    ({"a.png": RAW}, "", "no readable file in this folder; what is read is .txt "),
+    ({}, "", ".jsonl .ndjson .parquet, each also with .gz or .zst"),
+    ({"a.txt": RAW}, "", "0 bytes of text"), ({"a.md": b""}, "a.md", "at least 1 kB is needed"),
+    ({"a.txt": b"a" * 999}, "", "999 bytes"), ({"a.jsonl": jsonl(["x"] * 60)}, "", "60 bytes"),
+    ({"train.txt": b"a" * 500, "valid.txt": b"b" * 400}, "", "900 bytes of text"),
+    ({"train.txt": b"", "valid.txt": TEXT}, "", "there is no text in its train split"),
+    ({"train.txt": TEXT, "valid.txt": b""}, "", "there is no text in its validation split"),
+    ({"test.txt": TEXT}, "", "all of its files are named test*, so there is none to train on"),
+    ({"valid.txt": TEXT, "test.md": TEXT}, "", "named test* or validation*, so there is none"),
+    ({"a.parquet": table(title=LINES, n=range(300))}, "",
+     "a.parquet: there is no column 'text'; the columns are 'title', 'n'; choose one with"),
+    ({"a.parquet": table(title=LINES, text=range(300))}, "",
+     "the column 'text' holds int64, no strings; the columns with strings are 'title'; choose"),
+    ({"a.parquet": b"x" * 3000}, "", "a.parquet: a damaged parquet file (Parquet magic bytes"),
+    ({"a.parquet": table(text=LINES)[:100] + b"\xff" * 999 + table(text=LINES)[1099:]}, "",
+     "a.parquet: cannot be read ("),
+])
+def test_faults_of_files_and_folders(tmp_path, files, spec, said):
+    assert said in fault(fill(tmp_path, files) / spec)
+
+
+def test_faults_of_what_was_asked_for(tmp_path, monkeypatch):
+    assert "no such file or folder (did you mean 'world'?); give" in fault("wrld")
+    assert "no such file or folder" in fault("~no-such-user-at-all/q")
+    for spec in ("", "/dev/null"):
+        assert "neither a file nor a folder" in fault(spec)
+    for spec in ("hf:", "hf:a/b/c", "hf:a b", "hf:a:", "hf:/a", "hf:a:b:c"):
+        assert "write hf:NAME or hf:NAME:CONFIG" in fault(spec)
+    for megabytes in (0.0, -1.0, float("nan"), float("inf")):
+        assert "it has to be a number above 0" in fault("world", megabytes=megabytes)
+    fill(tmp_path, {"a.parquet": table(text=LINES)})
+    for package, spec in (("pyarrow", tmp_path), ("datasets", "hf:thing")):
+        monkeypatch.setitem(sys.modules, package, None)
+        assert "pip install 'stlm[data]'" in fault(spec)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize(("line", "said"), [
+    (b"{'text': 1}", "this is no JSON (Expecting property name enclosed in double quotes"),
+    (b'{"text": "a', "this is no JSON ("), (b"[" * 100_000, "this is no JSON ("),
+    (b'{"text": "\xff"}', "this is no JSON ('utf-8' codec can't decode"),
+    (b'["text"]', "this is no JSON object"), (b"{}", "the fields are none"),
+    (b'{"a": "a", "b": "b"}', "there is no field 'text'; the fields are 'a', 'b'; choose"),
+    (b'{"text": 3, "a": "b"}', "'text' holds int, no string; the fields with strings are 'a'"),
+    (b'{"text": null}', "holds NoneType, no string; the fields with strings are none"),
+    (b'{"text": "ab\\ud800"}', "holds half a surrogate pair at character 2"),
+    (b'{"text": "ab\xed\xa0\x80"}', "holds half a surrogate pair at character 2"),
+])
+def test_a_bad_line_is_named(tmp_path, line, said, packing):
+    path = tmp_path / f"a.jsonl{packing}"
+    fill(tmp_path, {path.name: jsonl(["a" * 2000]) + line + b"\n"})  # jsonl writes two lines
+    assert fault(path).startswith(f"{path}:3: ") and said in fault(path)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+@pytest.mark.parametrize("damage", [
+    lambda data: data[:-3], lambda data: data[:len(data) // 3], lambda data: b"something" * 9,
+    lambda data: data[:40] + b"damage" + data[46:], lambda data: data + b"something more",
+], ids=["its end is missing", "cut short", "something else", "changed within", "something after"])
+def test_a_damaged_packed_file(tmp_path, suffix, packing, damage):
+    content = {".txt": RAW, ".jsonl": jsonl(LINES), ".parquet": table(text=LINES)}[suffix]
+    path = tmp_path / f"a{suffix}{packing}"
+    path.write_bytes(damage(pack(content, packing)))
+    for spec in (path, tmp_path):
+        assert fault(spec).startswith(f"{path}: a damaged {packing} file (")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.jsonl.zst", "a.parquet"])
+def test_what_may_not_be_read(tmp_path, name, monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = fill(tmp_path, {name: TEXT}) / name
+    for module, function, shut in ((builtins, "open", path), (os, "scandir", tmp_path)):
+        with monkeypatch.context() as patch:  # chmod would not stop root
+            patch.setattr(module, function, refuse)
+            assert fault(tmp_path).startswith(f"{shut}: cannot be read (Permission denied)")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """In place of the package ``datasets``: the splits it has, and what it was asked."""
+    def load_dataset(path, name=None, *, split, streaming):
+        assert streaming and split != "test"
+        for row in fake.splits[split]:
+            if isinstance(row, Exception):
+                raise row
+            yield row
+
+    fake = types.SimpleNamespace(splits={}, asked=[], load_dataset=load_dataset)
+    fake.get_dataset_split_names = lambda *asked: fake.asked.append(asked) or list(fake.splits)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    return fake
+
+
+def rows(count: int) -> list[dict]:
+    return [{"text": f"Story {number:04}. " * 10} for number in range(count)]
+
+
+def test_splits_of_the_hub(hub):
+    texts = [row["text"].encode() for row in rows(40)]
+    for name in ("validation", "valid"):
+        hub.splits = {"train": rows(40), name: [*rows(9), {"text": None}, {"text": ""}], "test": []}
+        assert both("hf:some/thing:en.1") == (texts, texts[:9])
+    assert set(hub.asked) == {("some/thing", "en.1")}
+    hub.splits = dict.fromkeys(hub.splits, ({"text": "x" * 10_000} for _ in itertools.count()))
+    assert [len(split) for split in both("hf:thing", megabytes=0.055)] == [6, 100]
+    hub.splits = {"train": rows(2000), "test": rows(9)}
+    train, validation = both("hf:thing", megabytes=0.06)
+    assert by_hash(train, validation) and len(train) + len(validation) == 500
+    hub.splits = {"train": rows(40)}
+    assert everything("hf:thing") == b"".join(texts)
+
+
+@pytest.mark.parametrize(("split", "stream", "said"), [
+    ("test", rows(90), "hf:thing: it has no split named train; its splits are test; choose"),
+    ("train", [{"a": "b"}], "hf:thing, train row 1: there is no field 'text'; the fields are 'a'"),
+    ("train", [{"text": 3}], "hf:thing, train row 1: the field 'text' holds int, no string"),
+    ("train", [*rows(30), {"text": "\ud800"}], "train row 31: the field 'text' holds half a"),
+    ("train", [*rows(30), OSError("the line is dead\nsay the wires")],
+     "hf:thing: cannot be had from the hub (the line is dead); check its name and the network"),
+    ("train", [TimeoutError()], "cannot be had from the hub (TimeoutError)"),
+    ("train", rows(3), "at least 1 kB is needed"),
+])
+def test_faults_of_the_hub(hub, split, stream, said):
+    hub.splits = {split: stream}
+    assert said in fault("hf:thing")
+
+
+def test_the_built_in_corpus():
+    world = pytest.importorskip("stlm.text.world", reason="the built-in corpus is not there yet")
+    source = open_source("world", seed=3, megabytes=0.02)
+    train, validation = split = both("world", seed=3, megabytes=0.02)
+    assert source.name == "world (seed 3)" and source.size_hint == 20_000
+    for documents, size in ((train, 20_000), (validation, 1 << 18)):
+        assert sum(map(len, documents[:-1])) < size <= sum(map(len, documents))
+    assert not set(train) & set(validation)
+    assert split == both("world", seed=3, megabytes=0.02)
+    assert source.entropy_bits(train[1]) == pytest.approx(world.write_story(3, 1).bits)
+    assert len({open_source("world", seed=seed, megabytes=megabytes).fingerprint()
+                for seed in (3, 4) for megabytes in (1.0, 2.0)}) == 4
+
+
+def test_real_stories(real_data):
+    train, validation = both(real_data / "text" / "tinystories_sample")
+    # train.jsonl.zst, the one document of train_lowercase_extra.jsonl.zst, and validation.jsonl.zst
+    assert (len(train), len(validation)) == (2116 + 1, 100)
+    assert train[0].startswith(b"One day, a little girl named Lily found a needle")
+
+
+def test_source_code_is_no_data_set(tmp_path):
+    for name in ("train/loop.py", "test_all.py", "main.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode() + b" = 1  # some code\n" * 60)
+    assert b"".join(sum(both(tmp_path), [])).count(b"some code") == 180

@@ -115,7 +115,7 @@ def test_forbidden_symbols_never_come():
     assert {draw(logits, allowed, Sampling(1.0), generator) for _ in range(200)} == {1, 3}
 
 
-@pytest.mark.parametrize("fault", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": -0.1}])
+@pytest.mark.parametrize("fault", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"min_p": -0.1}])
 def test_impossible_settings(fault):
     with pytest.raises(ValueError, match="has to"):
         Sampling(**fault)

@@ -61,6 +61,14 @@ def test_going_on_equals_never_stopping_bit_for_bit(tmp_path, optim, accumulate)
     assert losses(tmp_path / "cut")[-1] == losses(tmp_path / "whole")[-1]
 
 
+def test_a_run_may_go_on_with_another_learning_rate(tmp_path):
+    tiny_trainer(tmp_path / "run", hooks=[StopAt(4)]).run()
+    config = dataclasses.replace(tiny_config(), optim=adamw.Config(lr=1e-5))
+    trainer = tiny_trainer(tmp_path / "run", config=config, resume=True)
+    assert {group["peak_lr"] for group in trainer.optimizers[0].param_groups} == {1e-5}
+    trainer.run()
+
+
 def test_what_was_recorded_after_the_checkpoint_is_recorded_once(tmp_path):
     trainer = tiny_trainer(tmp_path / "run", hooks=[StopAt(7)], log_every=1)
     trainer.run()
@@ -96,6 +104,16 @@ def test_a_run_by_the_clock_ends_near_its_time(tmp_path):
     assert 0.6 < trainer.spent / 1.8 < 1.6
     assert trainer.plan.total == trainer.step
     assert trainer.fraction() == 1.0
+
+
+def test_a_run_by_the_clock_may_be_given_more_time(tmp_path):
+    tiny_trainer(tmp_path / "run", steps=None, minutes=0.01).run()
+    longer = tiny_trainer(tmp_path / "run", steps=None, minutes=0.03, resume=True)
+    begun = longer.step
+    assert not longer.done
+    longer.run()
+    assert longer.step > begun
+    assert longer.done
 
 
 def test_precision_is_decided_once(tmp_path):

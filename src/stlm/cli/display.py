@@ -28,8 +28,9 @@ class Display(Hook):
         goal = (f"{trainer.config.train.steps:,} steps" if trainer.config.train.steps
                 else f"{trainer.config.train.minutes:g} minutes")
         begun = f", going on from step {trainer.step}" if trainer.step else ""
-        self.console.print(f"training for {goal}{begun}, in {decided.precision}"
-                           f"{', compiled' if decided.compile else ''}; Ctrl-C saves and stops", highlight=False)
+        compiled = ", compiled" if decided.compile else ""
+        self.console.print(f"training for {goal}{begun}, in {decided.precision}{compiled}; Ctrl-C saves and stops",
+                           highlight=False, soft_wrap=True)
         self._bar.start()
 
     def logged(self, trainer: Trainer, figures: dict[str, float]) -> None:
@@ -46,12 +47,13 @@ class Display(Hook):
         self._bar.update(self._task, completed=share, description=f"step {trainer.step:,}", info=info)
         if not self.console.is_terminal and (time.monotonic() - self._line_at > 10 or trainer.done):
             self._line_at = time.monotonic()
-            self.console.print(f"step {trainer.step:>6,}  {share:4.0%}  {info}", highlight=False)
+            self.console.print(f"step {trainer.step:>6,}  {share:4.0%}  {info}", highlight=False, soft_wrap=True)
 
     def sample(self, step: int, text: str) -> None:
         """Show a sample above the bar."""
         shown = " ".join(text.split())
-        self.console.print(Text(f"at step {step:,} it writes: ", style="dim") + Text(shown, style="italic"))
+        line = Text(f"at step {step:,} it writes: ", style="dim").append(shown, style="italic")
+        self.console.print(line, soft_wrap=not self.console.is_terminal)
 
     def finished(self, trainer: Trainer) -> None:
         self._bar.stop()

@@ -25,11 +25,7 @@ def configure(name: str, flags: list[str], program: str) -> RunConfig:
 
 
 def apply(config: RunConfig, flags: list[str], program: str) -> RunConfig:
-    """``config`` changed by flags. Steps and minutes stand for each other: giving one drops the other."""
-    given = {flag.partition("=")[0] for flag in flags}
-    for flag, other in (("--train.steps", "--train.minutes"), ("--train.minutes", "--train.steps")):
-        if flag in given and other not in given:
-            flags = [*flags, other, "None"]
+    """``config`` changed by flags."""
     return parse(config, flags, program, SHORTHANDS)
 
 

@@ -53,10 +53,10 @@ def run(arguments: list[str]) -> int:
     with folder.locked():
         folder.create(config)
         console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
-                      f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False)
+                      f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
         hooks = [Validation(), Samples(display.sample), display, *build_trackers(config, folder)]
         trainer = Trainer(folder, config, corpus, pick_device(), hooks, folder.latest() if resume else None)
-        console.print(f"{count(trainer.model).unique:,} parameters", highlight=False)
+        console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
         try:
             with _stopping(trainer):
                 trainer.run()
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
             display.close()
         if not trainer.done:
             console.print(f"stopped at step {trainer.step}, saved in {list_checkpoints(folder.checkpoints)[-1]}; "
-                          f"go on with:  stlm train {preset} --name {folder.name} --resume", highlight=False)
+                          f"go on with:  stlm train {preset} --name {folder.name} --resume", highlight=False, soft_wrap=True)
             return 130
         _finish(trainer, console)
     return 0
@@ -86,6 +86,9 @@ def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> Run
     """The run's own description with the flags applied; what its weights depend on has to stay."""
     before = folder.config()
     after = apply(before, flags, program)
+    if before.optim.kind != after.optim.kind:
+        raise UserError(f"--optim: this run's optimizer is {before.optim.kind}, and its state fits no other; "
+                        "train anew under another --name")
     for name, value in encode(before).items():
         if name not in FREE_ON_RESUME and encode(after)[name] != value:
             raise UserError(f"--{name}: it cannot change when a run goes on, only "
@@ -130,9 +133,15 @@ def _finish(trainer: Trainer, console: Console) -> None:
     if entropy is not None:
         console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                       f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
-                      "which nothing can beat.", highlight=False)
-    console.print(f"\nreport:  {folder.report}\nnext:    stlm generate {folder.name} \"Once\"\n"
-                  f"         stlm train {folder.name.partition('-')[0]} --data FOLDER_OF_TEXT --name mine", highlight=False)
+                      "which nothing can beat.", highlight=False, soft_wrap=True)
+    console.print(f'\nreport:  {folder.report}\nnext:    stlm generate {folder.name} "{_beginning(text)}"\n'
+                  "         stlm train demo --data FOLDER_OF_TEXT --name mine", highlight=False, soft_wrap=True)
+
+
+def _beginning(text: bytes) -> str:
+    """The first words of a text, as a prompt to try."""
+    words = text[:200].decode("utf-8", errors="ignore").split()[:3]
+    return " ".join(words).replace('"', "") or "The"
 
 
 def _summary(record: dict) -> Table:

@@ -27,7 +27,8 @@ def decode(cls: type[T], values: object, base: Any = None, where: str = "") -> T
     """Build ``cls`` from a mapping; fields that the mapping lacks come from ``base``, or from the class's defaults.
 
     For a field that is a slot the value is a kind's name, or a mapping whose ``kind`` names it; a mapping without
-    ``kind`` changes fields of the kind that ``base`` has.
+    ``kind`` changes fields of the kind that ``base`` has. Fields that a class lists in ``alternatives`` stand for each
+    other: giving one drops the others.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where or cls.__name__}: expected a table of fields, found {values!r}")
@@ -39,6 +40,7 @@ def decode(cls: type[T], values: object, base: Any = None, where: str = "") -> T
     known = {name: getattr(base, name) for name in hints} if base is not None else {}
     given = {name: _value(hints[name], value, known.get(name, _default(cls, name)), _join(where, name))
              for name, value in values.items()}
+    known |= dict.fromkeys(name for group in alternatives(cls) if group & given.keys() for name in group)
     missing = [f.name for f in dataclasses.fields(cls)  # type: ignore[arg-type]
                if f.name not in given and f.name not in known and _default(cls, f.name) is None
                and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
@@ -48,6 +50,11 @@ def decode(cls: type[T], values: object, base: Any = None, where: str = "") -> T
         return cls(**{**known, **given})
     except ValueError as error:
         raise UserError(f"{where or cls.__name__}: {error}") from None
+
+
+def alternatives(cls: type) -> list[set[str]]:
+    """Groups of fields of which only one is given."""
+    return [set(group) for group in getattr(cls, "alternatives", ())]
 
 
 def encode(value: Any) -> Any:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from stlm.config.decode import decode, field_types
+from stlm.config.decode import alternatives, decode, field_types
 from stlm.config.slot import did_you_mean, slot_of
 from stlm.errors import UserError
 
@@ -34,6 +34,7 @@ def parse(default: T, arguments: list[str], program: str, shorthands: dict[str, 
         flag = argument.partition("=")[0].replace("_", "-")
         if argument.startswith("--") and flag not in known and flag not in ("--help",):
             raise UserError(f"there is no flag {flag}{did_you_mean(flag, known)}; `{program} --help` lists them")
+    rest += _dropped(default, {argument.partition("=")[0].replace("_", "-") for argument in rest})
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -89,6 +90,19 @@ def _leaves(config: Any, prefix: str = "") -> Iterator[str]:
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def _dropped(config: Any, given: set[str], prefix: str = "--") -> list[str]:
+    """Flags that clear the fields for which an alternative was given."""
+    out: list[str] = []
+    for name in field_types(type(config)):
+        if dataclasses.is_dataclass(value := getattr(config, name)):
+            out += _dropped(value, given, f"{prefix}{name.replace('_', '-')}.")
+    for group in alternatives(type(config)):
+        flags = {prefix + name.replace("_", "-") for name in group}
+        if flags & given:
+            out += [word for flag in sorted(flags - given) for word in (flag, "None")]
+    return out
 
 
 def _one_line(box: str) -> str:

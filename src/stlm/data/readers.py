@@ -1,146 +1,221 @@
-"""File formats: what a file holds, as documents of bytes."""
+"""File formats: what a file holds, as documents of bytes.
+
+The suffix decides. ``.jsonl`` and ``.ndjson`` hold a document a line, ``.parquet`` a document a
+row; any other file is one document, byte for byte. Each may be packed as ``.gz`` or ``.zst``.
+"""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import Any
+
+import zstandard
 
 from stlm.errors import UserError
 
 PACKED = (".gz", ".zst")
 LINES = (".jsonl", ".ndjson")
 TABLES = (".parquet",)
+# what is taken for text in a folder, where nobody has chosen the single file
 PLAIN = tuple(
-    ".txt .md .rst .text .org .tex .html .htm .xml .css .csv .tsv .json .yaml .yml .toml .ini .cfg .log .srt .py .pyi .ipynb "
-    ".c .h .cc .cpp .hpp .cs .java .kt .scala .go .rs .swift .js .jsx .ts .tsx .vue .rb .php .pl .lua .r .jl .m .sh .bash "
-    ".sql .hs .ml .ex .exs .erl .clj .lisp .scm .el .vim .tcl .f90 .ada .adb .v .vhd .zig .nim .d .dart .proto .cmake "
-    ".mk".split())
+    ".txt .text .md .markdown .rst .adoc .org .tex .bib .html .htm .xml .css .scss .csv .tsv "
+    ".json .yaml .yml .toml .ini .cfg .log .srt .vtt .py .pyi .ipynb .c .h .cc .cpp .hpp .cs "
+    ".java .kt .scala .go .rs .swift .js .jsx .ts .tsx .vue .rb .php .pl .lua .r .jl .m .sh .bash "
+    ".ps1 .sql .hs .ml .ex .exs .erl .clj .lisp .scm .el .vim .tcl .f90 .adb .v .vhd .zig .nim "
+    ".d .dart .proto .cmake .mk".split())
 READABLE = (*PLAIN, *LINES, *TABLES)
-_BLOCK = 1 << 20
+# what a data set comes in: here the names of files and folders may say which split they hold
+DATA_KINDS = (".txt", ".text", ".md", ".csv", ".tsv", ".json", *LINES, *TABLES)
+_SKIPPED = ("__pycache__", "node_modules")
+_HEAD = 8192  # bytes in which a zero byte gives a binary file away
+_BLOCK = 1 << 16  # bytes read at once from a packed file
+_ROWS = 1024  # rows of a table in memory at once
+_CHOOSE = "choose one with --data.field"
+
+
+def readable_files(folder: Path) -> list[Path]:
+    """Files of a folder, and of those in it, that are text by their names, sorted by path.
+
+    Hidden ones, and links to folders, are passed over. Raises OSError where a folder is shut.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [n for n in folders if not n.startswith(".") and n not in _SKIPPED]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    readable = [path for path in found if kind_of(path) in READABLE and path.is_file()]
+    return sorted(readable, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def documents_of(path: Path, field: str, *, skip_binary: bool = False) -> Iterator[bytes]:
+    """Documents of one file, none of them empty.
+
+    field: the name that holds the text in jsonl and parquet, where it is given back as UTF-8.
+    skip_binary: give nothing for a plain file with a zero byte in its first 8 kB.
+    Raises UserError, with the file and line, where the file is damaged or lacks the field.
+    """
+    read = {**dict.fromkeys(LINES, _lines), **dict.fromkeys(TABLES, _rows)}.get(kind_of(path))
+    try:
+        with _opened(path) as file:
+            yield from read(file, path, field) if read else _whole(file, skip_binary)
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise UserError(f"{path}: a damaged {path.suffix} file ({reason(error)}); "
+                        "pack it or fetch it again") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def text_of(record: object, field: str, where: str) -> bytes:
+    """The string that a record holds under ``field``, as UTF-8; UserError where there is none."""
+    if not isinstance(record, Mapping):
+        raise UserError(f"{where}: this is no JSON object; each line has to be one, such as "
+                        f'{{"{field}": "..."}}')
+    if field not in record:
+        names = ", ".join(map(repr, record)) or "none"
+        raise UserError(f"{where}: there is no field {field!r}; the fields are {names}; {_CHOOSE}")
+    value = record[field]
+    if not isinstance(value, str):
+        texts = ", ".join(repr(name) for name, other in record.items() if isinstance(other, str))
+        raise UserError(f"{where}: the field {field!r} holds {type(value).__name__}, no string; "
+                        f"the fields with strings are {texts or 'none'}; {_CHOOSE}")
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: the field {field!r} holds half a surrogate pair at character "
+                        f"{error.start}, which UTF-8 cannot hold; mend or drop the line") from None
+
+
+def unreadable(path: Path | str, error: OSError) -> UserError:
+    """What to tell about a file or folder that the system refuses."""
+    return UserError(f"{path}: cannot be read ({reason(error)}); "
+                     "check that it is whole and that you may read it")
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    said = getattr(error, "strerror", None) or str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says what a file holds, without that of its packing."""
+    """The suffix that says what a file holds, in lower case, without that of its packing."""
     inner = Path(path.stem) if path.suffix.lower() in PACKED else path
     return inner.suffix.lower()
 
 
-def documents_of(path: Path, field: str) -> Iterator[bytes]:
-    """Documents of one file, none of them empty.
-
-    jsonl: one a line, the string in ``field``. parquet: one a row, likewise. All else: the file itself, byte for byte.
-    Raises UserError, with file and line, where the file is damaged or lacks the field.
-    """
-    kind = kind_of(path)
-    try:
-        if kind in TABLES:
-            yield from _rows(path, field)
-        elif kind in LINES:
-            with _opened(path) as file:
-                for number, line in enumerate(file, start=1):
-                    if line.strip() and (document := _field(line, field, f"{path}:{number}")):
-                        yield document
-        else:
-            with _opened(path) as file:
-                if document := file.read():
-                    yield document
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{path}: a damaged .gz file ({error})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def looks_binary(path: Path) -> bool:
-    """Whether the first 8 kB hold a zero byte, which text doesn't."""
-    try:
-        with _opened(path) as file:
-            return b"\0" in file.read(8192)
-    except (OSError, EOFError, zlib.error):
-        return False  # let reading it say what is wrong
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """The unpacked bytes of a file as a stream; all members of a packed file one after the other."""
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    if path.suffix.lower() == ".zst":
-        import zstandard
-
-        raw = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
-        return io.BufferedReader(_Frames(raw, path), _BLOCK)  # type: ignore[type-var]
+def _opened(path: Path) -> io.BufferedIOBase:
+    """The unpacked bytes of a file; all parts of a packed file, one after the other."""
+    packing = path.suffix.lower()
+    if packing == ".gz":
+        return gzip.open(path, "rb")
+    if packing == ".zst":
+        return io.BufferedReader(_ZstdFrames(open(path, "rb")), _BLOCK)
     return open(path, "rb")
 
 
-class _Frames(io.RawIOBase):
-    """A zstd stream whose faults are the user's; a stream that was cut short is one too."""
+class _ZstdFrames(io.RawIOBase):
+    """The unpacked frames of a zstd file.
 
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self._stream, self._path = stream, path
+    zstandard's own stream reader takes a file that was cut short for a whole one, hence this one.
+    Raises EOFError where the last frame has no end, ZstdError where a frame is damaged.
+    """
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        # 2 GiB is the widest window that zstd writes (--long=31)
+        self._context = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        self._frame: zstandard.ZstdDecompressionObj | None = None  # the one that has begun
+        self._packed, self._ready = b"", memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        import zstandard
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            self._packed = self._packed or self._file.read(_BLOCK)
+            if not self._packed:
+                if self._frame:
+                    raise EOFError("it ends within a frame")
+                return 0
+            self._unpack()
+        count = min(len(buffer), len(self._ready))
+        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
 
-        try:
-            data = self._stream.read(len(buffer))
-        except zstandard.ZstdError as error:
-            raise UserError(f"{self._path}: a damaged .zst file ({error})") from None
-        buffer[:len(data)] = data
-        return len(data)
+    def _unpack(self) -> None:
+        self._frame = self._frame or self._context.decompressobj()
+        self._ready = memoryview(self._frame.decompress(self._packed))
+        self._packed = b""
+        if self._frame.eof:
+            self._packed, self._frame = self._frame.unused_data, None
 
     def close(self) -> None:
-        self._stream.close()
+        self._file.close()
         super().close()
 
 
-def _field(line: bytes, field: str, where: str) -> bytes:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{where}: not a line of JSON ({error})") from None
-    if not isinstance(record, dict) or field not in record:
-        names = ", ".join(map(repr, record)) if isinstance(record, dict) else "none: it isn't an object"
-        raise UserError(f"{where}: there is no field {field!r}; the fields are {names}; choose one with --data.field")
-    return _encoded(record[field], field, where)
+def _whole(file: io.BufferedIOBase, skip_binary: bool) -> Iterator[bytes]:
+    head = file.read(_HEAD) if skip_binary else b""
+    if b"\0" not in head and (document := head + file.read()):
+        yield document
 
 
-def _encoded(value: object, field: str, where: str) -> bytes:
-    if not isinstance(value, str):
-        raise UserError(f"{where}: the field {field!r} holds {type(value).__name__}, not a text; choose one with --data.field")
-    try:
-        return value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UserError(f"{where}: the text holds half of a surrogate pair, which isn't Unicode text") from None
+def _lines(file: io.BufferedIOBase, path: Path, field: str) -> Iterator[bytes]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            said = getattr(error, "msg", None) or reason(error)
+            raise UserError(f"{where}: this is no JSON ({said}); each line has to be an object, "
+                            f'such as {{"{field}": "..."}}') from None
+        if document := text_of(record, field, where):
+            yield document
 
 
-def _rows(path: Path, field: str) -> Iterator[bytes]:
+def _rows(file: io.BufferedIOBase, path: Path, field: str) -> Iterator[bytes]:
+    """Rows of a table; where the text is null, there is no document."""
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise UserError(f"{path}: reading parquet needs pyarrow: pip install 'stlm[data]'") from None
-    if path.suffix.lower() in PACKED:
-        with _opened(path) as file:
-            source: io.BytesIO | Path = io.BytesIO(file.read())
-    else:
-        source = path
+        raise UserError(f"{path}: reading parquet needs a package: "
+                        "pip install 'stlm[data]'") from None
     try:
-        table = parquet.ParquetFile(source)
-        if field not in table.schema_arrow.names:
-            raise UserError(f"{path}: there is no column {field!r}; the columns are "
-                            f"{', '.join(map(repr, table.schema_arrow.names))}; choose one with --data.field")
-        row = 0
-        for batch in table.iter_batches(columns=[field]):
-            for value in batch.column(0):
-                row += 1
-                if value.is_valid and (document := _encoded(value.as_py(), field, f"{path}, row {row}")):
-                    yield document
+        # a table is read from its end, so a packed one has to be unpacked in memory first
+        packed = path.suffix.lower() in PACKED
+        table = parquet.ParquetFile(io.BytesIO(file.read()) if packed else file)
+        _check_column(table.schema_arrow, field, path)
+        for batch in table.iter_batches(batch_size=_ROWS, columns=[field]):
+            # as bytes, so that they come as they are in the file
+            yield from filter(None, batch.column(field).cast(pyarrow.large_binary()).to_pylist())
     except pyarrow.ArrowException as error:
-        raise UserError(f"{path}: a damaged parquet file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: a damaged parquet file ({reason(error)}); "
+                        "write it or fetch it again") from None
+
+
+def _check_column(schema: Any, field: str, path: Path) -> None:
+    if field not in schema.names:
+        names = ", ".join(map(repr, schema.names)) or "none"
+        raise UserError(f"{path}: there is no column {field!r}; the columns are {names}; {_CHOOSE}")
+    texts = [column.name for column in schema if _holds_strings(column.type)]
+    if field not in texts:
+        raise UserError(f"{path}: the column {field!r} holds {schema.field(field).type}, no "
+                        f"strings; the columns with strings are "
+                        f"{', '.join(map(repr, texts)) or 'none'}; {_CHOOSE}")
+
+
+def _holds_strings(kind: Any) -> bool:
+    values = getattr(kind, "value_type", kind) if str(kind).startswith("dictionary") else kind
+    return str(values) in ("string", "large_string", "string_view")

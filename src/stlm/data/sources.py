@@ -3,223 +3,290 @@
 from __future__ import annotations
 
 import abc
+import functools
 import hashlib
 import itertools
+import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from stlm.config.slot import did_you_mean
-from stlm.data.readers import LINES, PLAIN, READABLE, TABLES, documents_of, kind_of, looks_binary
+from stlm.data.readers import (
+    DATA_KINDS,
+    READABLE,
+    documents_of,
+    kind_of,
+    readable_files,
+    reason,
+    text_of,
+    unreadable,
+)
 from stlm.errors import UserError
 
+FORMAT = 1  # raised whenever the same text would come as other documents
 TRAIN, VALIDATION = "train", "validation"
 LEAST = 1000  # bytes of text below which there is nothing to learn
 FEW = 50  # documents below which holding some out whole would be too coarse
 HELD_OUT = 100  # one document in so many is held out where there are many
-TAIL, TAIL_AT_MOST = 0.1, 1_000_000  # share of the bytes, and their most, held out where documents are few
+TAIL, TAIL_AT_MOST = 0.1, 1_000_000  # share of the bytes, and their most, held out of few documents
+HUB_VALIDATION = 1_000_000  # bytes taken of a hub's validation split
 WORLD_VALIDATION = 1 << 18  # bytes of the built-in corpus that are held out
-_SKIPPED = ("__pycache__", "node_modules")
+WORLD_VALIDATION_START = 1 << 40  # the number of their first story, which no training text reaches
+
+Documents = Callable[[], Iterator[bytes]]  # the same documents, from the first on, at every call
 
 
 class Source(abc.ABC):
-    """Documents in two splits that share none. name: for people. size_hint: bytes to be read or written, if known."""
+    """Documents in two splits, train and validation, that share none.
+
+    name: for people, such as "folder wikipedia_en_2015". size_hint: the bytes on disk that will be
+    read, or those that will be written, where that is known.
+    """
 
     name: str
     size_hint: int | None = None
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """A hash of whatever determines the documents."""
+        """A hash of whatever determines the documents; the same from one process to the next."""
 
     @abc.abstractmethod
     def documents(self, split: str) -> Iterator[bytes]:
-        """The documents of ``train`` or ``validation``, none of them empty, always the same in the same order."""
+        """The documents of ``train`` or ``validation``, none empty, always in the same order.
+
+        Raises UserError, here or on the way, where the text is damaged or too small.
+        """
 
     def entropy_bits(self, document: bytes) -> float | None:
-        """The information of a document in bits under the source's own distribution, where that is known."""
+        """The exact information of a document in bits, where the source knows its distribution."""
         return None
 
 
-def open_source(spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0) -> Source:
-    """The source that a word on the command line means: ``world``, ``hf:NAME``, a file or a folder.
+def open_source(
+    spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0
+) -> Source:
+    """The source ``spec`` names: a file, a folder, ``hf:NAME``, ``hf:NAME:CONFIG`` or ``world``.
 
-    field: which field of jsonl and parquet holds the text. megabytes: how much of ``world`` is written, and how much of
-    a hub's stream, which may have no end, is taken. Raises UserError where there is no such text.
+    field: what holds the text in jsonl, parquet and on the hub. seed: of ``world``. megabytes:
+    millions of bytes of training text that ``world`` writes, or that are taken from the hub, whose
+    streams may have no end; of files, all is read. A folder that is named ``world`` is ``./world``.
+    Raises UserError where there is no such text.
     """
+    if not 0 < megabytes < math.inf:
+        raise UserError(f"{spec}: megabytes is {megabytes}; it has to be a number above 0")
     if spec == "world":
         return World(seed, megabytes)
     if spec.startswith("hf:"):
         return Hub(spec, field, megabytes)
-    path = Path(spec).expanduser()
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{spec}: there is no such file or folder{did_you_mean(path.name, siblings)}; "
-                        "give a file, a folder, hf:NAME, or world for the built-in corpus")
-    return Files(path, field)
+    return Files(spec, field)
 
 
 class World(Source):
-    """The built-in corpus: stories of one seed; those held out come from another range of the same numbers."""
+    """The built-in corpus: stories 0, 1, 2, ... of one seed until there are enough.
+
+    Validation stories come from another range of the same numbers.
+    """
 
     def __init__(self, seed: int, megabytes: float) -> None:
-        self.name = f"the built-in corpus (seed {seed})"
-        self._seed, self._budget = seed, int(megabytes * 1e6)
-        self.size_hint = self._budget + WORLD_VALIDATION
+        self.name = f"world (seed {seed})"
+        self.size_hint = self._budget = math.ceil(megabytes * 1e6)
+        self._seed = seed
 
     def fingerprint(self) -> str:
         from stlm.text.world import VERSION
+
         return _hash("world", VERSION, self._seed, self._budget)
 
     def documents(self, split: str) -> Iterator[bytes]:
         from stlm.text.world import write_story
-        first, budget = (0, self._budget) if split == TRAIN else (1 << 40, WORLD_VALIDATION)
-        for index in itertools.count(first):
-            if budget <= 0:
-                return
-            document = write_story(self._seed, index).text.encode()
-            yield document
-            budget -= len(document)
+
+        first, budget = {TRAIN: (0, self._budget),
+                         VALIDATION: (WORLD_VALIDATION_START, WORLD_VALIDATION)}[split]
+        stories = (write_story(self._seed, index) for index in itertools.count(first))
+        return _until(budget, (story.text.encode() for story in stories))
 
     def entropy_bits(self, document: bytes) -> float:
         from stlm.text.world import parse_story
+
         return parse_story(document.decode())
 
 
 class Files(Source):
-    """A file, or all readable files of a folder and its folders.
+    """A file of any kind, or the readable files of a folder and of the folders in it, by path.
 
-    Where names say so (``train*``, ``validation*``, ``valid*``, ``val*``, ``dev*``, of files or folders) they decide, and
-    what is named ``test*`` is never read. Otherwise some documents are held out by a hash of their bytes; where documents are
-    few, the end of the text is.
+    In a folder, hidden files, binary files, and links to folders are passed over, and names decide
+    on the split (see ``_split_of``): ``train*`` and ``validation*`` are read as such, and where
+    there is no ``train*``, files without such a name take its place. What is named ``test*`` is
+    never read. Where no name says validation, and for a file alone, text is held out (``HeldOut``).
     """
 
-    def __init__(self, path: Path, field: str) -> None:
-        self.name = f"{'folder' if path.is_dir() else 'file'} {path.resolve().name}"
-        self._root, self._field = path, field
-        self._files = _walk(path) if path.is_dir() else [path]
-        if not self._files:
-            raise UserError(f"{path}: no readable file is in this folder; read are {' '.join(PLAIN[:4])} and other text and "
-                            f"source code, {' '.join((*LINES, *TABLES))}, each also as .gz or .zst")
-        named = {file: _split_of(file.relative_to(path.parent if path.is_file() else path)) for file in self._files}
-        if path.is_dir() and TRAIN in named.values():
-            self._named = {split: [f for f in self._files if named[f] == split] for split in (TRAIN, VALIDATION)}
-        else:
-            self._named = {TRAIN: [f for f in self._files if path.is_file() or named[f] != "test"], VALIDATION: []}
-        if not self._named[TRAIN]:
-            raise UserError(f"{path}: only files named test* are here, and those are never trained on")
-        self.size_hint = None
-        self._held_out = HoldOut(lambda: self._read(TRAIN)) if not self._named[VALIDATION] else None
-        self._check_size()
+    def __init__(self, spec: str, field: str) -> None:
+        path = Path(os.path.expanduser(spec))  # Path's own raises where there is no such user
+        is_folder = _is_folder(spec, path)
+        self.name = f"{'folder' if is_folder else 'file'} {os.path.basename(os.path.abspath(path))}"
+        self._field, self._skip_binary = field, is_folder
+        try:
+            self._files = _by_split(path) if is_folder else {TRAIN: [path]}
+            stats = [(split, file.relative_to(path).as_posix() if is_folder else file.name,
+                      file.stat()) for split, files in self._files.items() for file in files]
+        except OSError as error:
+            raise unreadable(error.filename or path, error) from None
+        self.size_hint = sum(status.st_size for _, _, status in stats)
+        self._fingerprint = _hash("files", field, [
+            (split, name, status.st_size, status.st_mtime_ns) for split, name, status in stats])
+        train, validation = (functools.partial(self._read, split) for split in (TRAIN, VALIDATION))
+        self._splits = (Given(spec, train, validation) if VALIDATION in self._files
+                        else HeldOut(spec, train))
 
     def fingerprint(self) -> str:
-        stats = [(str(file.relative_to(self._root)) if file != self._root else file.name, file.stat().st_size,
-                  file.stat().st_mtime_ns) for file in self._files]
-        return _hash("files", self._field, stats)
+        return self._fingerprint
 
     def documents(self, split: str) -> Iterator[bytes]:
-        return self._held_out.documents(split) if self._held_out else self._read(split)
+        return self._splits.documents(split)
 
     def _read(self, split: str) -> Iterator[bytes]:
-        for file in self._named[split]:
-            yield from documents_of(file, self._field)
-
-    def _check_size(self) -> None:
-        seen = 0
-        for document in self._read(TRAIN):
-            seen += len(document)
-            if seen >= LEAST:
-                return
-        raise UserError(f"{self._root}: {seen} bytes of text are too little to learn from; give at least {LEAST}")
+        for file in self._files[split]:
+            yield from documents_of(file, self._field, skip_binary=self._skip_binary)
 
 
 class Hub(Source):
     """A data set of the Hugging Face hub, as a stream: ``hf:NAME`` or ``hf:NAME:CONFIG``.
 
-    Its own validation split is held out where it has one; else one document in a hundred of the training split is.
+    Of its training split, whole documents are taken until there are ``megabytes``; of its
+    validation split, until there is 1 MB. Where it has none, text is held out of what was taken
+    for training (``HeldOut``); a test split is never read. The fingerprint is of the name, so a
+    data set that changes on the hub keeps it.
     """
 
     def __init__(self, spec: str, field: str, megabytes: float) -> None:
-        match = re.fullmatch(r"hf:([\w.-]+(?:/[\w.-]+)?)(?::([\w.-]+))?", spec)
+        match = re.fullmatch(r"hf:([\w.-]+(?:/[\w.-]+)?)(?::([^\s:]+))?", spec)
         if match is None:
-            raise UserError(f"{spec}: write hf:NAME or hf:NAME:CONFIG, as in hf:roneneldan/TinyStories")
-        self.name, self._spec, self._field = spec, spec, field
-        self._path, self._config = match[1], match[2]
-        self.size_hint = self._budget = int(megabytes * 1e6)
+            raise UserError(f"{spec}: this is no name on the hub; write hf:NAME or hf:NAME:CONFIG, "
+                            "as in hf:roneneldan/TinyStories")
+        self.name, self._field = spec, field
+        self._path, self._config = match.groups()
+        self.size_hint = self._budget = math.ceil(megabytes * 1e6)
 
     def fingerprint(self) -> str:
-        return _hash("hub", self._spec, self._field, self._budget)
+        return _hash("hub", self.name, self._field, self._budget)
 
     def documents(self, split: str) -> Iterator[bytes]:
-        splits = self._splits()
-        own = next((name for name in ("validation", "valid", "dev") if name in splits), None)
-        if own is not None:
-            budget = self._budget if split == TRAIN else min(self._budget, TAIL_AT_MOST)
-            return _until(budget, self._stream("train" if split == TRAIN else own))
-        taken = _until(self._budget, self._stream("train"))
-        return (document for document in taken if _is_held_out(document) == (split == VALIDATION))
+        return self._splits.documents(split)
 
-    def _splits(self) -> list[str]:
-        return list(self._call("get_dataset_split_names", self._path, self._config))
+    @functools.cached_property
+    def _splits(self) -> Given | HeldOut:
+        names = self._ask(lambda: self._datasets.get_dataset_split_names(self._path, self._config))
+        if TRAIN not in names:
+            raise UserError(f"{self.name}: it has no split named train; its splits are "
+                            f"{', '.join(names) or 'none'}; choose another data set or config")
+
+        def taken(name: str, budget: int) -> Documents:
+            return lambda: _until(budget, self._stream(name))
+
+        train = taken(TRAIN, self._budget)
+        for name in (VALIDATION, "valid"):
+            if name in names:
+                return Given(self.name, train, taken(name, HUB_VALIDATION))
+        return HeldOut(self.name, train)
 
     def _stream(self, split: str) -> Iterator[bytes]:
-        rows = self._call("load_dataset", self._path, self._config, split=split, streaming=True)
-        for number, row in enumerate(rows):
-            if self._field not in row:
-                raise UserError(f"{self._spec}: row {number} has no field {self._field!r}; the fields are "
-                                f"{', '.join(map(repr, row))}; choose one with --data.field")
-            if not isinstance(row[self._field], str):
-                raise UserError(f"{self._spec}: the field {self._field!r} isn't a text; choose one with --data.field")
-            if document := row[self._field].encode("utf-8", errors="replace"):
+        rows = self._ask(lambda: iter(self._datasets.load_dataset(
+            self._path, self._config, split=split, streaming=True)))
+        for number in itertools.count(1):
+            row = self._ask(lambda: next(rows, None))
+            if row is None:
+                return
+            if row.get(self._field, "") is None:  # a null of a table: no document
+                continue
+            if document := text_of(row, self._field, f"{self.name}, {split} row {number}"):
                 yield document
 
-    def _call(self, function: str, *arguments: object, **keywords: object) -> Iterable:
+    @functools.cached_property
+    def _datasets(self) -> Any:
         try:
             import datasets
         except ImportError:
-            raise UserError(f"{self._spec}: reading the hub needs a package: pip install 'stlm[data]'") from None
+            raise UserError(f"{self.name}: reading from the hub needs a package: "
+                            "pip install 'stlm[data]'") from None
+        return datasets
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
         try:
-            return getattr(datasets, function)(*arguments, **keywords)
-        except Exception as error:  # the hub's client raises dozens of kinds; each means that the text can't be had
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{self._spec}: cannot be had from the hub ({reason}); check the name and the network") from None
+            return question()
+        except UserError:
+            raise
+        except Exception as error:  # of dozens of kinds; each means that the text can't be had
+            raise UserError(f"{self.name}: cannot be had from the hub ({reason(error)}); "
+                            "check its name and the network") from None
 
 
-class HoldOut:
-    """Two splits of documents that come as one: by hash where there are many, else the end of the text."""
+class Given:
+    """Two splits that somebody has made."""
 
-    def __init__(self, documents) -> None:  # type: ignore[no-untyped-def]
-        self._documents = documents
-        self._cut: int | None = None
-        sizes = [len(document) for document in itertools.islice(documents(), FEW)]
-        if len(sizes) < FEW:
-            self._cut = sum(sizes) - max(1, min(int(TAIL * sum(sizes)), TAIL_AT_MOST))
-        elif not any(map(_is_held_out, documents())):
-            total = sum(len(document) for document in documents())
-            self._cut = total - max(1, min(int(TAIL * total), TAIL_AT_MOST))
+    def __init__(self, where: str, train: Documents, validation: Documents) -> None:
+        self._where, self._read = where, {TRAIN: train, VALIDATION: validation}
 
     def documents(self, split: str) -> Iterator[bytes]:
-        if self._cut is None:
-            return (d for d in self._documents() if _is_held_out(d) == (split == VALIDATION))
-        return self._by_place(split, self._cut)
+        return self._checked[split]()
 
-    def _by_place(self, split: str, cut: int) -> Iterator[bytes]:
-        start = 0
-        for document in self._documents():
-            here = _character_start(document, min(max(cut - start, 0), len(document)))
-            piece = document[:here] if split == TRAIN else document[here:]
-            if piece:
-                yield piece
-            start += len(document)
+    @functools.cached_property
+    def _checked(self) -> dict[str, Documents]:
+        """Both splits, once there proves to be text in them; no more is read than shows it."""
+        sizes = {split: _size(read(), at_most=LEAST) for split, read in self._read.items()}
+        for split, size in sizes.items():
+            if not size:
+                raise UserError(f"{self._where}: there is no text in its {split} split; both train "
+                                "and validation need some")
+        _check_size(self._where, sum(sizes.values()))
+        return self._read
 
 
-def _character_start(data: bytes, place: int) -> int:
-    """The nearest place at or after ``place`` where no UTF-8 character is cut; ``place`` where there's none near."""
-    for ahead in range(4):
-        if place + ahead < len(data) and not 0x80 <= data[place + ahead] <= 0xBF:
-            return place + ahead
-    return place
+class HeldOut:
+    """Two splits of text that comes as one.
+
+    Of many documents, those are validation whose hash says so, about one in a hundred; equal ones
+    fall to the same side. Where that leaves a side empty or there are fewer than 50, the last tenth
+    of the bytes is, 1 MB at most, cut where a UTF-8 character begins.
+    """
+
+    def __init__(self, where: str, documents: Documents) -> None:
+        self._where, self._read = where, documents
+
+    def documents(self, split: str) -> Iterator[bytes]:
+        wanted = {TRAIN: False, VALIDATION: True}[split]
+        cut = self._cut
+        if cut is None:
+            return (text for text in self._read() if _is_held_out(text) == wanted)
+        return self._parts(cut, wanted)
+
+    @functools.cached_property
+    def _cut(self) -> int | None:
+        """The byte at which validation begins; None where hashes decide.
+
+        Stops reading as soon as it is clear that they do.
+        """
+        total, sides = 0, set()
+        for count, document in enumerate(self._read(), start=1):
+            total += len(document)
+            sides.add(_is_held_out(document))
+            if count >= FEW and total >= LEAST and len(sides) == 2:
+                return None
+        _check_size(self._where, total)
+        return total - min(int(TAIL * total), TAIL_AT_MOST)
+
+    def _parts(self, cut: int, held_out: bool) -> Iterator[bytes]:
+        """What stands before byte ``cut`` of all documents end to end, or from there on."""
+        for document in self._read():
+            place = min(max(cut, 0), len(document))
+            if 0 < place < len(document):
+                place = _character_start(document, place)
+            if part := document[place:] if held_out else document[:place]:
+                yield part
+            cut -= len(document)
 
 
 def _is_held_out(document: bytes) -> bool:
@@ -227,7 +294,16 @@ def _is_held_out(document: bytes) -> bool:
     return int.from_bytes(digest, "big") % HELD_OUT == 0
 
 
+def _character_start(data: bytes, place: int) -> int:
+    """Where a UTF-8 character begins, at ``place`` or next after it; ``place`` where none does."""
+    for here in range(place, min(place + 4, len(data))):
+        if data[here] & 0xC0 != 0x80:
+            return here
+    return place
+
+
 def _until(budget: int, documents: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole documents until there are ``budget`` bytes."""
     for document in documents:
         yield document
         budget -= len(document)
@@ -235,24 +311,70 @@ def _until(budget: int, documents: Iterator[bytes]) -> Iterator[bytes]:
             return
 
 
-def _walk(folder: Path) -> list[Path]:
-    """Readable files of a folder, sorted by path; hidden ones, and those that hold no text, are passed over."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED]
-        found += [Path(place) / name for name in names if not name.startswith(".")]
-    readable = [path for path in sorted(found) if kind_of(path) in READABLE and path.stat().st_size > 0]
-    return [path for path in readable if kind_of(path) not in PLAIN or not looks_binary(path)]
+def _size(documents: Iterator[bytes], at_most: int) -> int:
+    """The bytes of some documents, counted until there are ``at_most``."""
+    return sum(map(len, _until(at_most, documents)))
+
+
+def _check_size(where: str, n_bytes: int) -> None:
+    if n_bytes < LEAST:
+        raise UserError(f"{where}: {n_bytes} bytes of text are too little to learn from; "
+                        "at least 1 kB is needed (empty and binary files in folders do not count)")
+
+
+def _is_folder(spec: str, path: Path) -> bool:
+    """Whether ``path`` is a folder rather than a file; UserError where it is neither."""
+    try:
+        mode = path.stat().st_mode if spec else 0
+    except (FileNotFoundError, NotADirectoryError):
+        siblings = ["world", *_names(path.parent)]
+        raise UserError(f"{spec}: there is no such file or folder"
+                        f"{did_you_mean(path.name, siblings)}; give a file, a folder, hf:NAME, "
+                        "or world for the built-in corpus") from None
+    except OSError as error:
+        raise unreadable(spec, error) from None
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise UserError(f"{spec or repr(spec)}: this is neither a file nor a folder; give one of "
+                        "them (text is read more than once, so pipes have to be saved first)")
+    return stat.S_ISDIR(mode)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _by_split(folder: Path) -> dict[str, list[Path]]:
+    """The files to read for each split; no entry for validation where no name says so."""
+    files = readable_files(folder)
+    if not files:
+        raise UserError(f"{folder}: there is no readable file in this folder; what is read is "
+                        f"{' '.join(READABLE)}, each also with .gz or .zst")
+    named: dict[str | None, list[Path]] = {}
+    for file in files:
+        named.setdefault(_split_of(file.relative_to(folder)), []).append(file)
+    train = named.get(TRAIN) or named.get(None)
+    if not train:
+        others = " or ".join(f"{name}*" for name in sorted(map(str, named)))
+        raise UserError(f"{folder}: all of its files are named {others}, so there is none to train "
+                        "on; name some train*, or give one file alone")
+    return {TRAIN: train} | ({VALIDATION: named[VALIDATION]} if VALIDATION in named else {})
 
 
 def _split_of(path: Path) -> str | None:
-    """``train``, ``validation`` or ``test`` where the file or one of its folders is named so."""
-    for part in (*path.parts[:-1], path.name.partition(".")[0]):
-        match = re.match(r"(train|validation|valid|val|dev|test)(?=$|[._\-\d])", part.lower())
-        if match:
-            return {"train": TRAIN, "test": "test"}.get(match[1], VALIDATION)
-    return None
+    """``train``, ``validation`` or ``test`` where a file, or a folder it is in, is named so.
+
+    The outermost name counts, but ``test`` counts anywhere. Source code is no data set: ``train/loop.py`` says nothing.
+    """
+    if kind_of(path) not in DATA_KINDS:
+        return None
+    words = [re.match(r"(train|validation|valid|val|dev|test)(?=$|[._\-0-9])", part.lower())
+             for part in path.parts]
+    found = [word[1] if word[1] in (TRAIN, "test") else VALIDATION for word in words if word]
+    return "test" if "test" in found else next(iter(found), None)
 
 
 def _hash(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return hashlib.sha256(repr((FORMAT, *parts)).encode()).hexdigest()

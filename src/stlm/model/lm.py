@@ -12,6 +12,7 @@ from stlm.data.batch import Inputs
 from stlm.model.config import ModelConfig
 from stlm.model.layout import START, layout, places, take
 from stlm.model.output import Output
+from stlm.model.patching import Patching
 from stlm.nn.attention import AttentionBlock
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
@@ -37,6 +38,12 @@ class Cache:
     waiting: Float[Tensor, "batch byte dim"]
     waiting_in: Int[Tensor, "batch byte"]
     answer: Float[Tensor, "batch dim"]
+
+
+def ends_of(patching: Patching, inputs: Int[Tensor, "batch seq"], document: int) -> Bool[Tensor, "batch seq"]:
+    """Where the patches of whole rows end; ``document`` is the symbol that opens a document."""
+    _, positions = places(inputs == document)
+    return patching(inputs, positions)[0]
 
 
 class LM(nn.Module):
@@ -71,8 +78,7 @@ class LM(nn.Module):
 
     def boundaries(self, inputs: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
         """Where the patches of whole rows end."""
-        _, positions = places(inputs == self.document)
-        return self.patching(inputs, positions)[0]
+        return ends_of(self.patching, inputs, self.document)
 
     def new_cache(self, batch: int) -> Cache:
         """A memory of nothing for ``batch`` rows."""

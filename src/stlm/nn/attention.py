@@ -20,7 +20,7 @@ from stlm.nn.stack import Block
 class View:
     """Who may look at whom, and how far queries and keys are turned."""
 
-    allowed: Bool[Tensor, "batch 1 seq past+seq"]
+    allowed: Bool[Tensor, "batch 1 seq total"]
     rotation: Rotation
 
 
@@ -65,7 +65,7 @@ class AttentionBlock(Block):
         self.attention_norm, self.attention = RMSNorm(dim), Attention(dim, heads, kv_heads, qk_norm)
         self.ffn_norm, self.ffn = RMSNorm(dim), ffn.build(dim)
 
-    def view(self, documents: Int[Tensor, "batch past+seq"], positions: Int[Tensor, "batch seq"],
+    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
              dtype: torch.dtype) -> View:
         total, seq = documents.shape[1], positions.shape[1]
         place = torch.arange(total, device=documents.device)

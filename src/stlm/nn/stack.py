@@ -28,7 +28,7 @@ class Block(nn.Module, abc.ABC):
     """How many earlier positions a position may depend on, through this one block."""
 
     @abc.abstractmethod
-    def view(self, documents: Int[Tensor, "batch past+seq"], positions: Int[Tensor, "batch seq"],
+    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
              dtype: torch.dtype) -> Any:
         """Whatever depends on places only (masks, rotations): computed once, handed to every block of the stack."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from stlm.model.config import ModelConfig
 from stlm.objective import ObjectiveConfig, causal
@@ -34,10 +34,12 @@ class DataConfig:
 class TrainConfig:
     """How long, how much at once, and what is written on the way."""
 
+    alternatives: ClassVar = [("steps", "minutes")]
+
     steps: int | None = None
-    """Steps to train. Give steps or minutes."""
+    """Steps to train."""
     minutes: float | None = None
-    """Minutes to train, of training proper; the decay then begins by the clock."""
+    """Minutes to train, instead of steps: of training proper; the decay then begins by the clock."""
     seq: int = 512
     """Symbols in a row."""
     rows: int = 16
@@ -73,7 +75,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give either steps or minutes, and the other as None")
+            raise ValueError("give steps or minutes, one of them")
         for name in ("steps", "minutes", "clip"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be above 0")

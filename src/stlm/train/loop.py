@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections import defaultdict
@@ -14,7 +15,7 @@ from stlm.data.batch import Batch
 from stlm.data.shards import Corpus
 from stlm.data.stream import Stream
 from stlm.errors import UserError
-from stlm.model.lm import LM
+from stlm.model.lm import LM, ends_of
 from stlm.optim import set_learning_rate
 from stlm.optim.schedule import Plan, scale
 from stlm.train import checkpoint, machine
@@ -56,7 +57,8 @@ class Trainer:
         self.optimizers = config.optim.build(self.model)
         self.ema = _copy(self.model, config, corpus) if config.train.ema else None
         self.stream = Stream(corpus.train, corpus.codec, config.train.seq, config.train.rows // config.train.accumulate,
-                             config.seed, boundaries=LM(config.model, corpus.codec).boundaries)
+                             config.seed, boundaries=functools.partial(
+                                 ends_of, config.model.patching.build(corpus.codec), document=corpus.codec.document))
         self.step, self.spent, self.n_bytes, self.stop = 0, 0.0, 0, False
         steps, self.plan = config.train.steps, Plan()
         self.decisions: Decisions = decide(self)
@@ -80,10 +82,14 @@ class Trainer:
             saved.load_model(self.ema, averaged=True)
         states = saved.optimizer()["optimizers"]
         for optimizer, state in zip(self.optimizers, states, strict=True):
+            chosen = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
             optimizer.load_state_dict(state)
+            for group, settings in zip(optimizer.param_groups, chosen, strict=True):
+                group.update(settings)  # a run may go on with another learning rate
         torch.set_rng_state(saved.optimizer()["rng"])
         self.step, self.spent, self.n_bytes = counters["step"], counters["spent"], counters["n_bytes"]
-        self.plan = Plan(**counters["plan"])
+        if saved.config.train.minutes == self.config.train.minutes:  # else the clock decides anew
+            self.plan = Plan(**counters["plan"])
         self.folder.rewind(self.step)
 
     def save(self) -> Path:

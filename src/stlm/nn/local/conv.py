@@ -47,7 +47,7 @@ class ConvBlock(Block):
         self.filter = nn.Parameter(torch.randn(taps, dim) * taps**-0.5)
         self.gate_up, self.down = linear(dim, 2 * hidden), linear(hidden, dim, zero=True)
 
-    def view(self, documents: Int[Tensor, "batch past+seq"], positions: Int[Tensor, "batch seq"],
+    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
              dtype: torch.dtype) -> list[Float[Tensor, "batch seq 1"]]:
         """For each earlier tap, 1 where it falls into the same document and 0 elsewhere."""
         seq = positions.shape[1]

@@ -1,0 +1,239 @@
+"""The command line, as a person meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stlm.cli import main
+from stlm.text.world import parse_story, write_story
+
+TINY = """
+base = "demo"
+[data]
+megabytes = 0.05
+[model]
+dim = 16
+layers = 1
+heads = 2
+kv_heads = 2
+local_dim = 8
+encoder_layers = 1
+decoder_layers = 1
+[train]
+steps = 12
+seq = 64
+rows = 4
+warmup = 2
+evaluate_every = 6
+checkpoint_every = 4
+sample_every = 6
+precision = "fp32"
+"""
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(TINY)
+
+
+def stlm(capsys, *words):
+    """Run one command in this process: status, standard output, standard error."""
+    status = main(list(words))
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def fault(capsys, *words):
+    status, out, err = stlm(capsys, *words)
+    assert status == 2
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.startswith("stlm: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in err
+    return lines[0]
+
+
+@pytest.fixture
+def trained(capsys):
+    status, out, err = stlm(capsys, "train", "tiny.toml", "--name", "mine", "--train.steps", "12")
+    assert status == 0, err
+    return out, err
+
+
+def test_a_run_from_nothing_to_text(capsys, trained):
+    _, err = trained
+    assert "held out" in err and "parameters" in err
+    assert re.search(r"xz -9e.*\n(.*\n)*.*exact entropy", err)
+    assert "above the exact entropy of this text" in err
+    names = {path.name for path in Path("runs/mine").iterdir()}
+    assert {"config.json", "env.json", "metrics.jsonl", "report.html", "results.json", "samples.jsonl", "checkpoints"} <= names
+    results = json.loads(Path("runs/mine/results.json").read_text())
+    assert results["bytes"] >= 2**18
+    assert 0.4 < results["entropy"] < 0.43
+    status, out, err = stlm(capsys, "generate", "mine", "Long ago", "--max-bytes", "40", "--seed", "1")
+    assert (status, err) == (0, "")
+    assert 1 <= len(out.encode()) <= 41
+    assert stlm(capsys, "generate", "runs/mine", "Long ago", "--max-bytes", "40", "--seed", "1")[1] == out
+    assert stlm(capsys, "generate", "mine", "Long ago", "--max-bytes", "40", "--seed", "2")[1] != out
+
+
+def test_the_report_stands_alone(trained):
+    page = Path("runs/mine/report.html").read_text()
+    assert "<svg" in page
+    assert "exact entropy" in page
+    assert "xz -9e" in page
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
+    assert "<script" not in page
+
+
+def test_the_report_of_an_unfinished_run(capsys, trained):
+    Path("runs/mine/results.json").unlink()
+    assert stlm(capsys, "report", "mine")[0] == 0
+    assert "isn't finished" in Path("runs/mine/report.html").read_text() or \
+        "isn&#39;t finished" in Path("runs/mine/report.html").read_text()
+
+
+def test_going_on_and_going_further(capsys, trained):
+    assert "a run of that name is there already; --resume goes on with it" in fault(
+        capsys, "train", "tiny.toml", "--name", "mine", "--train.steps", "12")
+    status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--train.steps", "16")
+    assert status == 0
+    assert "going on from step 12" in err
+    assert json.loads(Path("runs/mine/results.json").read_text())["steps"] == 16
+    assert "--model: it cannot change when a run goes on" in fault(
+        capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--model.dim", "32")
+    assert "this run's optimizer is muon" in fault(
+        capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--optim", "adamw")
+
+
+def test_names_of_runs_follow_the_preset(capsys):
+    for _ in range(2):
+        assert stlm(capsys, "train", "tiny.toml", "--train.steps", "4")[0] == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["tiny", "tiny-2"]
+    assert "use letters, digits" in fault(capsys, "train", "tiny.toml", "--name", "../up")
+
+
+def test_other_text_and_other_parts(capsys):
+    Path("notes").mkdir()
+    Path("notes/a.txt").write_text("Some words of my own, again and again, in every note. " * 90)
+    status, _, err = stlm(capsys, "train", "tiny.toml", "--data", "notes", "--name", "notes", "--model.patching", "stride",
+                          "--model.local=window", "--optim", "muon", "--data.codec", "bpe", "--data.codec.vocabulary", "280",
+                          "--train.steps", "6")
+    assert status == 0, err
+    assert "exact entropy" not in err
+    config = json.loads(Path("runs/notes/config.json").read_text())
+    assert config["model"]["patching"] == {"kind": "stride", "stride": 4}
+    assert config["data"]["codec"]["vocabulary"] == 280
+    assert stlm(capsys, "generate", "notes", "Some", "--max-bytes", "20")[0] == 0
+    assert stlm(capsys, "params", "notes")[0] == 0
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["trian"], "there is no verb 'trian' (did you mean 'train'?); the verbs are train, generate, params, report"),
+    (["train", "dmo"], "there is no preset 'dmo' (did you mean 'demo'?)"),
+    (["train", "demo", "--data", "nowhere.txt"], "nowhere.txt: there is no such file or folder"),
+    (["train", "demo", "--model.patching", "whitspace"], "there is no kind 'whitspace' (did you mean 'whitespace'?)"),
+    (["train", "demo", "--model.dimm", "3"], "there is no flag --model.dimm (did you mean '--model.dim'?)"),
+    (["train", "demo", "--model.dim", "-4"], "dim = -4"),
+    (["train", "demo", "--train.steps", "0"], "steps = 0: it has to be above 0"),
+    (["train", "demo", "--name"], "--name: a value has to follow"),
+    (["train", "demo", "--data.codec", "bpe"], "whitespace reads bytes"),
+    (["generate", "nothing", "x"], "there is no run 'nothing'"),
+    (["generate", "nothing"], "the following arguments are required: prompt"),
+    (["generate", "nothing", "x", "--temperature", "hot"], "invalid float value: 'hot'"),
+    (["generate", "nothing", "x", "--top-p", "0"], "top_p has to lie above 0"),
+    (["generate", "nothing", "x", "--max-bytes", "0"], "it has to be 1 or more"),
+    (["params", "nothing"], "there is no preset 'nothing'"),
+    (["report", "nothing"], "there is no run 'nothing'"),
+])
+def test_faults(capsys, words, message):
+    assert message in fault(capsys, *words)
+
+
+@pytest.mark.parametrize(("name", "data"), [("empty.txt", b""), ("short.txt", b"too short")])
+def test_files_without_text(capsys, name, data):
+    Path(name).write_bytes(data)
+    assert "too little to learn from" in fault(capsys, "train", "tiny.toml", "--data", name)
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_a_binary_file_is_learned_like_any_other(capsys):
+    Path("data.bin").write_bytes(bytes(range(256)) * 40)
+    assert stlm(capsys, "train", "tiny.toml", "--data", "data.bin", "--name", "bin", "--train.steps", "4")[0] == 0
+
+
+def test_damaged_and_foreign_checkpoints(capsys, trained):
+    last = Path("runs/mine/checkpoints/step_0000012")
+    data = (last / "model.safetensors").read_bytes()
+    (last / "model.safetensors").write_bytes(data[:-1])
+    for words in (["generate", "mine", "x"], ["params", "mine"], ["train", "tiny.toml", "--name", "mine", "--resume"]):
+        assert "damaged or missing; delete step_0000012 to go on from the checkpoint before it" in fault(capsys, *words)
+    Path("foreign").mkdir()
+    Path("foreign/model.safetensors").write_bytes(b"x")
+    assert "neither a run nor a checkpoint of stlm" in fault(capsys, "generate", "foreign", "x")
+
+
+def test_a_full_disk(capsys, monkeypatch):
+    import errno
+
+    def full(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("safetensors.torch.save_model", full)
+    assert "No space left on device" in fault(capsys, "train", "tiny.toml", "--name", "full", "--train.steps", "6")
+
+
+def test_params(capsys):
+    status, out, _ = stlm(capsys, "params", "demo")
+    assert status == 0
+    for part in ("tables", "local networks", "trunk", "unique", "total"):
+        assert part in out
+
+
+@pytest.mark.parametrize("verb", ["train", "generate", "params", "report"])
+def test_help_of_verbs(capsys, verb):
+    status, out, _ = stlm(capsys, verb, "--help")
+    assert status == 0
+    assert f"usage: stlm {verb}" in out
+
+
+def test_help_of_a_preset_lists_every_field(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "demo", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for field in ("--model.patching.cap", "--train.checkpoint-every", "--optim.lr", "--data.field", "--train.ema"):
+        assert field in out
+
+
+def test_help_imports_nothing_heavy():
+    code = ("import sys; from stlm.cli import main; main(['--help']); main(['train', '--help']); "
+            "assert not {'torch', 'numpy', 'rich', 'tyro'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on():
+    command = [sys.executable, "-m", "stlm", "train", "tiny.toml", "--name", "long", "--train.steps", "100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 60
+    while not list(Path("runs").glob("long/checkpoints/step_*")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "go on with:  stlm train tiny.toml --name long --resume" in err
+
+
+def test_trained_text_is_of_the_world():
+    """The corpus that runs are measured on is the one whose entropy is claimed."""
+    assert parse_story(write_story(0, 3).text) == write_story(0, 3).bits
