@@ -17,7 +17,7 @@ test-slow: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(VENV)/.ready-test
-	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks recipes
 	$(VENV)/bin/mypy
 
 $(VENV)/.torch:

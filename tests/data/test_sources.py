@@ -404,4 +404,5 @@ def test_source_code_is_no_data_set(tmp_path):
     for name in ("train/loop.py", "test_all.py", "main.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode() + b" = 1  # some code\n" * 60)
-    assert b"".join(sum(both(tmp_path), [])).count(b"some code") == 180
+    train, validation = both(tmp_path)
+    assert b"".join(train + validation).count(b"some code") == 180

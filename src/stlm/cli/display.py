@@ -42,8 +42,8 @@ class Display(Hook):
 
     def stepped(self, trainer: Trainer) -> None:
         share = trainer.fraction()
-        left = trainer.spent * (1 / share - 1) if share > 0 else 0.0
-        info = "  ".join(part for part in (self._train, self._validation, f"{left / 60:.0f}:{left % 60:02.0f} left") if part)
+        minutes, seconds = divmod(round(trainer.spent * (1 / share - 1)), 60) if share > 0 else (0, 0)
+        info = "  ".join(part for part in (self._train, self._validation, f"{minutes}:{seconds:02} left") if part)
         self._bar.update(self._task, completed=share, description=f"step {trainer.step:,}", info=info)
         if not self.console.is_terminal and (time.monotonic() - self._line_at > 10 or trainer.done):
             self._line_at = time.monotonic()

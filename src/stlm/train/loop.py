@@ -122,7 +122,7 @@ class Trainer:
         """Train to the end, or until `stop`."""
         for hook in self.hooks:
             hook.started(self)
-        saved_at = None
+        saved_at = self.step
         while not self.done and not self.stop:
             self._step()
             if self.step % self.config.train.log_every == 0 or self.done:
@@ -133,7 +133,7 @@ class Trainer:
             if self.step % self.config.train.checkpoint_every == 0 or self.done or self.stop:
                 saved_at = self.step
                 self.save()
-        if saved_at != self.step and self.step > 0:
+        if saved_at != self.step:
             self.save()
         for hook in self.hooks:
             hook.finished(self)
@@ -205,6 +205,7 @@ class Trainer:
 
 def _copy(model: LM, config: RunConfig, corpus: Corpus) -> LM:
     """An eager model with the same weights: compiled code and gradients stay behind."""
-    copy = LM(config.model, corpus.codec).to(model.device)
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away, and so is their randomness
+        copy = LM(config.model, corpus.codec).to(model.device)
     copy.load_state_dict(model.state_dict())
     return copy.requires_grad_(False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional as F
 
 from stlm.model.head import Head, HeadConfig
@@ -18,5 +20,6 @@ class Config(HeadConfig):
 
 
 class Tied(Head):
-    def forward(self, hidden, table):
+    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
+                ) -> Float[Tensor, "batch seq symbol"]:
         return F.linear(hidden, table)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxtyping import Float
+from torch import Tensor
+
 from stlm.model.head import Head, HeadConfig
 from stlm.nn.init import linear
 
@@ -21,5 +24,6 @@ class Untied(Head):
         super().__init__()
         self.table = linear(dim, n_symbols, zero=True)
 
-    def forward(self, hidden, table):
+    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
+                ) -> Float[Tensor, "batch seq symbol"]:
         return self.table(hidden)

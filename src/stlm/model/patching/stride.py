@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxtyping import Bool, Int
+from torch import Tensor
+
 from stlm.model.patching import Patching, PatchingConfig
 from stlm.text.codec import Codec
 
@@ -28,5 +31,7 @@ class Stride(Patching):
         super().__init__()
         self.stride = stride
 
-    def forward(self, symbols, positions, state=None):
+    def forward(self, symbols: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
+                state: Int[Tensor, "batch state"] | None = None
+                ) -> tuple[Bool[Tensor, "batch seq"], Int[Tensor, "batch seq state"]]:
         return positions % self.stride == 0, symbols.new_empty(*symbols.shape, 0)

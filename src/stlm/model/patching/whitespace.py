@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from stlm.errors import UserError
@@ -50,7 +51,9 @@ class Whitespace(Patching):
         self.cap = cap
         self.register_buffer("table", torch.tensor(parts_words), persistent=False)
 
-    def forward(self, symbols, positions, state=None):
+    def forward(self, symbols: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
+                state: Int[Tensor, "batch state"] | None = None
+                ) -> tuple[Bool[Tensor, "batch seq"], Int[Tensor, "batch seq state"]]:
         space = self.table[symbols]
         if state is None:
             state = torch.tensor([self.start], device=symbols.device).expand(len(symbols), -1)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxtyping import Float
+from torch import Tensor
+
+from stlm.model.layout import Layout
 from stlm.model.pooling import Pooling, PoolingConfig
 
 
@@ -18,5 +22,5 @@ class Config(PoolingConfig):
 class Last(Pooling):
     needs_whole_patch = False
 
-    def forward(self, x, layout):
+    def forward(self, x: Float[Tensor, "batch byte dim"], layout: Layout) -> Float[Tensor, "batch patch dim"]:
         return layout.at_ends(x)

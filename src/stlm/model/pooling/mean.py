@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from stlm.model.layout import Layout
 from stlm.model.pooling import Pooling, PoolingConfig
 
 
@@ -18,7 +21,7 @@ class Config(PoolingConfig):
 
 
 class Mean(Pooling):
-    def forward(self, x, layout):
+    def forward(self, x: Float[Tensor, "batch byte dim"], layout: Layout) -> Float[Tensor, "batch patch dim"]:
         batch, _, dim = x.shape
         index = layout.patch_of_byte
         total = x.new_zeros(batch, layout.n_patches + 1, dim).scatter_add(1, index[..., None].expand_as(x), x)
