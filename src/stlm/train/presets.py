@@ -12,7 +12,7 @@ from stlm.model.config import ModelConfig
 from stlm.model.patching import none
 from stlm.model.pooling import last
 from stlm.nn.ffn import relu2
-from stlm.optim import adamw, muon
+from stlm.optim import adamw
 from stlm.text.codec import bpe
 from stlm.train.config import DataConfig, RunConfig, TrainConfig
 
@@ -22,7 +22,7 @@ def demo() -> RunConfig:
     return RunConfig(
         data=DataConfig(megabytes=8.0),  # more than three minutes take in
         model=ModelConfig(dim=256, layers=3, heads=4, kv_heads=4, local_dim=128, encoder_layers=1, decoder_layers=2),
-        optim=muon.Config(lr=0.02, adamw_lr=4e-3),
+        optim=adamw.Config(lr=3e-3),
         train=TrainConfig(minutes=3.0, seq=512, rows=8, decay=0.6, evaluate_every=100, sample_every=250))
 
 
