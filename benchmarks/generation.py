@@ -1,6 +1,6 @@
 """How fast text is written, beside Hugging Face `generate` on a Llama of the same size over bytes.
 
-    python benchmarks/generation.py [PRESET] [--bytes 256] [--pairs 5] [--threads 1 2]
+    python benchmarks/generation.py [PRESET] [--bytes 256] [--pairs 5] [--threads 1 2] [--json FILE]
 
 Both have random weights and draw with temperature 1 after the same prompt, batch 1, float32, with their caches. Ours is
 made to write real text of the built-in corpus (each draw is made, then replaced by the text's next byte), because its
@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--json", type=Path, help="also write the record there")
     given = parser.parse_args()
     model = LM(PRESETS[given.preset]().model, CODEC).eval()
     size = count(model).unique
@@ -53,7 +55,8 @@ def main() -> None:
         print(f"{threads} thread(s): stlm {speeds[0]:7.0f} B/s   Llama {speeds[1]:7.0f} B/s   "
               f"ratio {statistics.mean(ratios):.2f} +- {statistics.stdev(ratios):.2f} (n = {len(ratios)})")
         record["threads"][threads] = {"stlm": speeds[0], "llama": speeds[1], "ratios": ratios}
-    print(json.dumps(record))
+    if given.json:
+        given.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def llama_of(size: int) -> torch.nn.Module:

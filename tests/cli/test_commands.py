@@ -145,6 +145,8 @@ def test_other_text_and_other_parts(capsys):
     (["train", "demo", "--model.patching", "whitspace"], "there is no kind 'whitspace' (did you mean 'whitespace'?)"),
     (["train", "demo", "--model.dimm", "3"], "there is no flag --model.dimm (did you mean '--model.dim'?)"),
     (["train", "demo", "--model.dim", "-4"], "dim = -4"),
+    (["train", "tiny.toml", "--model.dim", "4000000", "--model.heads", "2"], "GiB to train, but there are"),
+    (["train", "tiny.toml", "--seed", "-1"], "seed = -1: it has to be 0 or more"),
     (["train", "demo", "--train.steps", "0"], "steps = 0: it has to be above 0"),
     (["train", "demo", "--name"], "--name: a value has to follow"),
     (["train", "demo", "--data.codec", "bpe"], "whitespace reads bytes"),
@@ -190,6 +192,13 @@ def test_a_full_disk(capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr("safetensors.torch.save_model", full)
     assert "No space left on device" in fault(capsys, "train", "tiny.toml", "--name", "full", "--train.steps", "6")
+
+
+def test_a_step_that_needs_too_much_memory(capsys, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried ...")
+    monkeypatch.setattr("stlm.train.loop.Trainer._step", refuse)
+    assert "raise --train.accumulate, or lower --train.rows" in fault(capsys, "train", "tiny.toml", "--name", "big")
 
 
 def test_params(capsys):

@@ -46,8 +46,15 @@ def open_corpus(config: RunConfig, console: Console) -> Corpus:
     data = config.data
     source = open_source(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes)
     with bar(console) as progress:
-        task = progress.add_task(f"reading {source.name}", total=source.size_hint)
-        return prepare(source, data.codec, cache_folder(), lambda split, n_bytes: progress.advance(task, n_bytes))
+        task = progress.add_task("", total=source.size_hint)
+
+        def show(split: str, n_bytes: int) -> None:
+            if split == "codec":
+                progress.update(task, description=f"learning a codec from {source.name}")
+            else:
+                progress.update(task, description=f"reading {source.name}", advance=n_bytes)
+
+        return prepare(source, data.codec, cache_folder(), show)
 
 
 def bar(console: Console) -> Progress:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -22,11 +23,10 @@ from stlm.evaluate.during import Validation
 from stlm.generate.during import Samples
 from stlm.model.count import count
 from stlm.report.page import write_report
-from stlm.train.checkpoint import list_checkpoints
 from stlm.train.config import RunConfig
 from stlm.train.folder import RUNS, RunFolder, write_whole
 from stlm.train.loop import Trainer
-from stlm.train.machine import pick_device
+from stlm.train.machine import check_fits, pick_device
 from stlm.train.trackers import build as build_trackers
 
 FREE_ON_RESUME = ("train", "optim")  # what may be changed when a run goes on
@@ -48,22 +48,24 @@ def run(arguments: list[str]) -> int:
                         "or choose another --name")
     else:
         config = configure(preset, flags, program)
-    corpus = open_corpus(config, console)
+    corpus, device = open_corpus(config, console), pick_device()
+    check_fits(config.model, corpus.codec, device)
     display = Display(console)
     with folder.locked():
         folder.create(config)
         console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
                       f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
         hooks = [Validation(), Samples(display.sample), display, *build_trackers(config, folder)]
-        trainer = Trainer(folder, config, corpus, pick_device(), hooks, folder.latest() if resume else None)
-        console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
-        try:
-            with _stopping(trainer):
-                trainer.run()
-        finally:
-            display.close()
+        with _enough_memory():
+            trainer = Trainer(folder, config, corpus, device, hooks, folder.latest() if resume else None)
+            console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
+            try:
+                with _stopping(trainer):
+                    trainer.run()
+            finally:
+                display.close()
         if not trainer.done:
-            console.print(f"stopped at step {trainer.step}, saved in {list_checkpoints(folder.checkpoints)[-1]}; "
+            console.print(f"stopped at step {trainer.step}, which is saved; "
                           f"go on with:  stlm train {preset} --name {folder.name} --resume", highlight=False, soft_wrap=True)
             return 130
         _finish(trainer, console)
@@ -111,6 +113,18 @@ def _stopping(trainer: Trainer) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _enough_memory() -> Iterator[None]:
+    """What the machine says when memory runs out, as a line that helps."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        raise UserError("a step needs more memory than there is; raise --train.accumulate, "
+                        "or lower --train.rows or --train.seq") from None
 
 
 def _finish(trainer: Trainer, console: Console) -> None:

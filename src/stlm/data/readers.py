@@ -112,6 +112,11 @@ def kind_of(path: Path) -> str:
     return inner.suffix.lower()
 
 
+def is_packed(path: Path) -> bool:
+    """Whether a file's size says little about the text in it."""
+    return path.suffix.lower() in PACKED or kind_of(path) in TABLES
+
+
 def _opened(path: Path) -> io.BufferedIOBase:
     """The unpacked bytes of a file; all parts of a packed file, one after the other."""
     packing = path.suffix.lower()

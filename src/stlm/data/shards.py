@@ -72,7 +72,8 @@ def prepare(source: Source, codec: CodecConfig, root: Path,
             progress: Callable[[str, int], None] = lambda split, n_bytes: None) -> Corpus:
     """The corpus of ``source`` under ``codec``: from ``root`` where it is there already, else written there.
 
-    progress is told the split and the number of bytes of every document written.
+    progress is told the split and the number of bytes of every document written; before that, under the name
+    ``codec``, of every document that a codec learns from.
     """
     made_of = json.dumps([FORMAT, source.fingerprint(), encode(codec)], sort_keys=True)
     fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:16]
@@ -93,7 +94,7 @@ def _write(source: Source, codec: CodecConfig, folder: Path, progress: Callable[
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     try:
-        built = codec.build(source.documents("train"))
+        built = codec.build(_told(source.documents("train"), progress))
         built.save(scratch)
         record: dict = {"source": source.name, "entropy_bits": 0.0}
         for split in SPLITS:
@@ -115,6 +116,12 @@ def _write(source: Source, codec: CodecConfig, folder: Path, progress: Callable[
             scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _told(documents: Iterator[bytes], progress: Callable[[str, int], None]) -> Iterator[bytes]:
+    for document in documents:
+        progress("codec", len(document))
+        yield document
 
 
 def _open(folder: Path, split: str, record: dict, codec: Codec) -> Shard:

@@ -19,6 +19,7 @@ from stlm.data.readers import (
     DATA_KINDS,
     READABLE,
     documents_of,
+    is_packed,
     kind_of,
     readable_files,
     reason,
@@ -43,8 +44,8 @@ Documents = Callable[[], Iterator[bytes]]  # the same documents, from the first 
 class Source(abc.ABC):
     """Documents in two splits, train and validation, that share none.
 
-    name: for people, such as "folder wikipedia_en_2015". size_hint: the bytes on disk that will be
-    read, or those that will be written, where that is known.
+    name: for people, such as "folder wikipedia_en_2015". size_hint: the bytes that will be read or
+    written, where that is known beforehand.
     """
 
     name: str
@@ -135,7 +136,8 @@ class Files(Source):
                       file.stat()) for split, files in self._files.items() for file in files]
         except OSError as error:
             raise unreadable(error.filename or path, error) from None
-        self.size_hint = sum(status.st_size for _, _, status in stats)
+        if not any(is_packed(file) for files in self._files.values() for file in files):
+            self.size_hint = sum(status.st_size for _, _, status in stats)
         self._fingerprint = _hash("files", field, [
             (split, name, status.st_size, status.st_mtime_ns) for split, name, status in stats])
         train, validation = (functools.partial(self._read, split) for split in (TRAIN, VALIDATION))

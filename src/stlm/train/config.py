@@ -105,3 +105,7 @@ class RunConfig:
     """Length, batch and bookkeeping."""
     seed: int = 0
     """Of the weights, of the order of the text, and of the built-in corpus."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed = {self.seed}: it has to be 0 or more, and below 2^63")

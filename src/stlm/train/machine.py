@@ -13,8 +13,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stlm.data.batch import Batch
+from stlm.errors import UserError
+from stlm.model.config import ModelConfig
 from stlm.model.lm import LM
 from stlm.objective import Objective
+from stlm.text.codec import Codec
 
 
 def pick_device() -> torch.device:
@@ -33,6 +36,19 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def check_fits(config: ModelConfig, codec: Codec, device: torch.device) -> None:
+    """UserError where the weights, their gradients and two moments each are more than the device's memory holds."""
+    with torch.device("meta"):
+        n = sum(parameter.numel() for parameter in LM(config, codec).parameters())
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 16 * n > memory:
+        raise UserError(f"this model has {n:,} parameters and needs {16 * n / 2**30:.1f} GiB to train, but there are "
+                        f"{memory / 2**30:.1f} GiB of memory; lower --model.dim or --model.layers")
 
 
 def describe(device: torch.device) -> dict[str, object]:
