@@ -139,7 +139,7 @@ def _finish(trainer: Trainer, console: Console) -> None:
     record = {
         "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq": result.seq, "context": result.context,
         "baselines": baselines(text), "entropy": entropy, "seconds": trainer.spent, "trained_bytes": trainer.n_bytes,
-        "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
+        "prompt": _beginning(text), "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
     }
     write_whole(folder.path / "results.json", json.dumps(record, indent=1))
     write_report(folder)
@@ -148,7 +148,7 @@ def _finish(trainer: Trainer, console: Console) -> None:
         console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                       f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
                       "which nothing can beat.", highlight=False, soft_wrap=True)
-    console.print(f'\nreport:  {folder.report}\nnext:    stlm generate {folder.name} "{_beginning(text)}"\n'
+    console.print(f'\nreport:  {folder.report}\nnext:    stlm generate {folder.name} "{record["prompt"]}"\n'
                   "         stlm train demo --data FOLDER_OF_TEXT --name mine", highlight=False, soft_wrap=True)
 
 

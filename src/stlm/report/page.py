@@ -62,15 +62,16 @@ def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None) -> str
     axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, label="training text, as it goes")
     if held:
         axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=3, label="held-out text")
-    top = min(8.3, max(value for _, value in train))
+    top = max(value for _, value in train)
     if results is not None:
+        top = min(top, 1.8 * max(results["baselines"].values()))  # the first steps would flatten all that follows
         for name, value in results["baselines"].items():
             axes.axhline(value, color=MUTED, linewidth=0.8, linestyle=":")
             axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
         if results["entropy"] is not None:
             axes.axhline(results["entropy"], color=INK, linewidth=1, linestyle="--")
             axes.annotate("exact entropy: the floor", (1, results["entropy"]),
-                          xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+                          xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
     axes.set(xlabel="megabytes trained on", ylabel="bits per byte", ylim=(0, top * 1.03), xlim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper center")
