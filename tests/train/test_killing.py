@@ -16,7 +16,7 @@ STEPS, EVERY = 600, 2  # a checkpoint every other step, so that many kills fall 
 
 
 def worker(path: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "tests.train.worker", str(path), str(STEPS), str(EVERY)], cwd=ROOT,
+    return subprocess.Popen([sys.executable, "-m", "tests.train.worker", str(path), str(STEPS), str(EVERY), "off"], cwd=ROOT,
                             stdout=subprocess.PIPE, text=True)
 
 

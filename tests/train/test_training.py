@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +20,8 @@ from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import RunFolder, read_lines
 from stlm.train.loop import Hook
 from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 class StopAt(Hook):
@@ -187,3 +193,17 @@ def test_trackers_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(UserError, match="needs a package that isn't installed"):
         trackers.build(tiny_config(trackers=["wandb"]), RunFolder(tmp_path))
+
+
+@pytest.mark.slow
+def test_compiled_training_learns_the_same_and_goes_on(tmp_path):
+    """In processes of their own, because the check of shapes cannot be compiled."""
+    def train(name: str, steps: int, compiled: str) -> None:
+        subprocess.run([sys.executable, "-m", "tests.train.worker", str(tmp_path / name), str(steps), "4", compiled],
+                       check=True, cwd=ROOT, env={**os.environ, "JAXTYPING_DISABLE": "1"}, stdout=subprocess.DEVNULL)
+    train("eager", 12, "off")
+    train("compiled", 6, "on")
+    train("compiled", 12, "on")
+    assert json.loads((tmp_path / "compiled" / "env.json").read_text())["decided"]["compile"]
+    for (step, loss), (_, other) in zip(losses(tmp_path / "eager"), losses(tmp_path / "compiled"), strict=True):
+        assert loss == pytest.approx(other, rel=0.02), f"step {step}"

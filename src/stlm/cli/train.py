@@ -57,7 +57,8 @@ def run(arguments: list[str]) -> int:
                       f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
         hooks = [Validation(), Samples(display.sample), display, *build_trackers(config, folder)]
         with _enough_memory():
-            trainer = Trainer(folder, config, corpus, device, hooks, folder.latest() if resume else None)
+            with console.status("measuring what is fast on this machine"):
+                trainer = Trainer(folder, config, corpus, device, hooks, folder.latest() if resume else None)
             console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
             try:
                 with _stopping(trainer):

@@ -8,6 +8,7 @@ written and synced under another name, then renamed.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -54,14 +55,19 @@ def save(folder: Path, config: RunConfig, codec: Codec, model: nn.Module, ema: n
         scratch.rename(folder)
         _sync(folder.parent)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch and safetensors wrap what the disk says
+        reason = _reason(error, folder)
         shutil.rmtree(scratch, ignore_errors=True)
         whole = [path.name for path in list_checkpoints(folder.parent)]
-        raise UserError(f"{folder}: the checkpoint cannot be written ({_reason(error)}); "
+        raise UserError(f"{folder}: the checkpoint cannot be written ({reason}); "
                         + (f"{whole[-1]} is the last whole one; make room and go on with --resume" if whole else
                            "make room and start again")) from None
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, folder: Path) -> str:
+    """In the system's words; torch hides them behind its own where the disk is full."""
+    near = next(place for place in (folder, *folder.parents) if place.exists())
+    if not isinstance(error, OSError) and shutil.disk_usage(near).free < 1 << 20:
+        return os.strerror(errno.ENOSPC)
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
+from collections.abc import Callable
 
 from stlm.config.decode import decode, encode
 from stlm.config.files import read_json
@@ -39,11 +40,18 @@ def decide(trainer: Trainer) -> Decisions:
         decisions = decode(Decisions, read_json(path)["decided"], where=str(path))
         if decisions.compile:
             machine.compile_stacks(trainer.model)
+            _work(trainer, decisions.precision)()  # compiling is no part of the first step
         return decisions
     decisions = _measure(trainer)
     record = {**machine.describe(trainer.device), "decided": encode(decisions)}
     write_whole(path, json.dumps(record, indent=1))
     return decisions
+
+
+def _work(trainer: Trainer, precision: str) -> Callable[[], None]:
+    """Forward and backward of the run's first batch."""
+    batch = trainer.stream.batch(0).to(trainer.device)
+    return machine.step_work(trainer.model, trainer.objective, batch, precision)
 
 
 def _measure(trainer: Trainer) -> Decisions:
@@ -53,9 +61,11 @@ def _measure(trainer: Trainer) -> Decisions:
     precision: str = wanted.precision
     if precision == "auto":
         precision = machine.faster_precision(model, trainer.objective, batch)
-    compiled = wanted.compile == "on"
-    if wanted.compile == "auto":
-        work = machine.step_work(model, trainer.objective, batch, precision)
+    work, compiled = _work(trainer, precision), wanted.compile == "on"
+    if compiled:
+        machine.compile_stacks(model)
+        work()
+    elif wanted.compile == "auto":
         eager = machine.seconds(work, trainer.device, 2)
         length = wanted.minutes * 60 if wanted.minutes else (wanted.steps or 0) * wanted.accumulate * eager
         if length >= PAYS_FROM:
@@ -63,6 +73,4 @@ def _measure(trainer: Trainer) -> Decisions:
             compiled = machine.seconds(work, trainer.device, 2) < eager
             if not compiled:
                 machine.undo_compile(model)
-    elif compiled:
-        machine.compile_stacks(model)
     return Decisions(precision, compiled, flops / float(batch.weighted_bytes), machine.peak_flops(trainer.device, precision))
