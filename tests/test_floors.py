@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,12 @@ def test_every_config_field_is_documented():
                     if isinstance(field, ast.AnnAssign) and "ClassVar" not in ast.dump(field) and not documented:
                         bare.append(f"{path.name}: {node.name}.{ast.unparse(field.target)}")
     assert not bare
+
+
+def test_the_core_imports_little():
+    """Training, scoring and writing need torch, numpy, safetensors and jaxtyping only, as on a bare GPU machine."""
+    spared = ("tyro", "rich", "zstandard", "tokenizers", "pyarrow", "datasets", "matplotlib", "jinja2", "transformers")
+    code = (f"import sys; sys.modules.update(dict.fromkeys({spared!r})); "
+            "import stlm.train.presets, stlm.train.loop, stlm.evaluate.bits, stlm.generate.writer, stlm.data.sources; "
+            "[make() for make in stlm.train.presets.PRESETS.values()]")
+    subprocess.run([sys.executable, "-c", code], check=True)

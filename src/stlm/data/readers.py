@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from stlm.errors import UserError
 
 PACKED = (".gz", ".zst")
@@ -67,7 +65,7 @@ def documents_of(path: Path, field: str, *, skip_binary: bool = False) -> Iterat
     try:
         with _opened(path) as file:
             yield from read(file, path, field) if read else _whole(file, skip_binary)
-    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path}: a damaged {path.suffix} file ({reason(error)}); "
                         "pack it or fetch it again") from None
     except OSError as error:
@@ -131,14 +129,16 @@ class _ZstdFrames(io.RawIOBase):
     """The unpacked frames of a zstd file.
 
     zstandard's own stream reader takes a file that was cut short for a whole one, hence this one.
-    Raises EOFError where the last frame has no end, ZstdError where a frame is damaged.
+    Raises EOFError where the last frame has no end, zlib.error, as gzip does, where one is damaged.
     """
 
     def __init__(self, file: io.BufferedIOBase) -> None:
-        self._file = file
+        import zstandard  # here, so that all else runs where it is not installed
+
+        self._file, self._fault = file, zstandard.ZstdError
         # 2 GiB is the widest window that zstd writes (--long=31)
         self._context = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._frame: zstandard.ZstdDecompressionObj | None = None  # the one that has begun
+        self._frame: Any = None  # the one that has begun
         self._packed, self._ready = b"", memoryview(b"")
 
     def readable(self) -> bool:
@@ -158,7 +158,10 @@ class _ZstdFrames(io.RawIOBase):
 
     def _unpack(self) -> None:
         self._frame = self._frame or self._context.decompressobj()
-        self._ready = memoryview(self._frame.decompress(self._packed))
+        try:
+            self._ready = memoryview(self._frame.decompress(self._packed))
+        except self._fault as error:
+            raise zlib.error(str(error)) from None
         self._packed = b""
         if self._frame.eof:
             self._packed, self._frame = self._frame.unused_data, None
