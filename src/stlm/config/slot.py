@@ -8,6 +8,7 @@ outside the tree. Nothing is registered anywhere: adding a file adds a kind.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import difflib
 import importlib
@@ -19,7 +20,7 @@ from stlm.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Slot:
+class Slot(abc.ABC):
     """Base of every slot. A subclass with ``package`` set is a slot; a subclass of that, named ``Config``, is a kind."""
 
     package: ClassVar[str]

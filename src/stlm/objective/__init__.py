@@ -19,9 +19,9 @@ class ObjectiveConfig(Slot):
 
     package: ClassVar[str] = "stlm.objective"
 
+    @abc.abstractmethod
     def build(self) -> Objective:
         """The objective as a callable."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import ClassVar
 
@@ -17,9 +18,9 @@ class OptimConfig(Slot):
 
     package: ClassVar[str] = "stlm.optim"
 
+    @abc.abstractmethod
     def build(self, model: nn.Module) -> list[Optimizer]:
         """Optimizers that between them own every parameter once. Each group carries its peak rate as ``peak_lr``."""
-        raise NotImplementedError
 
 
 def set_learning_rate(optimizers: list[Optimizer], scale: float) -> None:

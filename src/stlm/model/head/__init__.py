@@ -18,9 +18,9 @@ class HeadConfig(Slot):
 
     package: ClassVar[str] = "stlm.model.head"
 
+    @abc.abstractmethod
     def build(self, dim: int, n_symbols: int) -> Head:
         """The head for vectors of ``dim``."""
-        raise NotImplementedError
 
 
 class Head(nn.Module, abc.ABC):

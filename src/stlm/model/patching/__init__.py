@@ -23,9 +23,9 @@ class PatchingConfig(Slot):
 
     package: ClassVar[str] = "stlm.model.patching"
 
+    @abc.abstractmethod
     def build(self, codec: Codec) -> Patching:
         """The rule for the symbols of ``codec``."""
-        raise NotImplementedError
 
 
 class Patching(nn.Module, abc.ABC):

@@ -19,9 +19,9 @@ class PoolingConfig(Slot):
 
     package: ClassVar[str] = "stlm.model.pooling"
 
+    @abc.abstractmethod
     def build(self, dim: int) -> Pooling:
         """The pooling of vectors of ``dim``."""
-        raise NotImplementedError
 
 
 class Pooling(nn.Module, abc.ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import ClassVar
 
@@ -16,9 +17,9 @@ class FeedForwardConfig(Slot):
 
     package: ClassVar[str] = "stlm.nn.ffn"
 
+    @abc.abstractmethod
     def build(self, dim: int) -> nn.Module:
         """The layer for vectors of ``dim``."""
-        raise NotImplementedError
 
 
 def hidden_width(dim: int, ratio: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import ClassVar
 
@@ -15,6 +16,6 @@ class LocalConfig(Slot):
 
     package: ClassVar[str] = "stlm.nn.local"
 
+    @abc.abstractmethod
     def build(self, dim: int) -> Block:
         """The block for vectors of ``dim``."""
-        raise NotImplementedError

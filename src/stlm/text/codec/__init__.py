@@ -19,17 +19,17 @@ class CodecConfig(Slot):
 
     package: ClassVar[str] = "stlm.text.codec"
 
+    @abc.abstractmethod
     def build(self, sample: Iterable[bytes]) -> Codec:
         """The codec, learned from ``sample`` (training documents) where this kind learns anything."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def outline(self) -> Codec:
         """A codec with as many symbols that has learned nothing: enough to build a model and count its parameters."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def load(self, folder: Path) -> Codec:
         """The codec as `Codec.save` left it in ``folder``."""
-        raise NotImplementedError
 
 
 class Codec(abc.ABC):
