@@ -1,6 +1,6 @@
 """How fast text is written, beside Hugging Face `generate` on a Llama of the same size over bytes.
 
-    python benchmarks/generation.py [PRESET] [--bytes 256] [--pairs 5] [--threads 1 2] [--json FILE]
+    python -m benchmarks generation [--preset 10m] [--bytes 256] [--pairs 5] [--threads 1 2]
 
 Both have random weights and draw with temperature 1 after the same prompt, batch 1, float32, with their caches. Ours is
 made to write real text of the built-in corpus (each draw is made, then replaced by the text's next byte), because its
@@ -11,68 +11,60 @@ what counts, since absolute times drift with the machine.
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
 
+from benchmarks import common
+from benchmarks.llama import CODEC, llama_of
 from stlm.generate import writer
 from stlm.generate.sampling import Sampling
 from stlm.model.count import count
 from stlm.model.lm import LM
-from stlm.text.codec.bytes import ByteCodec
 from stlm.text.world import write_story
-from stlm.train.machine import describe
 from stlm.train.presets import PRESETS
 
-CODEC = ByteCodec()
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("preset", nargs="?", default="demo", choices=list(PRESETS))
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks generation", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="10m", choices=list(PRESETS))
     parser.add_argument("--bytes", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--json", type=Path, help="also write the record there")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     model = LM(PRESETS[given.preset]().model, CODEC).eval()
-    size = count(model).unique
-    llama = llama_of(size)
+    counted = count(model)
+    llama = llama_of(counted.unique).eval()
+    size = sum(p.numel() for p in llama.parameters())
     text = "".join(write_story(0, index).text for index in range(8)).encode()
     prompt, rest = text[:100], text[100:100 + given.bytes]
-    print(f"stlm {given.preset}: {size:,} parameters; Llama: {sum(p.numel() for p in llama.parameters()):,}")
-    record: dict = {"preset": given.preset, "bytes": given.bytes, **describe(torch.device("cpu")), "threads": {}}
+    record: dict[str, Any] = {"question": "How many bytes a second are written, batch 1, float32?", "preset": given.preset,
+                              "parameters": {"stlm": counted.unique, "Llama": size}, "bytes": given.bytes, "threads": {}}
+    rows = []
     for threads in given.threads:
         torch.set_num_threads(threads)
-        pairs = [(timed(lambda: ours(model, prompt, rest)), timed(lambda: theirs(llama, prompt, given.bytes)))
+        pairs = [(common.timed(lambda: ours(model, prompt, rest)), common.timed(lambda: theirs(llama, prompt, given.bytes)))
                  for _ in range(given.pairs + 1)][1:]
-        ratios = [their / our for our, their in pairs]
-        speeds = [given.bytes / statistics.median(times) for times in zip(*pairs, strict=True)]
-        print(f"{threads} thread(s): stlm {speeds[0]:7.0f} B/s   Llama {speeds[1]:7.0f} B/s   "
-              f"ratio {statistics.mean(ratios):.2f} +- {statistics.stdev(ratios):.2f} (n = {len(ratios)})")
-        record["threads"][threads] = {"stlm": speeds[0], "llama": speeds[1], "ratios": ratios}
-    if given.json:
-        given.json.write_text(json.dumps(record, indent=1) + "\n")
+        ratio = common.spread(their / our for our, their in pairs)
+        our, their = (common.spread(given.bytes / t for t in times) for times in zip(*pairs, strict=True))
+        floor = common.ceilings()["memory_gbytes"] * 1e9 / bytes_read(model, rest)
+        record["threads"][threads] = {"stlm": our, "Llama": their, "times_as_fast": ratio, "memory_floor": floor}
+        rows.append([str(threads), f"{our['mean']:.0f}", f"{their['mean']:.0f}", common.shown(ratio), f"{floor:,.0f}",
+                     f"{our['mean'] / floor:.1%}"])
+    common.save(f"generation-{given.preset}", record)
+    common.print_table(f"writing with {given.preset}, bytes a second",
+                       ["threads", "stlm", "Hugging Face Llama", "times as fast", "memory floor", "of it"], rows)
 
 
-def llama_of(size: int) -> torch.nn.Module:
-    """A byte-level Llama whose unique parameters come nearest to ``size``, in the shape of a small GPT: 6 layers."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    def build(width: int) -> torch.nn.Module:
-        return LlamaForCausalLM(LlamaConfig(
-            vocab_size=CODEC.n_symbols, hidden_size=width, intermediate_size=round(8 / 3 * width / 16) * 16,
-            num_hidden_layers=6, num_attention_heads=max(1, width // 64), tie_word_embeddings=True,
-            max_position_embeddings=4096, bos_token_id=CODEC.document, eos_token_id=None))
-
-    widths = range(64, 1025, 64)
-    with torch.device("meta"):
-        sizes = {width: sum(p.numel() for p in build(width).parameters()) for width in widths}
-    return build(min(widths, key=lambda width: abs(sizes[width] - size))).eval()
+def bytes_read(model: LM, text: bytes) -> float:
+    """Bytes of weights that have to pass from memory for each byte of ``text``: the trunk's once a patch, rows of hash
+    tables one by one, the rest each time.
+    """
+    symbols = torch.tensor([[CODEC.document, *text]])
+    patches = float(model.boundaries(symbols).sum()) / symbols.shape[1]
+    trunk, tables = (4 * sum(p.numel() for p in part.parameters()) for part in (model.trunk, model.embedding))
+    return trunk * patches + 4 * sum(p.numel() for p in model.parameters()) - trunk - tables
 
 
 def ours(model: LM, prompt: bytes, rest: bytes) -> None:
@@ -96,13 +88,3 @@ def theirs(llama: torch.nn.Module, prompt: bytes, n: int) -> None:
     with torch.no_grad():
         llama.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=n, do_sample=True,  # type: ignore
                        temperature=1.0, top_k=0, pad_token_id=CODEC.document)
-
-
-def timed(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-if __name__ == "__main__":
-    main()

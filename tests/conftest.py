@@ -18,6 +18,7 @@ from stlm.config.decode import decode
 from stlm.config.slot import kinds
 from stlm.data.shards import Shard
 from stlm.model.config import ModelConfig
+from stlm.model.embedding import EmbeddingConfig
 from stlm.model.head import HeadConfig
 from stlm.model.lm import LM
 from stlm.model.patching import PatchingConfig
@@ -30,9 +31,11 @@ settings.register_profile("stlm", deadline=None, max_examples=30, derandomize=Tr
 settings.load_profile("stlm")
 torch.set_num_threads(1)  # the models here are far too small for more
 
-SLOTS = {"patching": PatchingConfig, "pooling": PoolingConfig, "local": LocalConfig, "head": HeadConfig}
+SLOTS = {"patching": PatchingConfig, "pooling": PoolingConfig, "local": LocalConfig, "head": HeadConfig,
+         "embedding": EmbeddingConfig}
 # settings so small that every mechanism shows within a few bytes
-SMALL = {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "window": {"window": 4, "heads": 2}, "conv": {"taps": 3}}
+SMALL = {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "window": {"window": 4, "heads": 2}, "conv": {"taps": 3},
+         "ngrams": {"orders": [2, 4], "words": 2, "rows": 50}}
 CELLS = list(itertools.product(*(kinds(slot) for slot in SLOTS.values())))
 
 
@@ -41,8 +44,8 @@ def cell_id(cell: tuple[str, ...]) -> str:
 
 
 def small_config(cell: tuple[str, ...], **changes: object) -> ModelConfig:
-    """A tiny model of one cell of patching x pooling x local x head."""
-    parts = {slot: {"kind": kind, **SMALL.get(kind, {})} for slot, kind in zip(SLOTS, cell, strict=True)}
+    """A tiny model of one cell; slots that it leaves out keep their default."""
+    parts = {slot: {"kind": kind, **SMALL.get(kind, {})} for slot, kind in zip(SLOTS, cell, strict=False)}
     values = {"dim": 16, "layers": 2, "heads": 4, "kv_heads": 2, "local_dim": 8, "encoder_layers": 1,
               "decoder_layers": 2, "window": 7, **parts, **changes}
     return decode(ModelConfig, values, ModelConfig())

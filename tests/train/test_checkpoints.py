@@ -77,10 +77,10 @@ def test_a_full_disk_costs_nothing(tmp_path, monkeypatch, place):
 
     def full(*arguments, **keywords):
         raise OSError(errno.ENOSPC, "No space left on device")
-    trainer._step()
+    trainer.advance()
     trainer.save()
     monkeypatch.setattr(place, full)
-    trainer._step()
+    trainer.advance()
     with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); step_0000001 is the last whole one; "
                                         r"make room and go on with --resume"):
         trainer.save()

@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,12 +17,16 @@ from rich.table import Table
 from stlm.cli.display import Display
 from stlm.cli.runs import apply, configure, open_corpus, scoring_bar, take_option
 from stlm.config.decode import encode
+from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
 from stlm.evaluate.compressors import baselines
 from stlm.evaluate.during import Validation
+from stlm.evaluate.surprise import read
 from stlm.generate.during import Samples
 from stlm.model.count import count
+from stlm.model.lm import LM
+from stlm.report import patches
 from stlm.report.page import write_report
 from stlm.train.config import RunConfig
 from stlm.train.folder import RUNS, RunFolder, write_whole
@@ -30,6 +35,8 @@ from stlm.train.machine import check_fits, pick_device
 from stlm.train.trackers import build as build_trackers
 
 FREE_ON_RESUME = ("train", "optim")  # what may be changed when a run goes on
+
+READ = 600  # bytes of held-out text that the report shows as the model reads them
 
 
 def run(arguments: list[str]) -> int:
@@ -130,10 +137,10 @@ def _enough_memory() -> Iterator[None]:
 
 def _finish(trainer: Trainer, console: Console) -> None:
     """Score the whole validation text, compare, report, and say what to type next."""
-    folder, corpus, train = trainer.folder, trainer.corpus, trainer.config.train
+    folder, corpus, train, model = trainer.folder, trainer.corpus, trainer.config.train, trainer.usable_model()
     bar, advance = scoring_bar(console, "scoring the held-out text")
     with bar:
-        result = score(trainer.usable_model(), corpus.validation, corpus.codec, train.seq, train.rows,
+        result = score(model, corpus.validation, corpus.codec, train.seq, train.rows,
                        context=train.seq // 2, progress=advance)
     text = b"".join(corpus.validation.documents(corpus.codec))
     entropy = None if corpus.entropy_bits is None else corpus.entropy_bits / corpus.validation.n_bytes
@@ -141,6 +148,7 @@ def _finish(trainer: Trainer, console: Console) -> None:
         "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq": result.seq, "context": result.context,
         "baselines": baselines(text), "entropy": entropy, "seconds": trainer.spent, "trained_bytes": trainer.n_bytes,
         "prompt": _beginning(text), "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
+        "reading": _reading(model, corpus),
     }
     write_whole(folder.path / "results.json", json.dumps(record, indent=1))
     write_report(folder)
@@ -151,6 +159,18 @@ def _finish(trainer: Trainer, console: Console) -> None:
                       "which nothing can beat.", highlight=False, soft_wrap=True)
     console.print(f'\nreport:  {folder.report}\nnext:    stlm generate {folder.name} "{record["prompt"]}"\n'
                   "         stlm train demo --data FOLDER_OF_TEXT --name mine", highlight=False, soft_wrap=True)
+
+
+def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:
+    """The first held-out documents as the model reads them, for the report."""
+    found, left = [], READ
+    for document in corpus.validation.documents(corpus.codec):
+        if left <= 0:
+            break
+        reading = read(model, corpus.codec, document[:left])
+        found += patches.record(reading.pieces, reading.bits, reading.ends)
+        left -= len(document)
+    return found
 
 
 def _beginning(text: bytes) -> str:

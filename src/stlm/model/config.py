@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from stlm.model.embedding import EmbeddingConfig, symbols
 from stlm.model.head import HeadConfig, tied
 from stlm.model.patching import PatchingConfig, whitespace
 from stlm.model.pooling import PoolingConfig, mean
@@ -34,6 +35,8 @@ class ModelConfig:
     """How many patches a patch sees, itself included."""
     local_dim: int = 128
     """Width of the byte table, the encoder and the decoder."""
+    embedding: EmbeddingConfig = symbols.Config()
+    """How a symbol, with those before it, becomes a vector."""
     local: LocalConfig = conv.Config()
     """Blocks of the encoder and the decoder."""
     encoder_layers: int = 2

@@ -24,7 +24,7 @@ class Count:
 
 def count(model: LM) -> Count:
     """Count the parameters of a model."""
-    tables = _sizes(model.head) | {id(model.table): model.table.numel()}
+    tables = _sizes(model.head) | _sizes(model.embedding) | {id(model.table): model.table.numel()}
     trunk = _sizes(model.trunk)
     everything = _sizes(model)
     total = sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False))

@@ -24,6 +24,7 @@ from stlm.text.codec import Codec
 class Cache:
     """What a model remembers of each row between calls; `LM.new_cache` makes an empty one.
 
+    recent, recent_in: the last symbols, as far as the embedding looks back, right-aligned, and their documents.
     place, patch_place: number of the document, and position in it, of the last byte and of the last patch.
     patching: the patching rule's own state. waiting: encoded bytes whose patch has not ended, right-aligned, and
     waiting_in, their documents. answer: the trunk's last answer, as the decoder reads it.
@@ -32,6 +33,8 @@ class Cache:
     encoder: StackCache
     trunk: StackCache
     decoder: StackCache
+    recent: Int[Tensor, "batch past"]
+    recent_in: Int[Tensor, "batch past"]
     place: Int[Tensor, "batch 2"]
     patch_place: Int[Tensor, "batch 2"]
     patching: Int[Tensor, "batch state"]
@@ -57,6 +60,7 @@ class LM(nn.Module):
         super().__init__()
         self.config, self.document = config, codec.document
         self.table = nn.Parameter(torch.randn(codec.n_symbols, config.local_dim) * 0.25 * config.local_dim**-0.5)
+        self.embedding = config.embedding.build(config.local_dim, codec)
         self.patching = config.patching.build(codec)
         self.encoder = Stack([config.local.build(config.local_dim) for _ in range(config.encoder_layers)])
         self.pooling = config.pooling.build(config.local_dim)
@@ -87,7 +91,7 @@ class LM(nn.Module):
 
         encoder, trunk, decoder = (s.new_cache(batch, self.device) for s in (self.encoder, self.trunk, self.decoder))
         dim = self.config.local_dim
-        return Cache(encoder, trunk, decoder, place=rows(*START), patch_place=rows(*START),
+        return Cache(encoder, trunk, decoder, recent=rows(), recent_in=rows(), place=rows(*START), patch_place=rows(*START),
                      patching=rows(*self.patching.start), waiting=self.table.new_zeros(batch, 0, dim),
                      waiting_in=rows(), answer=self.table.new_zeros(batch, dim))
 
@@ -95,7 +99,8 @@ class LM(nn.Module):
         """Scores for the symbol after each input. With a cache, the inputs follow those of earlier calls."""
         inputs, lengths = batch.inputs, batch.lengths
         documents, positions = places(inputs == self.document, cache.place if cache else None)
-        encoded = self.encoder(self._embed(inputs), documents, positions, cache.encoder if cache else None, lengths)
+        embedded = self._embed(batch, documents, cache)
+        encoded = self.encoder(embedded, documents, positions, cache.encoder if cache else None, lengths)
         if self.patching.every_symbol:
             answers = self.up(self.trunk(self.down(encoded), documents, positions, cache.trunk if cache else None, lengths))
             mixed = answers
@@ -108,9 +113,16 @@ class LM(nn.Module):
         hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, lengths))
         return Output(self.head(hidden, self.table.to(hidden.dtype)), hidden)
 
-    def _embed(self, inputs: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
-        x = rms_norm(self.table[inputs])
-        kind = inputs.device.type
+    def _embed(self, batch: Inputs, documents: Int[Tensor, "batch seq"], cache: Cache | None
+               ) -> Float[Tensor, "batch seq dim"]:
+        symbols, seq, kind = batch.inputs, batch.inputs.shape[1], batch.inputs.device.type
+        if cache is not None and self.embedding.lookback:
+            keep, new, new_in = self.embedding.lookback, symbols, documents
+            symbols = torch.cat([cache.recent, symbols], dim=1)
+            documents = torch.cat([cache.recent_in, documents], dim=1)
+            cache.recent = remember(cache.recent, new, keep, batch.lengths)
+            cache.recent_in = remember(cache.recent_in, new_in, keep, batch.lengths, empty=NOTHING)
+        x = rms_norm(self.embedding(symbols, documents, seq, self.table))
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
     def _answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],

@@ -15,12 +15,15 @@ from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.rope import Rotation, rotate, rotation
 from stlm.nn.stack import Block
 
+SHORT = 512  # positions up to which attention written out is faster on CPUs than PyTorch's fused one (docs/log.md)
+
 
 @dataclasses.dataclass
 class View:
-    """Who may look at whom, and how far queries and keys are turned."""
+    """Who may look at whom (as a mask, and as what is added to scores), and how far queries and keys are turned."""
 
     allowed: Bool[Tensor, "batch 1 seq total"]
+    bias: Float[Tensor, "batch 1 seq total"] | None
     rotation: Rotation
 
 
@@ -50,7 +53,10 @@ class Attention(nn.Module):
         if self.kv_heads < self.heads:
             k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
             v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=view.allowed)
+        if view.bias is not None:
+            mixed = ((q * self.head_dim**-0.5) @ k.mT + view.bias).softmax(dim=-1) @ v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=view.allowed)
         return self.out(mixed.transpose(1, 2).reshape(batch, seq, dim)), new
 
 
@@ -72,7 +78,11 @@ class AttentionBlock(Block):
         distance = place[total - seq:, None] - place[None, :]
         near = (distance >= 0) & (distance <= self.lookback)
         same = documents[:, total - seq:, None] == documents[:, None, :]
-        return View((near & same)[:, None], rotation(positions, self.attention.head_dim, self.rope_base, dtype))
+        allowed = (near & same)[:, None]
+        bias = None
+        if documents.device.type == "cpu" and total <= SHORT:
+            bias = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf)
+        return View(allowed, bias, rotation(positions, self.attention.head_dim, self.rope_base, dtype))
 
     def forward(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:

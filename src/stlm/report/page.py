@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
 from stlm.config.files import read_json
+from stlm.report import patches
 from stlm.train.folder import RunFolder, read_lines, write_whole
 
 INK, ACCENT, MUTED = "#1c1e21", "#c2410c", "#8a8f98"
@@ -22,11 +24,12 @@ def write_report(folder: RunFolder) -> None:
     metrics, samples = read_lines(folder.metrics), read_lines(folder.samples)
     template = resources.files("stlm.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    env = read_json(folder.env) if folder.env.exists() else None
     html = environment.from_string(template).render(
-        name=folder.name, results=results, bars=_bars(results) if results else [], curve=_curve(metrics, results),
-        samples=_choose(samples), last=metrics[-1] if metrics else None,
-        config=json.dumps(read_json(folder.path / "config.json"), indent=1),
-        env=json.dumps(read_json(folder.env), indent=1) if folder.env.exists() else "")
+        name=folder.name, results=results, bars=_bars(results) if results else [], env=env,
+        curves=_curves(metrics, results, env), samples=_choose(samples), last=metrics[-1] if metrics else None,
+        patches=patches.marks(results["reading"]) if results and "reading" in results else [],
+        config=json.dumps(read_json(folder.path / "config.json"), indent=1), machine=json.dumps(env, indent=1))
     write_whole(folder.report, html)
 
 
@@ -47,34 +50,44 @@ def _choose(samples: list[dict[str, Any]], most: int = 5) -> list[dict[str, Any]
     return [samples[round(i * (len(samples) - 1) / (most - 1))] for i in range(most)]
 
 
-def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None) -> str:
-    """Bits per byte against bytes trained on, as an SVG element."""
-    train = [(m["bytes"] / 1e6, m["train/bits_per_byte"]) for m in metrics if "train/bits_per_byte" in m]
-    held = [(m["bytes"] / 1e6, m["val/bits_per_byte"]) for m in metrics if "val/bits_per_byte" in m]
-    if not train:
-        return ""
+def _curves(metrics: list[dict[str, Any]], results: dict[str, Any] | None, env: dict[str, Any] | None) -> list[str]:
+    """Bits per byte against what was spent: bytes, seconds and FLOPs, each an SVG element."""
+    if not any("train/bits_per_byte" in record for record in metrics):
+        return []
+    axes = [("megabytes of text", lambda record: record["bytes"] / 1e6), ("seconds", lambda record: record["seconds"])]
+    if env is not None:
+        per_byte = env["decided"]["flops_per_byte"] / 1e12
+        axes.append(("training FLOPs (10\u00b9\u00b2)", lambda record: record["bytes"] * per_byte))
+    return [_curve(metrics, results, label, spent) for label, spent in axes]
+
+
+def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label: str,
+           spent: Callable[[dict[str, Any]], float]) -> str:
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
 
+    train, held = ([(spent(m), m[name]) for m in metrics if name in m] for name in ("train/bits_per_byte", "val/bits_per_byte"))
     plt.rcParams.update({"svg.hashsalt": "stlm", "font.size": 10, "axes.edgecolor": MUTED, "text.color": INK})
-    figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
     axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, label="training text, as it goes")
     if held:
         axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=3, label="held-out text")
     top = max(value for _, value in train)
     if results is not None:
         top = min(top, 1.8 * max(results["baselines"].values()))  # the first steps would flatten all that follows
-        for name, value in results["baselines"].items():
+        lines = sorted(results["baselines"].items(), key=lambda line: line[1])
+        for place, (name, value) in enumerate(lines):
             axes.axhline(value, color=MUTED, linewidth=0.8, linestyle=":")
-            axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+            axes.annotate(name, (1 - 0.2 * (place % 2), value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                          fontsize=9)
         if results["entropy"] is not None:
             axes.axhline(results["entropy"], color=INK, linewidth=1, linestyle="--")
             axes.annotate("exact entropy: the floor", (1, results["entropy"]),
                           xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
-    axes.set(xlabel="megabytes trained on", ylabel="bits per byte", ylim=(0, top * 1.03), xlim=(0, None))
+    axes.set(xlabel=label, ylabel="bits per byte", ylim=(0, top * 1.03), xlim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper center")
+    axes.legend(frameon=False, loc="lower left", fontsize=9)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)

@@ -39,7 +39,7 @@ def decide(trainer: Trainer) -> Decisions:
     if path.exists():
         decisions = decode(Decisions, read_json(path)["decided"], where=str(path))
         if decisions.compile:
-            machine.compile_stacks(trainer.model)
+            machine.compile_blocks(trainer.model)
             _work(trainer, decisions.precision)()  # compiling is no part of the first step
         return decisions
     decisions = _measure(trainer)
@@ -63,13 +63,13 @@ def _measure(trainer: Trainer) -> Decisions:
         precision = machine.faster_precision(model, trainer.objective, batch)
     work, compiled = _work(trainer, precision), wanted.compile == "on"
     if compiled:
-        machine.compile_stacks(model)
+        machine.compile_blocks(model)
         work()
     elif wanted.compile == "auto":
         eager = machine.seconds(work, trainer.device, 2)
         length = wanted.minutes * 60 if wanted.minutes else (wanted.steps or 0) * wanted.accumulate * eager
         if length >= PAYS_FROM:
-            machine.compile_stacks(model)
+            machine.compile_blocks(model)
             compiled = machine.seconds(work, trainer.device, 2) < eager
             if not compiled:
                 machine.undo_compile(model)

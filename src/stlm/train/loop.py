@@ -124,7 +124,7 @@ class Trainer:
             hook.started(self)
         saved_at = self.step
         while not self.done and not self.stop:
-            self._step()
+            self.advance()
             if self.step % self.config.train.log_every == 0 or self.done:
                 self.log(self._figures())
             for hook in self.hooks:
@@ -150,7 +150,8 @@ class Trainer:
         n = self.config.train.accumulate
         return [self.stream.batch(step * n + i) for i in range(n)]
 
-    def _step(self) -> None:
+    def advance(self) -> None:
+        """One step."""
         start = time.perf_counter()
         if self.plan.total is None:
             self.plan = Plan.by_clock(self.step, self.spent, 60 * (self.config.train.minutes or 0),

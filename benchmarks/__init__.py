@@ -1,0 +1,1 @@
+"""Speed and learning beside peers: ``python -m benchmarks`` says what there is."""

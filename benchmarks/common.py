@@ -1,0 +1,88 @@
+"""What the benchmarks share: text, ceilings of the machine, tables and records."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from stlm.data.shards import Corpus, cache_folder, prepare
+from stlm.data.sources import open_source
+from stlm.text.codec import CodecConfig
+from stlm.text.codec import bytes as byte_codec
+from stlm.train.folder import write_whole
+from stlm.train.machine import describe, seconds
+
+CONSOLE = Console(width=100)
+RESULTS = Path("results") / "speed"
+CPU = torch.device("cpu")
+
+
+def real_text(name: str) -> str:
+    """The folder of a real text in ``STLM_DATA``; the built-in corpus where that isn't set."""
+    folder = os.environ.get("STLM_DATA")
+    return str(Path(folder) / "text" / name) if folder else "world"
+
+
+def open_text(source: str, codec: CodecConfig | None = None) -> Corpus:
+    """A text under a codec, from the cache where it's there."""
+    return prepare(open_source(source, field="text", seed=0, megabytes=32.0), codec or byte_codec.Config(), cache_folder())
+
+
+def all_bytes(corpus: Corpus, split: str, limit: int | None = None) -> np.ndarray:
+    """One split of a text under the byte codec end to end, as peers without documents read it."""
+    return np.asarray(getattr(corpus, split).symbols[:limit]).astype(np.uint8)
+
+
+def ceilings() -> dict[str, float]:
+    """What this machine does at best: GF/s of large matrix products, GB/s read from memory."""
+    found = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        x = torch.randn(1536, 1536, dtype=dtype)
+        found[f"gemm_{name}_gflops"] = 2 * 1536**3 / seconds(lambda x=x: x @ x, CPU) / 1e9
+    block = torch.ones(1 << 26)
+    found["memory_gbytes"] = block.nbytes / seconds(block.sum, CPU) / 1e9
+    return found
+
+
+def spread(values: Iterable[float]) -> dict[str, Any]:
+    """Mean, standard deviation and count."""
+    values = list(values)
+    return {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0, "n": len(values),
+            "values": values}
+
+
+def shown(figures: dict[str, Any], digits: int = 2) -> str:
+    return f"{figures['mean']:.{digits}f} ± {figures['std']:.{digits}f}"
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def save(name: str, record: dict[str, Any]) -> None:
+    """Write ``results/speed/NAME.json``, with the machine and the revision."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_whole(RESULTS / f"{name}.json", json.dumps({**record, "hardware": describe(CPU), "git": git}, indent=1) + "\n")
+
+
+def print_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> None:
+    table = Table(title=title)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    CONSOLE.print(table)

@@ -1,0 +1,95 @@
+"""How good a 10M model is after the same minutes on the same text, beside nanoGPT's recipe and a BPE model.
+
+    python -m benchmarks learning [--minutes 10] [--seeds 0 1 2]
+    python -m benchmarks learning --sweep --minutes 3 --seeds 0      (their learning rates first)
+
+Minutes are of training proper in every arm: compiling, reading the text and scoring aren't counted. Held-out text is scored
+whole. nanoGPT's arm is trained with our care for speed (bf16, compiled, fused AdamW, explicit attention), which its authors'
+settings lack. Each finished run is recorded at once, and is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import common, nanogpt
+from stlm.config.files import read_json
+from stlm.train.folder import RUNS
+
+OURS, BPE, PEER = "stlm 10m", "stlm 10m-bpe (4096)", "nanoGPT, with care"
+PRESETS = {OURS: "10m", BPE: "10m-bpe"}
+RATES = {OURS: (2e-3, 4e-3, 8e-3), BPE: (1e-3, 2e-3, 4e-3, 8e-3), PEER: (5e-4, 1e-3, 2e-3, 4e-3)}
+RULE = ("Below nanoGPT's recipe by at least 20 %, and at or below the BPE model trained with our own recipe, in the mean over "
+        "the seeds.")
+
+
+def run_ours(preset: str, source: str, minutes: float, seed: int, rate: float | None) -> dict[str, Any]:
+    name = f"bench-{preset}-{minutes:g}m-{rate or 'default'}-{seed}"
+    folder = RUNS / name
+    if not (folder / "results.json").exists():
+        words = ["train", preset, "--data", source, "--name", name, "--resume", "--seed", str(seed), "--train.minutes",
+                 f"{minutes:g}", "--train.compile", "on", "--train.sample-every", "100000"]
+        subprocess.run([sys.executable, "-m", "stlm", *words, *(["--optim.lr", str(rate)] if rate else [])], check=True)
+    found = read_json(folder / "results.json")
+    return {"bits_per_byte": found["val/bits_per_byte"], "bytes": found["trained_bytes"], "steps": found["steps"],
+            "seconds": found["seconds"], "parameters": found["parameters"]["unique"]}
+
+
+def run_peer(source: str, minutes: float, seed: int, rate: float | None) -> dict[str, Any]:
+    corpus = common.open_text(source)
+    text, held_out = common.all_bytes(corpus, "train"), common.all_bytes(corpus, "validation")
+    recipe = dataclasses.replace(nanogpt.TEN_MILLION, explicit=True, lr=rate or nanogpt.TEN_MILLION.lr)
+    training = nanogpt.Training(recipe, text, seed, care=True)
+    training.warm_up()
+    spent, said = 0.0, 0.0
+    while spent < 60 * minutes:
+        start = time.perf_counter()
+        training.step(spent / (60 * minutes))
+        spent += time.perf_counter() - start
+        if spent - said > 60:
+            said = spent
+            print(f"nanoGPT, seed {seed}: {spent / 60:.0f} of {minutes:g} minutes, step {training.step_number:,}", flush=True)
+    return {"bits_per_byte": nanogpt.bits_per_byte(training.model.eval(), held_out), "seconds": spent,
+            "bytes": training.step_number * training.bytes_per_step, "steps": training.step_number,
+            "parameters": sum(p.numel() for p in training.model.parameters())}
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks learning", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--sweep", action="store_true", help="over learning rates instead of each arm's own")
+    parser.add_argument("--arms", nargs="+", default=[OURS, BPE, PEER])
+    parser.add_argument("--data", default=common.real_text("wikipedia_en_2015"))
+    given = parser.parse_args(arguments)
+    name = "learning-rates" if given.sweep else "learning"
+    path = common.RESULTS / f"{name}.json"
+    record: dict[str, Any] = {"question": "Bits per byte of held-out text after the same minutes on the same text?",
+                              "rule": RULE, "held_equal": f"{given.minutes:g} minutes on this machine",
+                              "text": Path(given.data).name, "arms": {}}
+    if path.exists():
+        record["arms"] = json.loads(path.read_text())["arms"]
+    for seed in given.seeds:
+        for arm in given.arms:
+            for rate in RATES[arm] if given.sweep else (None,):
+                title = f"{arm} at {rate}" if rate else arm
+                runs = record["arms"].setdefault(title, {"seeds": []})["seeds"]
+                if any(run["seed"] == seed for run in runs):
+                    continue
+                found = (run_peer(given.data, given.minutes, seed, rate) if arm == PEER
+                         else run_ours(PRESETS[arm], given.data, given.minutes, seed, rate))
+                runs.append({"seed": seed, **found})
+                record["arms"][title].update(common.spread(run["bits_per_byte"] for run in runs))
+                common.save(name, record)
+    common.print_table(
+        f"bits per byte of held-out text after {given.minutes:g} minutes", ["", "parameters", "MB read", "bits per byte", "n"],
+        ([title, f"{a['seeds'][0]['parameters']:,}", f"{sum(r['bytes'] for r in a['seeds']) / a['n'] / 1e6:.1f}",
+          common.shown(a, 4), str(a["n"])] for title, a in record["arms"].items()))

@@ -1,0 +1,71 @@
+"""Tinyshakespeare after three minutes, in nats a character, beside nanoGPT's own CPU demo.
+
+    python -m benchmarks shakespeare [--seeds 0 1 2 3 4]
+
+The split is nanoGPT's: the first 90 % to train on, the last 10 % held out, and all of that is scored. nanoGPT's demo (4
+layers of 128, context 64, 12 rows, 2000 steps, float32) runs as its authors ship it, however long it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from benchmarks import common, nanogpt
+from stlm.config.files import read_json
+from stlm.train.folder import RUNS
+
+STEPS = 2000  # of nanoGPT's demo
+RULE = "At or below 1.60 nats a character, in the mean over five seeds."
+
+
+def ours(source: str, seed: int) -> dict[str, Any]:
+    name = f"bench-shakespeare-{seed}"
+    if not (RUNS / name / "results.json").exists():
+        subprocess.run([sys.executable, "-m", "stlm", "train", "shakespeare", "--data", source, "--name", name, "--resume",
+                        "--seed", str(seed)], check=True)
+    found = read_json(RUNS / name / "results.json")
+    return {"seed": seed, "nats": found["val/bits_per_byte"] * math.log(2), "seconds": found["seconds"],
+            "bytes": found["trained_bytes"], "parameters": found["parameters"]["unique"]}
+
+
+def theirs(source: str, seed: int) -> dict[str, Any]:
+    """nanoGPT's demo: symbols are the characters that occur, 65 of them."""
+    corpus = common.open_text(source)
+    parts = [common.all_bytes(corpus, split) for split in ("train", "validation")]
+    characters = np.unique(np.concatenate(parts))
+    text, held_out = (np.searchsorted(characters, part).astype(np.uint8) for part in parts)
+    recipe = dataclasses.replace(nanogpt.SHAKESPEARE, symbols=len(characters))
+    training = nanogpt.Training(recipe, text, seed, care=False)
+    start = time.perf_counter()
+    for step in track(range(STEPS), f"nanoGPT's demo, seed {seed}", console=common.CONSOLE, transient=True):
+        training.step(step / STEPS)
+    spent = time.perf_counter() - start
+    return {"seed": seed, "nats": nanogpt.bits_per_byte(training.model.eval(), held_out) * math.log(2), "seconds": spent,
+            "bytes": STEPS * training.bytes_per_step, "parameters": sum(p.numel() for p in training.model.parameters())}
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks shakespeare", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--data", default=common.real_text("tinyshakespeare"))
+    given = parser.parse_args(arguments)
+    record: dict[str, Any] = {"question": "Nats a character of held-out tinyshakespeare?", "rule": RULE, "arms": {}}
+    for name, run in (("nanoGPT's demo", theirs), ("stlm, three minutes", ours)):
+        seeds = [run(given.data, seed) for seed in given.seeds]
+        record["arms"][name] = {"seeds": seeds, **common.spread(one["nats"] for one in seeds)}
+        common.save("shakespeare", record)
+    common.print_table(
+        "tinyshakespeare, nats a held-out character", ["", "parameters", "seconds", "MB read", "nats", "n"],
+        ([name, f"{arm['seeds'][0]['parameters']:,}", f"{arm['seeds'][0]['seconds']:.0f}",
+          f"{arm['seeds'][0]['bytes'] / 1e6:.1f}", common.shown(arm, 3), str(arm["n"])]
+         for name, arm in record["arms"].items()))

@@ -1,0 +1,51 @@
+"""A text as the model reads it: every patch in its own shade, every character as dark as it was surprising."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+FULL = 8.0  # bits at which a character is darkest: what a byte costs that could be any
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """One character on the page. text: what is shown; bits: of all its bytes; shade: 0 to 1."""
+
+    text: str
+    bits: float
+
+    @property
+    def shade(self) -> float:
+        return min(1.0, self.bits / FULL)
+
+
+def record(pieces: list[bytes], bits: list[float], ends: list[bool]) -> list[list[Any]]:
+    """A reading for ``results.json``: a triple for each symbol, its bytes one character each."""
+    return [[piece.decode("latin-1"), round(b, 3), int(end)] for piece, b, end in zip(pieces, bits, ends, strict=True)]
+
+
+def marks(symbols: list[list[Any]]) -> list[list[Mark]]:
+    """Patches of characters. Bytes that make up one character only together are shown together, in the patch of the
+    last of them.
+    """
+    patches: list[list[Mark]] = [[]]
+    waiting, waiting_bits = b"", 0.0
+    for place, (piece, bits, end) in enumerate(symbols):
+        waiting, waiting_bits = waiting + piece.encode("latin-1"), waiting_bits + bits
+        text = _characters(waiting)
+        if text is None and place + 1 < len(symbols):
+            continue
+        patches[-1].append(Mark(text if text is not None else waiting.decode("utf-8", "replace"), waiting_bits))
+        waiting, waiting_bits = b"", 0.0
+        if end:
+            patches.append([])
+    return [patch for patch in patches if patch]
+
+
+def _characters(data: bytes) -> str | None:
+    """The text of ``data``; None where it may be the beginning of a character."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return None if error.reason == "unexpected end of data" and len(data) < 4 else data.decode("utf-8", "replace")
