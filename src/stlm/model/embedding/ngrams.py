@@ -19,7 +19,7 @@ from stlm.model.patching.whitespace import space_like
 from stlm.text.codec import Codec
 
 _BASE, _MIX = -7046029254386353131, -4658895280553007687  # odd 64-bit constants (golden ratio, and murmur's mixer)
-_INVERSE = pow(_BASE, -1, 2**64)
+_INVERSE = pow(_BASE, -1, 2**64) - 2**64  # as a signed number
 LONGEST = 24  # symbols that a hash takes in at most
 
 
@@ -48,12 +48,17 @@ class Config(EmbeddingConfig):
 
 class NGrams(Embedding):
     parts_words: Tensor
+    reach: Tensor
+    offset: Tensor
 
     def __init__(self, dim: int, codec: Codec, config: Config) -> None:
         super().__init__()
-        self.orders, self.words, self.rows = config.orders, config.words, config.rows
+        n_tables = len(config.orders) + config.words
+        self.words, self.rows = config.words, config.rows
         self.lookback = LONGEST + 1 if config.words else max(config.orders) - 1
-        self.table = nn.Parameter(torch.zeros((len(self.orders) + self.words) * self.rows, dim))
+        self.table = nn.Parameter(torch.zeros(n_tables * config.rows, dim))
+        self.register_buffer("reach", torch.tensor(config.orders, dtype=torch.long) - 1, persistent=False)
+        self.register_buffer("offset", torch.arange(n_tables) * config.rows, persistent=False)
         self.register_buffer("parts_words", torch.tensor([space_like(s) for s in codec.symbol_bytes]), persistent=False)
 
     def forward(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int,
@@ -69,22 +74,20 @@ class NGrams(Embedding):
         opens = torch.ones_like(documents, dtype=torch.bool)
         opens[:, 1:] = documents[:, 1:] != documents[:, :-1]
         first = torch.where(opens, place, 0).cummax(dim=1).values
-        starts = [torch.maximum(place - (n - 1), first) for n in self.orders]
+        starts = [torch.maximum(place[..., None] - self.reach, first[..., None])]
         if self.words:
             begins = torch.where(self._begins(symbols, opens), place, 0).cummax(dim=1).values
-            start = place + 1
+            start, first = place + 1, torch.maximum(first, place - (LONGEST - 1))
             for _ in range(self.words):
-                start = torch.maximum(begins.gather(1, (start - 1).clamp(min=0)), torch.maximum(first, place - LONGEST + 1))
-                starts.append(start)
-        powers = torch.full_like(symbols[0], _BASE).cumprod(0)
-        inverse = torch.full_like(symbols[0], _wrap(_INVERSE)).cumprod(0)
+                start = torch.maximum(begins.gather(1, (start - 1).clamp(min=0)), first)
+                starts.append(start[..., None])
+        start = torch.cat(starts, dim=2)
+        # A sum of symbols times powers, less what stands before the start, divided by the power there: all modulo 2^64.
+        powers, inverse = (torch.full_like(symbols[0], base).cumprod(0) for base in (_BASE, _INVERSE))
         sums = F.pad(((symbols + 1) * powers).cumsum(1), (1, 0))
-        rows = []
-        for number, start in enumerate(starts):
-            hashed = (sums[:, 1:] - sums.gather(1, start)) * inverse[start]
-            mixed = (hashed ^ (hashed >> 32)) * _MIX
-            rows.append(((mixed >> 33) & 0x7FFFFFFF) % self.rows + number * self.rows)
-        return torch.stack(rows, dim=2)
+        hashed = (sums[:, 1:, None] - sums.gather(1, start.flatten(1)).view_as(start)) * inverse[start]
+        mixed = (hashed ^ (hashed >> 32)) * _MIX
+        return ((mixed >> 33) & 0x7FFFFFFF) % self.rows + self.offset
 
     def _begins(self, symbols: Int[Tensor, "batch seq"], opens: Bool[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
         """Where a word begins: after the first space-like symbol that follows others, and where a document does."""
@@ -93,8 +96,3 @@ class NGrams(Embedding):
         begins[:, 2:] |= space[:, 1:-1] & ~space[:, :-2]
         begins[:, 1:] |= opens[:, :-1] & space[:, :-1]
         return begins
-
-
-def _wrap(value: int) -> int:
-    """The 64-bit signed integer that is left of ``value`` when it overflows."""
-    return (value + 2**63) % 2**64 - 2**63

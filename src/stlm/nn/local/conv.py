@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from stlm.nn.init import linear
 from stlm.nn.local import LocalConfig
 from stlm.nn.norm import RMSNorm
-from stlm.nn.stack import Block
+from stlm.nn.stack import NOTHING, Block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,25 +48,35 @@ class ConvBlock(Block):
         self.gate_up, self.down = linear(dim, 2 * hidden), linear(hidden, dim, zero=True)
 
     def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
-             dtype: torch.dtype) -> list[Float[Tensor, "batch seq 1"]]:
-        """For each earlier tap, 1 where it falls into the same document and 0 elsewhere."""
-        seq = positions.shape[1]
-        padded = F.pad(documents, (max(0, self.lookback + seq - documents.shape[1]), 0), value=-1)
-        end = padded.shape[1]
-        here = padded[:, end - seq:]
-        return [(padded[:, end - seq - back: end - back] == here)[..., None].to(dtype)
-                for back in range(1, self.lookback + 1)]
+             dtype: torch.dtype) -> Float[Tensor, "batch seq taps"]:
+        """For each tap, 1 where it falls into the same document and 0 elsewhere."""
+        padded = _reach(documents, self.lookback, positions.shape[1], empty=NOTHING)
+        seen = padded.unfold(1, self.lookback + 1, 1).flip(2) == padded[:, self.lookback:, None]
+        return seen.to(dtype)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], view: list[Float[Tensor, "batch seq 1"]],
+    def forward(self, x: Float[Tensor, "batch seq dim"], view: Float[Tensor, "batch seq taps"],
                 past: tuple[Tensor, ...] | None) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
         seq, signal = x.shape[1], self.norm(x)
-        padded = signal if past is None else torch.cat([past[0], signal], dim=1)
-        padded = F.pad(padded, (0, 0, max(0, self.lookback + seq - padded.shape[1]), 0))
-        end = padded.shape[1]
+        padded = _reach(signal if past is None else torch.cat([past[0], signal], dim=1), self.lookback, seq)
         taps = self.filter.to(signal.dtype)
+        if seq == 1:  # the step of writing, in as few calls as possible
+            filtered = (padded.flip(1) * view.mT * taps).sum(dim=1, keepdim=True)
+            return self._gated(x, filtered), (signal,)
         filtered = signal * taps[0]
         for back in range(1, self.lookback + 1):
-            earlier = padded[:, end - seq - back: end - back]
-            filtered = torch.addcmul(filtered, earlier * view[back - 1], taps[back])
+            earlier = padded[:, self.lookback - back: self.lookback - back + seq]
+            filtered = torch.addcmul(filtered, earlier * view[..., back:back + 1], taps[back])
+        return self._gated(x, filtered), (signal,)
+
+    def _gated(self, x: Float[Tensor, "batch seq dim"], filtered: Float[Tensor, "batch seq dim"]
+               ) -> Float[Tensor, "batch seq dim"]:
         gate, up = self.gate_up(filtered).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate) * up), (signal,)
+        return x + self.down(F.silu(gate) * up)
+
+
+def _reach(x: Tensor, lookback: int, seq: int, empty: int = 0) -> Tensor:
+    """The last ``seq`` entries of ``x`` [batch, n, ...] and ``lookback`` before them, ``empty`` where there are none."""
+    missing = lookback + seq - x.shape[1]
+    if missing > 0:
+        x = F.pad(x, (*[0] * (2 * (x.dim() - 2)), missing, 0), value=empty)
+    return x[:, x.shape[1] - lookback - seq:]
