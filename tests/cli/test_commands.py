@@ -91,7 +91,12 @@ def test_the_report_stands_alone(trained):
     page = Path("runs/mine/report.html").read_text()
     assert "<svg" in page
     assert "exact entropy" in page
-    assert "xz -9e" in page
+    assert "xz -9e" in page and "zstd -19" in page
+    assert page.count("<svg") == 3  # against bytes, seconds and FLOPs
+    shown = re.search(r'class="reading">(.*?)</p>', page, re.S)[1]
+    assert len(re.findall(r"<u", shown)) > 50
+    results = json.loads(Path("runs/mine/results.json").read_text())
+    assert len(re.findall(r"<s ", shown)) == len(results["reading"]) == 600
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
     assert "<script" not in page
 
@@ -197,14 +202,14 @@ def test_a_full_disk(capsys, monkeypatch):
 def test_a_step_that_needs_too_much_memory(capsys, monkeypatch):
     def refuse(*arguments, **keywords):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried ...")
-    monkeypatch.setattr("stlm.train.loop.Trainer._step", refuse)
+    monkeypatch.setattr("stlm.train.loop.Trainer.advance", refuse)
     assert "raise --train.accumulate, or lower --train.rows" in fault(capsys, "train", "tiny.toml", "--name", "big")
 
 
 def test_params(capsys):
     status, out, _ = stlm(capsys, "params", "demo")
     assert status == 0
-    for part in ("tables", "local networks", "trunk", "unique", "total"):
+    for part in ("tables", "local networks", "trunk", "unique", "total", "50,257 subwords", "of them"):
         assert part in out
 
 

@@ -18,7 +18,7 @@ from stlm.train.folder import write_whole
 if typing.TYPE_CHECKING:
     from stlm.train.loop import Trainer
 
-PAYS_FROM = 300.0  # seconds of training from which compiling is worth a try: it costs 30 to 100 s on two cores
+PAYS_FROM = 150.0  # seconds of training from which compiling is worth a try: it costs about 20 s on two cores
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stlm.data.batch import Batch
+from stlm.data.shards import cache_folder
 from stlm.errors import UserError
 from stlm.model.config import ModelConfig
 from stlm.model.lm import LM
@@ -112,7 +113,9 @@ def compile_blocks(model: LM) -> None:
 
     Blocks of one kind share their compiled code, so this takes a fraction of the time that a whole model takes, for
     most of the speed. The trunk's blocks see another number of patches each step, the others always the same shapes.
+    Compiled code is kept beside the corpora, so a later run finds it there.
     """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
     for stack in (model.encoder, model.trunk, model.decoder):
         for block in stack.blocks:
             block.compile(dynamic=stack is model.trunk)

@@ -1,0 +1,28 @@
+"""Attention written out for short rows is the attention that PyTorch computes for long ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stlm.nn import attention
+from stlm.nn.ffn import relu2
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_both_ways_agree(monkeypatch, kv_heads):
+    torch.manual_seed(0)
+    block = attention.AttentionBlock(16, 4, kv_heads, window=5, ffn=relu2.Config()).double()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(2, 20, 16, dtype=torch.double)
+    documents = torch.tensor([[0] * 9 + [1] * 11, [0] * 20])
+    positions = torch.tensor([[*range(9), *range(11)], list(range(20))])
+
+    def run() -> torch.Tensor:
+        view = block.view(documents, positions, x.dtype)
+        assert (view.bias is None) == (attention.SHORT == 0)
+        return block(x, view, None)[0]
+    short = run()
+    monkeypatch.setattr(attention, "SHORT", 0)
+    torch.testing.assert_close(short, run(), rtol=1e-9, atol=1e-9)
