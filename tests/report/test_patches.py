@@ -33,5 +33,5 @@ def test_nothing_is_lost(text):
 
 @given(data=st.binary(max_size=30))
 def test_bytes_that_are_no_text_are_shown_somehow(data):
-    found = [mark for patch in marks(record([bytes([b]) for b in data], [1.0] * len(data), [True] * len(data))) for mark in patch]
-    assert sum(mark.bits for mark in found) == len(data)
+    symbols = record([bytes([b]) for b in data], [1.0] * len(data), [True] * len(data))
+    assert sum(mark.bits for patch in marks(symbols) for mark in patch) == len(data)

@@ -34,10 +34,11 @@ def draw(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how
          generator: torch.Generator) -> int:
     """One of the allowed symbols. The draw itself takes one number of ``generator``, whatever the scores."""
     chance = float(torch.rand((), generator=generator, dtype=torch.float64))
-    scores = np.where(allowed.numpy(), logits.detach().double().numpy(), -np.inf)  # NumPy's calls cost a fraction of torch's here
+    # in NumPy, whose calls cost a fraction of torch's for so few numbers
+    scores = np.where(allowed.numpy(), logits.detach().double().numpy(), -np.inf)
     if how.temperature == 0:
         return int(scores.argmax())
-    p = np.exp((scores - scores.max()) / how.temperature)
+    p: np.ndarray = np.exp((scores - scores.max()) / how.temperature)
     p /= p.sum()
     order = np.argsort(-p, kind="stable")
     p = p[order]

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 
 from stlm.model.config import ModelConfig
+from stlm.model.embedding import ngrams, symbols
 from stlm.model.patching import none
 from stlm.model.pooling import last
 from stlm.nn.ffn import relu2
@@ -29,9 +30,10 @@ def demo() -> RunConfig:
 def ten_million() -> RunConfig:
     """Hours on a laptop, minutes on a GPU."""
     return RunConfig(
-        model=ModelConfig(dim=384, layers=5, heads=6, kv_heads=6, local_dim=192, encoder_layers=2, decoder_layers=3),
+        model=ModelConfig(dim=384, layers=3, heads=6, kv_heads=6, local_dim=128, encoder_layers=1, decoder_layers=2,
+                          embedding=ngrams.Config(rows=32768)),
         optim=adamw.Config(lr=3e-3),
-        train=TrainConfig(steps=6000, seq=1024, rows=16, warmup=200, evaluate_every=500, checkpoint_every=500,
+        train=TrainConfig(steps=20_000, seq=1024, rows=4, warmup=200, evaluate_every=500, checkpoint_every=500,
                           sample_every=500))
 
 
@@ -57,7 +59,7 @@ def ten_million_flat() -> RunConfig:
     """The control without pooling: the trunk reads every byte."""
     run = ten_million()
     model = dataclasses.replace(run.model, layers=6, ffn=relu2.Config(ratio=3.5), local_dim=384, encoder_layers=0,
-                                decoder_layers=0, patching=none.Config(), pooling=last.Config())
+                                decoder_layers=0, embedding=symbols.Config(), patching=none.Config(), pooling=last.Config())
     return dataclasses.replace(run, model=model, train=dataclasses.replace(run.train, seq=512))
 
 
