@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from benchmarks import nanogpt
 
 RECIPE = nanogpt.Recipe(layers=2, heads=2, dim=16, context=8, rows=4, warmup=5)

@@ -43,7 +43,7 @@ def draw(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how
     order = np.argsort(-p, kind="stable")
     p = p[order]
     cumulative = np.cumsum(p)
-    p[(p < how.min_p * p[0]) | (cumulative - p >= how.top_p)] = 0
+    p = np.where((p >= how.min_p * p[0]) & (cumulative - p < how.top_p), p, 0.0)
     cumulative = np.cumsum(p)
     place = np.searchsorted(cumulative, chance * cumulative[-1], side="right")
-    return int(order[min(int(place), np.count_nonzero(p) - 1)])
+    return int(order[min(int(place), int(np.count_nonzero(p)) - 1)])

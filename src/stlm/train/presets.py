@@ -19,12 +19,13 @@ from stlm.train.config import DataConfig, RunConfig, TrainConfig
 
 
 def demo() -> RunConfig:
-    """2.8M parameters, chosen by measurement for three minutes on two CPU cores."""
+    """2.5M parameters, chosen by measurement for three minutes on two CPU cores."""
     return RunConfig(
-        data=DataConfig(megabytes=8.0),  # more than three minutes take in
-        model=ModelConfig(dim=256, layers=3, heads=4, kv_heads=4, local_dim=128, encoder_layers=1, decoder_layers=2),
+        data=DataConfig(megabytes=16.0),  # more than three minutes take in
+        model=ModelConfig(dim=256, layers=2, heads=4, kv_heads=4, local_dim=128, encoder_layers=1, decoder_layers=2,
+                          embedding=ngrams.Config(rows=4096), pooling=last.Config()),
         optim=adamw.Config(lr=3e-3),
-        train=TrainConfig(minutes=3.0, seq=512, rows=8, decay=0.6, evaluate_every=100, sample_every=250))
+        train=TrainConfig(minutes=3.0, seq=2048, rows=2, decay=0.6, evaluate_every=100, sample_every=250))
 
 
 def ten_million() -> RunConfig:
