@@ -21,7 +21,7 @@ from stlm.train.config import DataConfig, RunConfig, TrainConfig
 def demo() -> RunConfig:
     """2.5M parameters, chosen by measurement for three minutes on two CPU cores."""
     return RunConfig(
-        data=DataConfig(megabytes=16.0),  # more than three minutes take in
+        data=DataConfig(megabytes=10.0),  # more than three minutes take in
         model=ModelConfig(dim=256, layers=2, heads=4, kv_heads=4, local_dim=128, encoder_layers=1, decoder_layers=2,
                           embedding=ngrams.Config(rows=4096), pooling=last.Config()),
         optim=adamw.Config(lr=3e-3),
