@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,12 +18,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from stlm.config.decode import encode
+from stlm.config.files import read_json
 from stlm.data.shards import Corpus, cache_folder, prepare
 from stlm.data.sources import open_source
 from stlm.text.codec import CodecConfig
 from stlm.text.codec import bytes as byte_codec
-from stlm.train.folder import write_whole
+from stlm.train.folder import RUNS, write_whole
 from stlm.train.machine import describe, seconds
+from stlm.train.presets import PRESETS
 
 CONSOLE = Console(width=100)
 RESULTS = Path("results") / "speed"
@@ -77,6 +82,37 @@ def save(name: str, record: dict[str, Any]) -> None:
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_whole(RESULTS / f"{name}.json", json.dumps({**record, "hardware": describe(CPU), "git": git}, indent=1) + "\n")
+
+
+def trained(preset: str, flags: list[str], seed: int) -> dict[str, Any]:
+    """The results of one of our runs, trained first unless it is there. Its folder is named by all that describes it."""
+    made_of = json.dumps([encode(PRESETS[preset]()), flags, seed], sort_keys=True)
+    name = f"bench-{preset}-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
+    if not (RUNS / name / "results.json").exists():
+        subprocess.run([sys.executable, "-m", "stlm", "train", preset, "--name", name, "--resume", "--seed", str(seed), *flags],
+                       check=True)
+    found = read_json(RUNS / name / "results.json")
+    return {"bits_per_byte": found["val/bits_per_byte"], "bytes": found["trained_bytes"], "steps": found["steps"],
+            "seconds": found["seconds"], "parameters": found["parameters"]["unique"]}
+
+
+def collect(name: str, record: dict[str, Any], arms: dict[str, Callable[[int], dict[str, Any]]], seeds: Iterable[int],
+            key: str) -> dict[str, Any]:
+    """Run every arm with every seed, one seed of all before the next, and record each run as it ends.
+
+    An arm is called with a seed and yields figures; ``key`` is the one that is averaged. Runs that the file has already
+    are not run again.
+    """
+    path = RESULTS / f"{name}.json"
+    record["arms"] = json.loads(path.read_text())["arms"] if path.exists() else {}
+    for seed in seeds:
+        for title, run in arms.items():
+            runs = record["arms"].setdefault(title, {"seeds": []})["seeds"]
+            if all(done["seed"] != seed for done in runs):
+                runs.append({"seed": seed, **run(seed)})
+                record["arms"][title].update(spread(done[key] for done in runs))
+                save(name, record)
+    return record
 
 
 def print_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> None:

@@ -12,16 +12,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import subprocess
-import sys
+import functools
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks import common, nanogpt
-from stlm.config.files import read_json
-from stlm.train.folder import RUNS
 
 OURS, BPE, PEER = "stlm 10m", "stlm 10m-bpe (4096)", "nanoGPT, with care"
 PRESETS = {OURS: "10m", BPE: "10m-bpe"}
@@ -30,19 +26,12 @@ RULE = ("Below nanoGPT's recipe by at least 20 %, and at or below the BPE model 
         "the seeds.")
 
 
-def run_ours(preset: str, source: str, minutes: float, seed: int, rate: float | None) -> dict[str, Any]:
-    name = f"bench-{preset}-{minutes:g}m-{rate or 'default'}-{seed}"
-    folder = RUNS / name
-    if not (folder / "results.json").exists():
-        words = ["train", preset, "--data", source, "--name", name, "--resume", "--seed", str(seed), "--train.minutes",
-                 f"{minutes:g}", "--train.compile", "on", "--train.sample-every", "100000"]
-        subprocess.run([sys.executable, "-m", "stlm", *words, *(["--optim.lr", str(rate)] if rate else [])], check=True)
-    found = read_json(folder / "results.json")
-    return {"bits_per_byte": found["val/bits_per_byte"], "bytes": found["trained_bytes"], "steps": found["steps"],
-            "seconds": found["seconds"], "parameters": found["parameters"]["unique"]}
+def run_ours(preset: str, source: str, minutes: float, rate: float | None, seed: int) -> dict[str, Any]:
+    flags = ["--data", source, "--train.minutes", f"{minutes:g}", "--train.compile", "on", "--train.sample-every", "100000"]
+    return common.trained(preset, [*flags, *(["--optim.lr", str(rate)] if rate else [])], seed)
 
 
-def run_peer(source: str, minutes: float, seed: int, rate: float | None) -> dict[str, Any]:
+def run_peer(source: str, minutes: float, rate: float | None, seed: int) -> dict[str, Any]:
     corpus = common.open_text(source)
     text, held_out = common.all_bytes(corpus, "train"), common.all_bytes(corpus, "validation")
     recipe = dataclasses.replace(nanogpt.TEN_MILLION, explicit=True, lr=rate or nanogpt.TEN_MILLION.lr)
@@ -70,25 +59,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--arms", nargs="+", default=[OURS, BPE, PEER])
     parser.add_argument("--data", default=common.real_text("wikipedia_en_2015"))
     given = parser.parse_args(arguments)
-    name = "learning-rates" if given.sweep else "learning"
-    path = common.RESULTS / f"{name}.json"
-    record: dict[str, Any] = {"question": "Bits per byte of held-out text after the same minutes on the same text?",
-                              "rule": RULE, "held_equal": f"{given.minutes:g} minutes on this machine",
-                              "text": Path(given.data).name, "arms": {}}
-    if path.exists():
-        record["arms"] = json.loads(path.read_text())["arms"]
-    for seed in given.seeds:
-        for arm in given.arms:
-            for rate in RATES[arm] if given.sweep else (None,):
-                title = f"{arm} at {rate}" if rate else arm
-                runs = record["arms"].setdefault(title, {"seeds": []})["seeds"]
-                if any(run["seed"] == seed for run in runs):
-                    continue
-                found = (run_peer(given.data, given.minutes, seed, rate) if arm == PEER
-                         else run_ours(PRESETS[arm], given.data, given.minutes, seed, rate))
-                runs.append({"seed": seed, **found})
-                record["arms"][title].update(common.spread(run["bits_per_byte"] for run in runs))
-                common.save(name, record)
+    name = f"learning-{'rates-' if given.sweep else ''}{given.minutes:g}m"
+    arms = {}
+    for arm in given.arms:
+        for rate in RATES[arm] if given.sweep else (None,):
+            arms[f"{arm} at {rate}" if rate else arm] = (
+                functools.partial(run_peer, given.data, given.minutes, rate) if arm == PEER
+                else functools.partial(run_ours, PRESETS[arm], given.data, given.minutes, rate))
+    record = common.collect(
+        name, {"question": "Bits per byte of held-out text after the same minutes on the same text?", "rule": RULE,
+               "held_equal": f"{given.minutes:g} minutes on this machine", "text": Path(given.data).name},
+        arms, given.seeds, "bits_per_byte")
     common.print_table(
         f"bits per byte of held-out text after {given.minutes:g} minutes", ["", "parameters", "MB read", "bits per byte", "n"],
         ([title, f"{a['seeds'][0]['parameters']:,}", f"{sum(r['bytes'] for r in a['seeds']) / a['n'] / 1e6:.1f}",

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import math
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -20,8 +19,6 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks import common, nanogpt
-from stlm.config.files import read_json
-from stlm.train.folder import RUNS
 
 STEPS = 2000  # of nanoGPT's demo
 OURS = ["--model.embedding", "symbols", "--model.layers", "3", "--train.seq", "512", "--train.rows", "8"]
@@ -29,13 +26,8 @@ RULE = "At or below 1.60 nats a character, in the mean over five seeds."
 
 
 def ours(source: str, seed: int) -> dict[str, Any]:
-    name = f"bench-shakespeare-{seed}"
-    if not (RUNS / name / "results.json").exists():
-        subprocess.run([sys.executable, "-m", "stlm", "train", "demo", "--data", source, "--name", name, "--resume",
-                        "--seed", str(seed), *OURS], check=True)
-    found = read_json(RUNS / name / "results.json")
-    return {"seed": seed, "nats": found["val/bits_per_byte"] * math.log(2), "seconds": found["seconds"],
-            "bytes": found["trained_bytes"], "parameters": found["parameters"]["unique"]}
+    found = common.trained("demo", ["--data", source, *OURS], seed)
+    return {"nats": found.pop("bits_per_byte") * math.log(2), **found}
 
 
 def theirs(source: str, seed: int) -> dict[str, Any]:
@@ -50,7 +42,7 @@ def theirs(source: str, seed: int) -> dict[str, Any]:
     for step in track(range(STEPS), f"nanoGPT's demo, seed {seed}", console=common.CONSOLE, transient=True):
         training.step(step / STEPS)
     spent = time.perf_counter() - start
-    return {"seed": seed, "nats": nanogpt.bits_per_byte(training.model.eval(), held_out) * math.log(2), "seconds": spent,
+    return {"nats": nanogpt.bits_per_byte(training.model.eval(), held_out) * math.log(2), "seconds": spent,
             "bytes": STEPS * training.bytes_per_step, "parameters": sum(p.numel() for p in training.model.parameters())}
 
 
@@ -60,11 +52,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--data", default=common.real_text("tinyshakespeare"))
     given = parser.parse_args(arguments)
-    record: dict[str, Any] = {"question": "Nats a character of held-out tinyshakespeare?", "rule": RULE, "arms": {}}
-    for name, run in (("nanoGPT's demo", theirs), ("stlm, three minutes", ours)):
-        seeds = [run(given.data, seed) for seed in given.seeds]
-        record["arms"][name] = {"seeds": seeds, **common.spread(one["nats"] for one in seeds)}
-        common.save("shakespeare", record)
+    record = common.collect(
+        "shakespeare", {"question": "Nats a character of held-out tinyshakespeare?", "rule": RULE},
+        {"nanoGPT's demo": functools.partial(theirs, given.data), "stlm, three minutes": functools.partial(ours, given.data)},
+        given.seeds, "nats")
     common.print_table(
         "tinyshakespeare, nats a held-out character", ["", "parameters", "seconds", "MB read", "nats", "n"],
         ([name, f"{arm['seeds'][0]['parameters']:,}", f"{arm['seeds'][0]['seconds']:.0f}",
