@@ -35,7 +35,7 @@ SLOTS = {"patching": PatchingConfig, "pooling": PoolingConfig, "local": LocalCon
          "embedding": EmbeddingConfig}
 # settings so small that every mechanism shows within a few bytes
 SMALL = {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "window": {"window": 4, "heads": 2}, "conv": {"taps": 3},
-         "ngrams": {"orders": [2, 4], "rows": 50}}
+         "ngrams": {"orders": [2, 4], "rows": 50}, "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13}}
 CELLS = list(itertools.product(*(kinds(slot) for slot in SLOTS.values())))
 
 

@@ -23,7 +23,7 @@ _DETAILS = {
   --train.checkpoint-every N   steps between checkpoints
   --model.patching KIND        none, stride, whitespace
   --model.pooling KIND         last, mean
-  --model.embedding KIND       symbols, ngrams
+  --model.embedding KIND       symbols, ngrams, recall
   --model.local KIND           conv, window
   --optim KIND         adamw, muon
   --optim.lr RATE      peak learning rate

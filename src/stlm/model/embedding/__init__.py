@@ -1,4 +1,4 @@
-"""Symbols to vectors. The slot ``embedding``; its kinds are ``symbols`` and ``ngrams``."""
+"""Symbols to vectors. The slot ``embedding``; its kinds are ``symbols``, ``ngrams`` and ``recall``."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from stlm.model.embedding import Embedding, EmbeddingConfig
 from stlm.text.codec import Codec
 
-_BASE, _MIX = -7046029254386353131, -4658895280553007687  # odd 64-bit constants (golden ratio, and murmur's mixer)
-_INVERSE = pow(_BASE, -1, 2**64) - 2**64  # as a signed number
+BASE, MIX = -7046029254386353131, -4658895280553007687  # odd 64-bit constants (golden ratio, and murmur's mixer)
+_INVERSE = pow(BASE, -1, 2**64) - 2**64  # as a signed number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,36 +37,39 @@ class Config(EmbeddingConfig):
             raise ValueError(f"rows = {self.rows}: it has to lie between 1 and 2^31 - 1")
 
     def build(self, dim: int, codec: Codec) -> NGrams:
-        return NGrams(dim, self.orders, self.rows)
+        return NGrams(dim, self)
 
 
 class NGrams(Embedding):
     reach: Tensor
 
-    def __init__(self, dim: int, orders: tuple[int, ...], rows: int) -> None:
+    def __init__(self, dim: int, config: Config, further_rows: int = 0) -> None:
         super().__init__()
-        self.lookback = max(orders) - 1
-        self.table = nn.Parameter(torch.zeros(rows, dim))
-        self.register_buffer("reach", torch.tensor(orders) - 1, persistent=False)
+        self.rows, self.longest = config.rows, max(config.orders) - 1
+        self.lookback = self.longest
+        self.table = nn.Parameter(torch.zeros(config.rows + further_rows, dim))
+        self.register_buffer("reach", torch.tensor(config.orders) - 1, persistent=False)
 
     def forward(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int,
                 table: Float[Tensor, "symbol dim"]) -> Float[Tensor, "batch seq dim"]:
-        rows = self.rows_of(symbols, documents)[:, symbols.shape[1] - seq:]
+        rows = self.rows_of(symbols, documents, seq)
         found = F.embedding_bag(rows.flatten(0, 1), self.table, mode="sum").view(*rows.shape[:2], -1)
         return table[symbols[:, symbols.shape[1] - seq:]] + found
 
-    def rows_of(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"]
+    def rows_of(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int
                 ) -> Int[Tensor, "batch seq order"]:
-        """The row of each n-gram that ends with each symbol; none reaches back into another document."""
+        """The row of each n-gram that ends with one of the last ``seq`` symbols; none reaches into another document."""
+        needed = symbols.shape[1] - min(symbols.shape[1], seq + self.longest)
+        symbols, documents = symbols[:, needed:], documents[:, needed:]
         place = torch.arange(symbols.shape[1], device=symbols.device).expand_as(symbols)
         opens = torch.ones_like(documents, dtype=torch.bool)
         opens[:, 1:] = documents[:, 1:] != documents[:, :-1]
         first = torch.where(opens, place, 0).cummax(dim=1).values
         start = torch.maximum(place[..., None] - self.reach, first[..., None])
         # A sum of symbols times powers, less what stands before the start, divided by the power there: all modulo 2^64.
-        powers, inverse = (torch.full_like(symbols[0], base).cumprod(0) for base in (_BASE, _INVERSE))
+        powers, inverse = (torch.full_like(symbols[0], base).cumprod(0) for base in (BASE, _INVERSE))
         sums = F.pad(((symbols + 1) * powers).cumsum(1), (1, 0))
         hashed = (sums[:, 1:, None] - sums.gather(1, start.flatten(1)).view_as(start)) * inverse[start]
         hashed = hashed + self.reach  # a length of its own, so that equal symbols of two lengths differ
-        mixed = (hashed ^ (hashed >> 32)) * _MIX
-        return ((mixed >> 33) & 0x7FFFFFFF) % self.table.shape[0]
+        mixed = (hashed ^ (hashed >> 32)) * MIX
+        return (((mixed >> 33) & 0x7FFFFFFF) % self.rows)[:, symbols.shape[1] - seq:]

@@ -1,0 +1,85 @@
+"""What followed the last time: hashed n-grams, and a look at where the last few symbols stood before in the document.
+
+For several n the last earlier occurrence of the last n symbols is found, and the symbol that followed it then has a row
+of a table added to the vector. It is the match model of the PAQ compressors (Mahoney 2002) and the n-gram heads of
+Akyürek et al. 2024 (arXiv 2401.12973): copying, which attention in models this small learns late or never, is given to
+them. It costs no arithmetic, and few parameters: a row for each symbol and each n.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from stlm.model.embedding import ngrams
+from stlm.text.codec import Codec
+
+FEW = 4  # symbols up to which comparing with all earlier ones is faster than sorting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(ngrams.Config):
+    """Hashed n-grams, and the symbol that followed the last few symbols when they stood in the document before."""
+
+    matches: tuple[int, ...] = (3, 5)
+    """How many symbols have to agree with earlier ones."""
+    window: int = 1024
+    """How far back earlier ones are looked for, in symbols."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.matches or min(self.matches) < 1:
+            raise ValueError(f"matches = {list(self.matches)}: give at least one length, each of 1 or more")
+        if self.window < 1:
+            raise ValueError("window has to be 1 or more")
+
+    def build(self, dim: int, codec: Codec) -> Recall:
+        return Recall(dim, codec.n_symbols, self)
+
+
+class Recall(ngrams.NGrams):
+    """Rows of the table: those of the hashed n-grams, then for each match one a symbol and one for none."""
+
+    def __init__(self, dim: int, n_symbols: int, config: Config) -> None:
+        super().__init__(dim, config, further_rows=len(config.matches) * (n_symbols + 1))
+        self.none, self.matches, self.window = n_symbols, config.matches, config.window
+        self.lookback = max(self.longest, self.window + max(self.matches) - 1)
+
+    def rows_of(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int
+                ) -> Int[Tensor, "batch seq n"]:
+        found = [super().rows_of(symbols, documents, seq)]
+        for number, n in enumerate(self.matches):
+            place = last_occurrence(symbols, documents, n, self.window, seq)
+            following = torch.where(place >= 0, symbols.gather(1, place + 1), self.none)
+            found.append((following + self.rows + number * (self.none + 1))[..., None])
+        return torch.cat(found, dim=2)
+
+
+def last_occurrence(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], n: int, window: int, seq: int
+                    ) -> Int[Tensor, "batch seq"]:
+    """For each of the last ``seq`` symbols, where the n symbols that end with it ended before in the same document, at most
+    ``window`` symbols back; -1 where they didn't.
+    """
+    total = symbols.shape[1]
+    place = torch.arange(total, device=symbols.device).expand_as(symbols)
+    keys = documents * ngrams.MIX
+    for back in range(n):
+        keys = (keys + F.pad(symbols, (back, 0))[:, :total] + 1) * ngrams.BASE
+    whole = F.pad(documents, (n - 1, 0), value=-2)[:, :total] == documents
+    keys = torch.where(whole, keys, place)  # unlike every other
+    here = place[:, total - seq:]
+    if seq <= FEW:
+        distance = here[..., None] - place[:, None]
+        same = (keys[:, total - seq:, None] == keys[:, None]) & (distance > 0) & (distance <= window)
+        return torch.where(same, place[:, None], -1).amax(dim=2)
+    order = keys.argsort(dim=1, stable=True)
+    ranked = keys.gather(1, order)
+    again = torch.zeros_like(whole)
+    again[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
+    before = torch.where(again, order.roll(1, dims=1), -1)
+    found = torch.empty_like(before).scatter_(1, order, before)[:, total - seq:]
+    return torch.where(here - found <= window, found, -1)
