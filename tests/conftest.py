@@ -36,7 +36,13 @@ SLOTS = {"patching": PatchingConfig, "pooling": PoolingConfig, "local": LocalCon
 # settings so small that every mechanism shows within a few bytes
 SMALL = {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "window": {"window": 4, "heads": 2}, "conv": {"taps": 3},
          "ngrams": {"orders": [2, 4], "rows": 50}, "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13}}
-CELLS = list(itertools.product(*(kinds(slot) for slot in SLOTS.values())))
+# Every combination of patching, pooling, local blocks and head, with the embeddings in turn; and every embedding with
+# every patching. An embedding meets the rest of the model in what it looks back at only.
+*_REST, _EMBEDDINGS = [kinds(slot) for slot in SLOTS.values()]
+_IN_TURN = zip(itertools.product(*_REST), itertools.cycle(_EMBEDDINGS), strict=False)
+CELLS = list(dict.fromkeys([(*cell, embedding) for cell, embedding in _IN_TURN]
+                           + [(patching, "mean", "conv", "tied", embedding)
+                              for patching in _REST[0] for embedding in _EMBEDDINGS]))
 
 
 def cell_id(cell: tuple[str, ...]) -> str:

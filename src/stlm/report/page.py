@@ -87,7 +87,7 @@ def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label:
                           xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
     axes.set(xlabel=label, ylabel="bits per byte", ylim=(0, top * 1.03), xlim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left", fontsize=9)
+    axes.legend(frameon=False, loc="upper right", fontsize=9)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)
