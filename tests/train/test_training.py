@@ -133,6 +133,17 @@ def test_precision_is_decided_once(tmp_path):
     assert tiny_trainer(tmp_path / "run", resume=True, precision="auto").decisions.precision == "bf16"
 
 
+def test_a_machine_that_cannot_compile_trains_eagerly(tmp_path, monkeypatch):
+    def no_compiler(model):
+        raise RuntimeError("no C++ compiler was found")
+    monkeypatch.setattr("stlm.train.machine.compile_blocks", no_compiler)
+    monkeypatch.setattr("stlm.train.decisions.PAYS_FROM", 0.0)
+    trainer = tiny_trainer(tmp_path / "run", compile="auto")
+    assert not trainer.decisions.compile
+    trainer.run()
+    assert trainer.step == 12
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     tiny_trainer(tmp_path / "run", checkpoint_every=2, keep=3).run()
     assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == [f"step_{n:07d}" for n in (8, 10, 12)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Callable
 
@@ -69,8 +70,17 @@ def _measure(trainer: Trainer) -> Decisions:
         eager = machine.seconds(work, trainer.device, 2)
         length = wanted.minutes * 60 if wanted.minutes else (wanted.steps or 0) * wanted.accumulate * eager
         if length >= PAYS_FROM:
-            machine.compile_blocks(model)
-            compiled = machine.seconds(work, trainer.device, 2) < eager
+            compiled = _compiled_seconds(trainer, work) < eager
             if not compiled:
                 machine.undo_compile(model)
     return Decisions(precision, compiled, flops / float(batch.weighted_bytes), machine.peak_flops(trainer.device, precision))
+
+
+def _compiled_seconds(trainer: Trainer, work: Callable[[], None]) -> float:
+    """How long ``work`` takes compiled; infinity where this machine cannot compile, for want of a C++ compiler say."""
+    try:
+        machine.compile_blocks(trainer.model)
+        return machine.seconds(work, trainer.device, 2)
+    except Exception:  # compilers fail in every way there is, and eager always works
+        trainer.model.zero_grad(set_to_none=True)
+        return math.inf
