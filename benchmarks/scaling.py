@@ -23,6 +23,12 @@ from typing import Any
 from rich.progress import track
 
 from benchmarks import common
+from stlm.data.stream import Stream
+from stlm.model.count import count
+from stlm.text.codec.bytes import ByteCodec
+from stlm.train.folder import RunFolder
+from stlm.train.loop import Trainer
+from stlm.train.presets import PRESETS
 
 PARAMETERS = ("demo", "10m", "50m", "100m")
 CONTEXTS = (256, 1024, 4096, 16384)
@@ -31,20 +37,13 @@ STEP = 16384  # bytes of a step while the context grows
 
 def training(preset: str, seq: int, rows: int) -> dict[str, Any]:
     """Two steps of training, float32, eager; the second is timed."""
-    import torch
-
-    from stlm.model.count import count
-    from stlm.train.folder import RunFolder
-    from stlm.train.loop import Trainer
-    from stlm.train.presets import PRESETS
-
     config = PRESETS[preset]()
     config = dataclasses.replace(config, train=dataclasses.replace(
         config.train, steps=10, minutes=None, seq=seq, rows=rows, precision="fp32", compile="off"))
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         run.create(config)
-        trainer = Trainer(run, config, common.open_text("world"), torch.device("cpu"), [])
+        trainer = Trainer(run, config, common.open_text("world"), common.CPU, [])
         trainer.advance()
         took = common.timed(trainer.advance)
     return {"parameters": count(trainer.model).unique, "seq": seq, "rows": rows, "seconds": took}
@@ -52,9 +51,6 @@ def training(preset: str, seq: int, rows: int) -> dict[str, Any]:
 
 def text(copies: int, source: str) -> dict[str, Any]:
     """A text of so many copies: written as a shard, then streamed."""
-    from stlm.data.stream import Stream
-    from stlm.text.codec.bytes import ByteCodec
-
     with tempfile.TemporaryDirectory() as folder:
         os.environ["STLM_CACHE"] = folder
         links = Path(folder) / "text"

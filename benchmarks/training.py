@@ -33,6 +33,7 @@ OURS, CARE, SHIPPED, BPE = "stlm 10m", "nanoGPT, with care", "nanoGPT, as shippe
 class Arm(Protocol):
     parameters: int
     flops_per_byte: float
+    bf16: bool  # computes in it, and so is held against that ceiling
 
     def step(self) -> int:
         """One step; the bytes of text that it learned from."""
@@ -49,6 +50,7 @@ class Preset:
         self.trainer = Trainer(run, config, common.open_text(source, config.data.codec), common.CPU, [])
         self.parameters = count(self.trainer.model).unique
         self.flops_per_byte = self.trainer.decisions.flops_per_byte
+        self.bf16 = self.trainer.decisions.precision == "bf16"
 
     def step(self) -> int:
         before = self.trainer.n_bytes
@@ -61,7 +63,7 @@ class NanoGPT:
 
     def __init__(self, text: np.ndarray, care: bool, explicit: bool = False) -> None:
         recipe = dataclasses.replace(nanogpt.TEN_MILLION, explicit=explicit)
-        self.training = nanogpt.Training(recipe, text, seed=0, care=care)
+        self.training, self.bf16 = nanogpt.Training(recipe, text, seed=0, care=care), care
         self.parameters = sum(p.numel() for p in self.training.model.parameters())
         self.flops_per_byte = 6 * self.parameters + 12 * recipe.layers * recipe.dim * recipe.context
 
@@ -74,7 +76,7 @@ class Llama:
     """Hugging Face's Llama over bytes, 16 windows of 256."""
 
     def __init__(self, text: np.ndarray, care: bool) -> None:
-        self.model, self.care = llama_of(10_000_000).train(), care
+        self.model, self.bf16 = llama_of(10_000_000).train(), care
         self.forward = torch.compile(self.model) if care else self.model
         self.windows = nanogpt.Windows(text, nanogpt.TEN_MILLION, seed=0)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, fused=care)
@@ -83,7 +85,7 @@ class Llama:
 
     def step(self) -> int:
         inputs, targets = self.windows.batch()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.care):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             logits = self.forward(inputs, use_cache=False).logits
         F.cross_entropy(logits.float().flatten(0, 1), targets.flatten()).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -126,8 +128,8 @@ def main(arguments: list[str]) -> None:
     record: dict = {"question": "How many bytes of text a second does a 10M model learn from?", "held_equal": "parameters",
                     "rounds": rounds, "arms": {}}
     for name, arm in arms.items():
-        share = [r[name] * arm.flops_per_byte / (1e9 * r["ceilings"]["gemm_bf16_gflops" if arm_is_bf16(arm) else
-                                                               "gemm_fp32_gflops"]) for r in rounds]
+        ceiling = "gemm_bf16_gflops" if arm.bf16 else "gemm_fp32_gflops"
+        share = [r[name] * arm.flops_per_byte / (1e9 * r["ceilings"][ceiling]) for r in rounds]
         record["arms"][name] = {
             "parameters": arm.parameters, "mflop_per_byte": arm.flops_per_byte / 1e6,
             "bytes_per_second": common.spread(r[name] for r in rounds), "gemm_share": common.spread(share),
@@ -140,9 +142,3 @@ def main(arguments: list[str]) -> None:
         ([name, f"{a['parameters']:,}", f"{a['mflop_per_byte']:.1f}", f"{a['bytes_per_second']['mean'] / 1e3:.1f}",
           f"{a['gemm_share']['mean']:.0%}", "" if name == OURS else common.shown(a["times_as_fast"])]
          for name, a in record["arms"].items()))
-
-
-def arm_is_bf16(arm: Arm) -> bool:
-    """Whether an arm computes in bf16, and so is held against that ceiling."""
-    return arm.trainer.decisions.precision == "bf16" if isinstance(arm, Preset) else (
-        arm.training.care if isinstance(arm, NanoGPT) else arm.care)  # type: ignore[attr-defined]

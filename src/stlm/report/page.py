@@ -29,7 +29,7 @@ def write_report(folder: RunFolder) -> None:
         name=folder.name, results=results, bars=_bars(results) if results else [], env=env,
         curves=_curves(metrics, results, env), samples=_choose(samples), last=metrics[-1] if metrics else None,
         patches=patches.marks(results["reading"]) if results and "reading" in results else [],
-        config=json.dumps(read_json(folder.path / "config.json"), indent=1), machine=json.dumps(env, indent=1))
+        config=json.dumps(read_json(folder.path / "config.json"), indent=1), machine=json.dumps(env, indent=1) if env else "")
     write_whole(folder.report, html)
 
 

@@ -59,8 +59,8 @@ class NGrams(Embedding):
     def rows_of(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int
                 ) -> Int[Tensor, "batch seq order"]:
         """The row of each n-gram that ends with one of the last ``seq`` symbols; none reaches into another document."""
-        needed = symbols.shape[1] - min(symbols.shape[1], seq + self.longest)
-        symbols, documents = symbols[:, needed:], documents[:, needed:]
+        unused = max(0, symbols.shape[1] - seq - self.longest)
+        symbols, documents = symbols[:, unused:], documents[:, unused:]
         place = torch.arange(symbols.shape[1], device=symbols.device).expand_as(symbols)
         opens = torch.ones_like(documents, dtype=torch.bool)
         opens[:, 1:] = documents[:, 1:] != documents[:, :-1]
