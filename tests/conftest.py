@@ -18,6 +18,7 @@ from stlm.config.decode import decode
 from stlm.config.slot import kinds
 from stlm.data.shards import Shard
 from stlm.model.config import ModelConfig
+from stlm.model.copying import CopyingConfig
 from stlm.model.embedding import EmbeddingConfig
 from stlm.model.head import HeadConfig
 from stlm.model.lm import LM
@@ -32,17 +33,18 @@ settings.load_profile("stlm")
 torch.set_num_threads(1)  # the models here are far too small for more
 
 SLOTS = {"patching": PatchingConfig, "pooling": PoolingConfig, "local": LocalConfig, "head": HeadConfig,
-         "embedding": EmbeddingConfig}
+         "embedding": EmbeddingConfig, "copying": CopyingConfig}
 # settings so small that every mechanism shows within a few bytes
 SMALL = {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "window": {"window": 4, "heads": 2}, "conv": {"taps": 3},
-         "ngrams": {"orders": [2, 4], "rows": 50}, "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13}}
-# Every combination of patching, pooling, local blocks and head, with the embeddings in turn; and every embedding with
-# every patching. An embedding meets the rest of the model in what it looks back at only.
-*_REST, _EMBEDDINGS = [kinds(slot) for slot in SLOTS.values()]
-_IN_TURN = zip(itertools.product(*_REST), itertools.cycle(_EMBEDDINGS), strict=False)
-CELLS = list(dict.fromkeys([(*cell, embedding) for cell, embedding in _IN_TURN]
-                           + [(patching, "mean", "conv", "tied", embedding)
-                              for patching in _REST[0] for embedding in _EMBEDDINGS]))
+         "ngrams": {"orders": [2, 4], "rows": 50}, "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13},
+         "pointer": {"dim": 4, "window": 17}}
+# Every combination of patching, pooling, local blocks and head, with embeddings and copying in turn; and every embedding
+# and every copying with every patching. They meet the rest of the model in what they look back at only.
+*_REST, _EMBEDDINGS, _COPYING = [kinds(slot) for slot in SLOTS.values()]
+_IN_TURN = zip(itertools.product(*_REST), itertools.cycle(itertools.product(_EMBEDDINGS, _COPYING)), strict=False)
+CELLS = list(dict.fromkeys([(*cell, *others) for cell, others in _IN_TURN]
+                           + [(patching, "mean", "conv", "tied", embedding, copying) for patching in _REST[0]
+                              for embedding, copying in zip(_EMBEDDINGS, itertools.cycle(reversed(_COPYING)), strict=False)]))
 
 
 def cell_id(cell: tuple[str, ...]) -> str:

@@ -29,8 +29,9 @@ def check_nothing_leaks(model: LM, rows: Tensor, symbols: int) -> None:
         changed = rows.clone()
         changed[:, t] = (rows[:, t] + 1) % symbols
         after = logits_of(model, changed)
-        assert torch.equal(after[:, :t], before[:, :t]), f"symbol {t} leaks to the scores of symbol {t} or earlier"
-        assert not torch.equal(after[:, t], before[:, t]), f"symbol {t} doesn't reach the scores of its successor"
+        moved = (after - before).abs().amax(dim=(0, 2))  # in float64, where rounding stays far below this bound
+        assert (moved[:t] < 1e-11).all(), f"symbol {t} leaks to the scores of symbol {t} or earlier"
+        assert moved[t] > 1e-11, f"symbol {t} doesn't reach the scores of its successor"
 
 
 def check_sums_to_one(model: LM, symbols: int, length: int) -> None:

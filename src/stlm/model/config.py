@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from stlm.model.copying import CopyingConfig, none
 from stlm.model.embedding import EmbeddingConfig, symbols
 from stlm.model.head import HeadConfig, tied
 from stlm.model.patching import PatchingConfig, whitespace
@@ -49,6 +50,8 @@ class ModelConfig:
     """How the bytes of a patch become one vector."""
     head: HeadConfig = tied.Config()
     """How the scores of the next symbol are read."""
+    copying: CopyingConfig = none.Config()
+    """Whether the next symbol may be copied from earlier in the document."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "layers", "window", "local_dim"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stlm.nn.stack import NOTHING
@@ -35,6 +35,19 @@ class Layout:
     def at_ends(self, x: Tensor) -> Tensor:
         """``x`` [batch, byte, ...] at the end of every patch: [batch, patch, ...]."""
         return take(x, self.end)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What the trunk answers. states: its answers; index: which of them each byte hears; ends: where patches end."""
+
+    states: Float[Tensor, "batch n dim"]
+    index: Int[Tensor, "batch byte"]
+    ends: Bool[Tensor, "batch byte"]
+
+    def by_byte(self) -> Float[Tensor, "batch byte dim"]:
+        """The answer that each byte hears."""
+        return take(self.states, self.index)
 
 
 def layout(ends: Bool[Tensor, "batch byte"], documents: Int[Tensor, "batch byte"],

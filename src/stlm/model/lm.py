@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from stlm.data.batch import Inputs
 from stlm.model.config import ModelConfig
-from stlm.model.layout import START, layout, places, take
+from stlm.model.layout import START, Answers, layout, places, take
 from stlm.model.output import Output
 from stlm.model.patching import Patching
 from stlm.nn.attention import AttentionBlock
@@ -27,7 +28,7 @@ class Cache:
     recent, recent_in: the last symbols, as far as the embedding looks back, right-aligned, and their documents.
     place, patch_place: number of the document, and position in it, of the last byte and of the last patch.
     patching: the patching rule's own state. waiting: encoded bytes whose patch has not ended, right-aligned, and
-    waiting_in, their documents. answer: the trunk's last answer, as the decoder reads it.
+    waiting_in, their documents. answer: the trunk's last answer, as the decoder reads it. copying: what may be copied.
     """
 
     encoder: StackCache
@@ -41,6 +42,7 @@ class Cache:
     waiting: Float[Tensor, "batch byte dim"]
     waiting_in: Int[Tensor, "batch byte"]
     answer: Float[Tensor, "batch dim"]
+    copying: Any
 
 
 def ends_of(patching: Patching, inputs: Int[Tensor, "batch seq"], document: int) -> Bool[Tensor, "batch seq"]:
@@ -75,6 +77,7 @@ class LM(nn.Module):
         self.decoder = Stack([config.local.build(config.local_dim) for _ in range(config.decoder_layers)])
         self.norm = RMSNorm(config.local_dim)
         self.head = config.head.build(config.local_dim, codec.n_symbols)
+        self.copying = config.copying.build(config.local_dim, codec)
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +96,7 @@ class LM(nn.Module):
         dim = self.config.local_dim
         return Cache(encoder, trunk, decoder, recent=rows(), recent_in=rows(), place=rows(*START), patch_place=rows(*START),
                      patching=rows(*self.patching.start), waiting=self.table.new_zeros(batch, 0, dim),
-                     waiting_in=rows(), answer=self.table.new_zeros(batch, dim))
+                     waiting_in=rows(), answer=self.table.new_zeros(batch, dim), copying=self.copying.new_memory(batch, self.device))
 
     def forward(self, batch: Inputs, cache: Cache | None = None) -> Output:
         """Scores for the symbol after each input. With a cache, the inputs follow those of earlier calls."""
@@ -101,17 +104,14 @@ class LM(nn.Module):
         documents, positions = places(inputs == self.document, cache.place if cache else None)
         embedded = self._embed(batch, documents, cache)
         encoded = self.encoder(embedded, documents, positions, cache.encoder if cache else None, lengths)
-        if self.patching.every_symbol:
-            answers = self.up(self.trunk(self.down(encoded), documents, positions, cache.trunk if cache else None, lengths))
-            mixed = answers
-        elif cache is None:
-            mixed = encoded + self._answers(encoded, documents, positions, batch)
-        else:
-            mixed = encoded + self._cached_answers(encoded, documents, positions, batch, cache)
+        answers = self._answers(encoded, documents, positions, batch, cache)
+        mixed = answers.states if self.patching.every_symbol else encoded + answers.by_byte()
         if cache is not None:
             cache.place = _last(torch.stack([documents, positions], dim=2), lengths, cache.place)
         hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, lengths))
-        return Output(self.head(hidden, self.table.to(hidden.dtype)), hidden)
+        logits = self.head(hidden, self.table.to(hidden.dtype))
+        logits = self.copying(logits, hidden, answers, inputs, documents, cache.copying if cache else None, lengths)
+        return Output(logits, hidden)
 
     def _embed(self, batch: Inputs, documents: Int[Tensor, "batch seq"], cache: Cache | None
                ) -> Float[Tensor, "batch seq dim"]:
@@ -126,18 +126,24 @@ class LM(nn.Module):
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
     def _answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                 positions: Int[Tensor, "batch seq"], batch: Inputs) -> Float[Tensor, "batch seq dim"]:
-        """For each byte of whole rows, the trunk's answer to the last patch that ended."""
+                 positions: Int[Tensor, "batch seq"], batch: Inputs, cache: Cache | None) -> Answers:
+        """The trunk's answers, and which of them each byte hears: that to the last patch that ended."""
+        if self.patching.every_symbol:
+            states = self.up(self.trunk(self.down(encoded), documents, positions, cache.trunk if cache else None,
+                                        batch.lengths))
+            index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
+            return Answers(states, index, torch.ones_like(positions, dtype=torch.bool))
+        if cache is not None:
+            return self._cached_answers(encoded, documents, positions, batch, cache)
         ends = self.patching(batch.inputs, positions)[0] if batch.ends is None else batch.ends
         where = layout(ends, documents, batch.n_patches)
         owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
         _, patch_positions = places(_opens(owners, owners))
         patches = self.down(self.pooling(encoded, where))
-        return take(self.up(self.trunk(patches, owners, patch_positions)), where.answer - 1)
+        return Answers(self.up(self.trunk(patches, owners, patch_positions)), where.answer - 1, ends)
 
     def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                        positions: Int[Tensor, "batch seq"], batch: Inputs, cache: Cache
-                        ) -> Float[Tensor, "batch seq dim"]:
+                        positions: Int[Tensor, "batch seq"], batch: Inputs, cache: Cache) -> Answers:
         """The same for rows that go on: a patch that ends now takes the bytes that were waiting for it."""
         rows, seq = positions.shape
         ends, states = self.patching(batch.inputs, positions, cache.patching)
@@ -149,9 +155,8 @@ class LM(nn.Module):
         if batch.lengths is None and not ends.any():  # the usual case of writing: nothing to pool yet
             if self.pooling.needs_whole_patch:
                 cache.waiting, cache.waiting_in = encoded, documents
-            return cache.answer[:, None].expand(-1, seq, -1)
-        ends = torch.cat([torch.zeros_like(cache.waiting_in, dtype=torch.bool), ends], dim=1)
-        where = layout(ends, documents)
+            return Answers(cache.answer[:, None], torch.zeros_like(positions), ends)
+        where = layout(torch.cat([torch.zeros_like(cache.waiting_in, dtype=torch.bool), ends], dim=1), documents)
         if self.pooling.needs_whole_patch:
             lengths = None if batch.lengths is None else batch.lengths + cache.waiting.shape[1]
             keep = int(where.waits.sum(dim=1).max())
@@ -168,7 +173,7 @@ class LM(nn.Module):
             answers = torch.cat([answers, new], dim=1)
             cache.patch_place = _last(torch.stack([owners, patch_positions], dim=2), counts, cache.patch_place)
             cache.answer = take(answers, where.count[:, None])[:, 0]
-        return take(answers, where.answer[:, -seq:])
+        return Answers(answers, where.answer[:, -seq:], ends)
 
 
 def _opens(documents: Int[Tensor, "batch patch"], before: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch patch"]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stlm.errors import UserError
 from stlm.model.patching import Patching, PatchingConfig
-from stlm.text.codec import Codec
+from stlm.text.codec import Codec, parts_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +32,7 @@ class Config(PatchingConfig):
         if any(len(symbol) > 1 for symbol in codec.symbol_bytes):
             raise UserError("model.patching: whitespace reads bytes; use it with codec = \"bytes\", "
                             "or choose patching = \"none\" or \"stride\" for this codec")
-        return Whitespace(self.cap, [space_like(symbol) for symbol in codec.symbol_bytes])
-
-
-def space_like(symbol: bytes) -> bool:
-    """Whether a byte parts words; specials do."""
-    return not (symbol.isalnum() or b"\x80" <= symbol <= b"\xbf")
+        return Whitespace(self.cap, [parts_words(symbol) for symbol in codec.symbol_bytes])
 
 
 class Whitespace(Patching):
@@ -46,10 +41,10 @@ class Whitespace(Patching):
     start = (0, 1)
     table: Tensor
 
-    def __init__(self, cap: int, parts_words: list[bool]) -> None:
+    def __init__(self, cap: int, space_like: list[bool]) -> None:
         super().__init__()
         self.cap = cap
-        self.register_buffer("table", torch.tensor(parts_words), persistent=False)
+        self.register_buffer("table", torch.tensor(space_like), persistent=False)
 
     def forward(self, symbols: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
                 state: Int[Tensor, "batch state"] | None = None

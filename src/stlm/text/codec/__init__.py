@@ -63,3 +63,8 @@ class Codec(abc.ABC):
     @abc.abstractmethod
     def save(self, folder: Path) -> None:
         """Write what `CodecConfig.load` needs into an existing folder."""
+
+
+def parts_words(symbol: bytes) -> bool:
+    """Whether a byte is space-like: neither a letter, nor a digit, nor inside a UTF-8 character. Specials are."""
+    return not (symbol.isalnum() or b"\x80" <= symbol <= b"\xbf")

@@ -1,0 +1,28 @@
+"""The head's scores as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stlm.model.copying import Copying, CopyingConfig
+from stlm.model.layout import Answers
+from stlm.text.codec import Codec
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(CopyingConfig):
+    """Nothing is copied but by the rest of the model."""
+
+    def build(self, dim: int, codec: Codec) -> Nothing:
+        return Nothing()
+
+
+class Nothing(Copying):
+    def forward(self, logits: Float[Tensor, "batch seq symbol"], hidden: Float[Tensor, "batch seq dim"], answers: Answers,
+                symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"], memory: Any,
+                lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq symbol"]:
+        return logits

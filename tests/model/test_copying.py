@@ -1,0 +1,69 @@
+"""The pointer: its words, its pairs and its odds are those that their definitions name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stlm.data.batch import Inputs
+from stlm.model.copying import pointer
+from tests.conftest import small_model
+from tests.model.checks import symbols_of
+
+DOCUMENT = 256
+
+
+@given(data=st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=40), cut=st.integers(0, 40))
+def test_equal_hashes_mean_equal_words_so_far(data, cut):
+    """Also where the symbols come in two pieces."""
+    symbols, ends = (torch.tensor([column]) for column in zip(*data, strict=True))
+    whole = pointer.words_so_far(symbols, ends, None)
+    first = pointer.words_so_far(symbols[:, :cut], ends[:, :cut], None) if cut else None
+    rest = pointer.words_so_far(symbols[:, cut:], ends[:, cut:], first)
+    assert torch.equal(whole[:, cut:], rest)
+    word: tuple[int, ...] = ()
+    word_of: dict[int, tuple[int, ...]] = {}
+    for (symbol, end), hashed in zip(data, whole[0].tolist(), strict=True):
+        word = () if end else (*word, symbol)
+        assert word_of.setdefault(hashed, word) == word
+    assert len(set(word_of.values())) == len(word_of)
+
+
+@given(keys=st.lists(st.lists(st.integers(0, 3), min_size=30, max_size=30), min_size=1, max_size=3),
+       total=st.integers(1, 30), seq=st.integers(1, 30), window=st.integers(1, 20))
+def test_pairs_are_those_found_one_by_one(keys, total, seq, window):
+    rows, seq = torch.tensor(keys)[:, :total], min(seq, total)
+    expected = [(b, i - (total - seq), p) for b, row in enumerate(rows.tolist()) for i in range(total - seq, total)
+                for p in range(max(0, i - window), i) if row[i] == row[p]]
+    found = pointer.same_words(rows, window, seq)
+    assert sorted(zip(*(part.tolist() for part in found), strict=True)) == expected
+
+
+def test_odds_add_and_have_the_right_gradients():
+    logits = torch.randn(5, dtype=torch.double, requires_grad=True)
+    scores = torch.randn(4, dtype=torch.double, requires_grad=True)
+    to = torch.tensor([1, 3, 1, 0])
+    found = pointer.AddOdds.apply(logits, scores, to)
+    odds = logits.exp() + torch.zeros(5, dtype=torch.double).scatter_add(0, to, scores.exp())
+    torch.testing.assert_close(found, odds.log())
+    assert torch.autograd.gradcheck(lambda a, b: pointer.AddOdds.apply(a, b, to), (logits, scores))
+
+
+def test_a_word_that_was_told_is_likelier_than_before():
+    """A model that knows nothing but its pointer completes a name that the document has told."""
+    model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))
+    with torch.no_grad():
+        model.table.zero_()  # all symbols are equally likely
+        model.copying.gate.weight.zero_()
+        model.copying.gate.bias.fill_(3.0)
+        rows = torch.tensor([symbols_of(b"Ada met Bob. A", DOCUMENT)])
+        following = model(Inputs(rows)).logits[0, -1].softmax(-1)
+    assert following.argmax() == ord("d")
+
+
+def test_settings_that_make_no_sense():
+    for wrong in ({"dim": 0}, {"window": 0}):
+        with pytest.raises(ValueError):
+            pointer.Config(**wrong)
