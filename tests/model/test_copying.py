@@ -56,8 +56,8 @@ def test_a_word_that_was_told_is_likelier_than_before():
     model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))
     with torch.no_grad():
         model.table.zero_()  # all symbols are equally likely
-        model.copying.gate.weight.zero_()
-        model.copying.gate.bias.fill_(3.0)
+        model.copying.gate.zero_()
+        model.copying.bias.fill_(3.0)
         rows = torch.tensor([symbols_of(b"Ada met Bob. A", DOCUMENT)])
         following = model(Inputs(rows)).logits[0, -1].softmax(-1)
     assert following.argmax() == ord("d")

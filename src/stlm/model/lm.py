@@ -96,7 +96,8 @@ class LM(nn.Module):
         dim = self.config.local_dim
         return Cache(encoder, trunk, decoder, recent=rows(), recent_in=rows(), place=rows(*START), patch_place=rows(*START),
                      patching=rows(*self.patching.start), waiting=self.table.new_zeros(batch, 0, dim),
-                     waiting_in=rows(), answer=self.table.new_zeros(batch, dim), copying=self.copying.new_memory(batch, self.device))
+                     waiting_in=rows(), answer=self.table.new_zeros(batch, dim),
+                     copying=self.copying.new_memory(batch, self.device))
 
     def forward(self, batch: Inputs, cache: Cache | None = None) -> Output:
         """Scores for the symbol after each input. With a cache, the inputs follow those of earlier calls."""

@@ -9,7 +9,9 @@ import dataclasses
 from collections.abc import Callable
 
 from stlm.model.config import ModelConfig
-from stlm.model.embedding import ngrams, symbols
+from stlm.model.copying import none as as_it_is
+from stlm.model.copying import pointer
+from stlm.model.embedding import ngrams, recall, symbols
 from stlm.model.patching import none
 from stlm.model.pooling import last
 from stlm.nn.ffn import relu2
@@ -23,7 +25,7 @@ def demo() -> RunConfig:
     return RunConfig(
         data=DataConfig(megabytes=10.0),  # more than three minutes take in
         model=ModelConfig(dim=256, layers=2, heads=4, kv_heads=4, local_dim=128, encoder_layers=1, decoder_layers=2,
-                          embedding=ngrams.Config(rows=4096), pooling=last.Config()),
+                          embedding=ngrams.Config(rows=4096), pooling=last.Config(), copying=pointer.Config()),
         optim=adamw.Config(lr=3e-3),
         train=TrainConfig(minutes=3.0, seq=2048, rows=2, decay=0.6, evaluate_every=100, sample_every=250))
 
@@ -32,7 +34,7 @@ def ten_million() -> RunConfig:
     """Hours on a laptop, minutes on a GPU."""
     return RunConfig(
         model=ModelConfig(dim=384, layers=3, heads=6, kv_heads=6, local_dim=128, encoder_layers=1, decoder_layers=2,
-                          embedding=ngrams.Config(rows=32768)),
+                          embedding=recall.Config(rows=32768), copying=pointer.Config()),
         optim=adamw.Config(lr=3e-3),
         train=TrainConfig(steps=20_000, seq=1024, rows=4, warmup=200, evaluate_every=500, checkpoint_every=500,
                           sample_every=500))
@@ -60,7 +62,8 @@ def ten_million_flat() -> RunConfig:
     """The control without pooling: the trunk reads every byte."""
     run = ten_million()
     model = dataclasses.replace(run.model, layers=6, ffn=relu2.Config(ratio=3.5), local_dim=384, encoder_layers=0,
-                                decoder_layers=0, embedding=symbols.Config(), patching=none.Config(), pooling=last.Config())
+                                decoder_layers=0, embedding=symbols.Config(), patching=none.Config(), pooling=last.Config(),
+                                copying=as_it_is.Config())
     return dataclasses.replace(run, model=model, train=dataclasses.replace(run.train, seq=512))
 
 

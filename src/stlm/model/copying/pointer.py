@@ -1,10 +1,11 @@
 """A pointer to earlier words: what followed there may follow here.
 
 Wherever a word has begun with the same symbols as the one in progress (none, at its start), the symbol that came next
-is evidence for the same symbol now. Words are parted by space-like bytes and by the ends of patches. How much is a score: the trunk's answer here, as a query, times the answer that was
-heard there, as a key. Two answers are alike where the same kind of word was due, so an equal place is found by what the
-trunk predicts anyway, and nothing has to be learned in two steps as attention heads that copy have to. Evidence adds to
-the head's odds: p(c) ~ exp(logit of c) + sum of exp(score of each place where c followed).
+is evidence for the same symbol now. Words are parted by space-like bytes and by the ends of patches. How much it counts
+is a score: the trunk's answer here, as a query, times the answer that was heard there, as a key. Two answers are alike
+where the same kind of word was due, so an equal place is found by what the trunk predicts anyway, and nothing has to be
+learned in two steps, as attention that copies has to be. Evidence adds to the head's odds: p(c) is in proportion to
+exp(logit of c) + the sum of exp(score) over the places where c followed.
 
 It mixes a pointer with a softmax as the pointer sentinel does (Merity et al. 2017, arXiv 1609.07843), is a cache of
 hidden states as Grave et al. 2017 (arXiv 1612.04426) have it, and adds that bytes have to agree since the patch began.
@@ -68,9 +69,7 @@ class Pointer(Copying):
         self.window = config.window
         self.norm, self.query_key = RMSNorm(dim), linear(dim, 2 * config.dim)
         self.sharpness = nn.Parameter(torch.tensor(8.0))
-        self.gate = nn.Linear(dim, 1)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, -1.0)
+        self.gate, self.bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.tensor(-1.0))
 
     def new_memory(self, batch: int, device: torch.device) -> Memory:
         nothing = torch.zeros(batch, 0, dtype=torch.long, device=device)
@@ -98,7 +97,7 @@ class Pointer(Copying):
         row, here, there = same_words(words + documents * BASE, self.window, heard.shape[1])
         scores = query @ key.mT
         found = (row * scores.shape[1] + heard[row, here]) * scores.shape[2] + key_heard[row, there]
-        score = scores.flatten().gather(0, found) + self.gate(hidden).squeeze(-1)[row, here]
+        score = scores.flatten().gather(0, found) + (hidden @ self.gate.to(hidden.dtype) + self.bias)[row, here]
         wide = logits if logits.dtype.itemsize > 4 else logits.float()
         to = (row * wide.shape[1] + here) * wide.shape[2] + symbols[row, there + 1]
         return AddOdds.apply(wide.flatten(), score.to(wide.dtype), to).view_as(wide)

@@ -1,0 +1,77 @@
+"""Where the time of a training step goes, by kind of work, beside what its matrix products would take at the ceiling.
+
+    python -m benchmarks step [--preset 10m] [--steps 8]
+
+Writes the steps as a flame chart too, ``runs/step-PRESET.json``: open it at ui.perfetto.dev or chrome://tracing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import common
+from stlm.train.folder import RUNS, RunFolder
+from stlm.train.loop import Trainer
+from stlm.train.presets import PRESETS
+
+KINDS = {  # the first whose words are part of an operation's name
+    "matrix products": ("aten::mm", "aten::addmm"),
+    "attention's products": ("aten::bmm", "aten::baddbmm"),
+    "norms, gates and residuals, fused": ("CompiledFxGraph",),
+    "tables: rows looked up, their gradient": ("embedding",),
+    "fresh memory set to zero": ("aten::fill_", "aten::zero_"),
+    "optimizer": ("adamw", "Optimizer"),
+    "clipping": ("linalg_vector_norm", "_foreach_norm"),
+    "pairs, patches and hashes": ("gather", "scatter", "index", "sort", "cumsum", "cumprod", "cummax", "searchsorted",
+                                  "repeat_interleave", "nonzero"),
+    "cross-entropy": ("log_softmax", "nll_loss"),
+}
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks step", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="10m", choices=list(PRESETS))
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--data", default=common.real_text("wikipedia_en_2015"))
+    given = parser.parse_args(arguments)
+    config = PRESETS[given.preset]()
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, minutes=60.0, steps=None, compile="on"))
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder) / "step")
+        run.create(config)
+        trainer = Trainer(run, config, common.open_text(given.data, config.data.codec), common.CPU, [])
+        for _ in range(given.steps):
+            trainer.advance()
+        n_bytes, whole = trainer.n_bytes, common.timed(lambda: [trainer.advance() for _ in range(given.steps)]) / given.steps
+        n_bytes = (trainer.n_bytes - n_bytes) / given.steps
+        with profile(activities=[ProfilerActivity.CPU]) as watched:
+            for _ in range(given.steps):
+                trainer.advance()
+    RUNS.mkdir(exist_ok=True)
+    chart = RUNS / f"step-{given.preset}.json"
+    watched.export_chrome_trace(str(chart))
+    spent: dict[str, float] = defaultdict(float)
+    for event in watched.key_averages():
+        kind = next((kind for kind, words in KINDS.items() if any(word in event.key for word in words)), "everything else")
+        spent[kind] += event.self_cpu_time_total / 1e6 / given.steps
+    ceilings = common.ceilings()
+    bf16 = trainer.decisions.precision == "bf16"
+    floor = n_bytes * trainer.decisions.flops_per_byte / ceilings["gemm_bf16_gflops" if bf16 else "gemm_fp32_gflops"] / 1e9
+    total = sum(spent.values())
+    record = {"question": "Where does the time of a training step go?", "preset": given.preset, "bytes": n_bytes,
+              "milliseconds": 1e3 * whole, "milliseconds_profiled": 1e3 * total, "floor_milliseconds": 1e3 * floor,
+              "ceilings": ceilings, "share": {kind: seconds / total for kind, seconds in spent.items()}}
+    common.save(f"step-{given.preset}", record)
+    rows = sorted(spent.items(), key=lambda row: -row[1])
+    common.print_table(
+        f"a step of {given.preset}: {n_bytes:,.0f} bytes, {1e3 * whole:.0f} ms ({1e3 * total:.0f} ms while profiled)",
+        ["", "ms", "share"], [*((kind, f"{1e3 * seconds:.1f}", f"{seconds / total:.1%}") for kind, seconds in rows),
+                              ("all its arithmetic at the ceiling", f"{1e3 * floor:.1f}", f"{floor / whole:.0%} of a step")])
+    common.CONSOLE.print(f"flame chart: {chart}, for ui.perfetto.dev")
