@@ -8,7 +8,7 @@ learned in two steps, as attention that copies has to be. Evidence adds to the h
 exp(logit of c) + the sum of exp(score) over the places where c followed.
 
 It mixes a pointer with a softmax as the pointer sentinel does (Merity et al. 2017, arXiv 1609.07843), is a cache of
-hidden states as Grave et al. 2017 (arXiv 1612.04426) have it, and adds that bytes have to agree since the patch began.
+hidden states as Grave et al. 2017 (arXiv 1612.04426) have it, and adds that bytes have to agree since the word began.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from stlm.model.copying import Copying, CopyingConfig
+from stlm.model.hashing import BASE, INVERSE
 from stlm.model.layout import Answers, take
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, remember
 from stlm.text.codec import Codec, parts_words
 
-BASE = -7046029254386353131  # an odd 64-bit constant (golden ratio)
-_INVERSE = pow(BASE, -1, 2**64) - 2**64  # as a signed number
 FEW = 4  # symbols up to which comparing with all earlier ones is faster than sorting
 
 
@@ -109,7 +108,7 @@ def words_so_far(symbols: Int[Tensor, "batch seq"], parted: Bool[Tensor, "batch 
     carry = torch.zeros_like(symbols[:, :1]) if before is None or before.shape[1] == 0 else before[:, -1:]
     terms, cut = torch.cat([carry, symbols + 1], dim=1), torch.cat([torch.zeros_like(parted[:, :1]), parted], dim=1)
     # The polynomial with these coefficients, less its part up to the last parting: all modulo 2^64.
-    powers, inverse = (torch.full_like(terms[0], base).cumprod(0) for base in (BASE, _INVERSE))
+    powers, inverse = (torch.full_like(terms[0], base).cumprod(0) for base in (BASE, INVERSE))
     sums = (terms * inverse).cumsum(dim=1)
     place = torch.arange(terms.shape[1], device=terms.device).expand_as(terms)
     last = torch.where(cut, place, -1).cummax(dim=1).values

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stlm.model.embedding import Embedding, EmbeddingConfig
+from stlm.model.hashing import BASE, INVERSE, MIX
 from stlm.text.codec import Codec
-
-BASE, MIX = -7046029254386353131, -4658895280553007687  # odd 64-bit constants (golden ratio, and murmur's mixer)
-_INVERSE = pow(BASE, -1, 2**64) - 2**64  # as a signed number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +65,7 @@ class NGrams(Embedding):
         first = torch.where(opens, place, 0).cummax(dim=1).values
         start = torch.maximum(place[..., None] - self.reach, first[..., None])
         # A sum of symbols times powers, less what stands before the start, divided by the power there: all modulo 2^64.
-        powers, inverse = (torch.full_like(symbols[0], base).cumprod(0) for base in (BASE, _INVERSE))
+        powers, inverse = (torch.full_like(symbols[0], base).cumprod(0) for base in (BASE, INVERSE))
         sums = F.pad(((symbols + 1) * powers).cumsum(1), (1, 0))
         hashed = (sums[:, 1:, None] - sums.gather(1, start.flatten(1)).view_as(start)) * inverse[start]
         hashed = hashed + self.reach  # a length of its own, so that equal symbols of two lengths differ

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stlm.model.embedding import ngrams
+from stlm.model.hashing import BASE, MIX
 from stlm.text.codec import Codec
 
 FEW = 4  # symbols up to which comparing with all earlier ones is faster than sorting
@@ -66,9 +67,9 @@ def last_occurrence(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, 
     """
     total = symbols.shape[1]
     place = torch.arange(total, device=symbols.device).expand_as(symbols)
-    keys = documents * ngrams.MIX
+    keys = documents * MIX
     for back in range(n):
-        keys = (keys + F.pad(symbols, (back, 0))[:, :total] + 1) * ngrams.BASE
+        keys = (keys + F.pad(symbols, (back, 0))[:, :total] + 1) * BASE
     whole = F.pad(documents, (n - 1, 0), value=-2)[:, :total] == documents
     keys = torch.where(whole, keys, place)  # unlike every other
     here = place[:, total - seq:]
