@@ -70,9 +70,10 @@ def ten_million_flat() -> RunConfig:
 def ten_million_bpe() -> RunConfig:
     """The control with a tokenizer: the trunk reads symbols of a byte-pair encoding trained on the same text."""
     run = ten_million_flat()
-    model = dataclasses.replace(run.model, layers=5, ffn=relu2.Config(ratio=3.75))
+    model = dataclasses.replace(run.model, layers=4, ffn=relu2.Config(ratio=3.75), copying=pointer.Config(),
+                                embedding=ngrams.Config(orders=(2,), rows=4096))
     return dataclasses.replace(run, model=model, data=DataConfig(codec=bpe.Config(vocabulary=4096)),
-                               train=dataclasses.replace(run.train, seq=256))
+                               optim=adamw.Config(lr=2e-3), train=dataclasses.replace(run.train, seq=256))
 
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
