@@ -85,14 +85,14 @@ def save(name: str, record: dict[str, Any]) -> None:
 
 
 def trained(preset: str, flags: list[str], seed: int) -> dict[str, Any]:
-    """The results of one of our runs, trained first unless it is there. Its folder is named by all that describes it."""
+    """The results of one of our runs, trained first unless it is there. ``run``: its folder, named by all that describes it."""
     made_of = json.dumps([encode(PRESETS[preset]()), flags, seed], sort_keys=True)
     name = f"bench-{preset}-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
     if not (RUNS / name / "results.json").exists():
         subprocess.run([sys.executable, "-m", "stlm", "train", preset, "--name", name, "--resume", "--seed", str(seed), *flags],
                        check=True)
     found = read_json(RUNS / name / "results.json")
-    return {"bits_per_byte": found["val/bits_per_byte"], "bytes": found["trained_bytes"], "steps": found["steps"],
+    return {"run": name, "bits_per_byte": found["val/bits_per_byte"], "bytes": found["trained_bytes"], "steps": found["steps"],
             "seconds": found["seconds"], "parameters": found["parameters"]["unique"]}
 
 

@@ -20,7 +20,7 @@ def test_equal_hashes_mean_equal_words_so_far(data, cut):
     """Also where the symbols come in two pieces."""
     symbols, ends = (torch.tensor([column]) for column in zip(*data, strict=True))
     whole = pointer.words_so_far(symbols, ends, None)
-    first = pointer.words_so_far(symbols[:, :cut], ends[:, :cut], None) if cut else None
+    first = pointer.words_so_far(symbols[:, :cut], ends[:, :cut], None)[:, -1:] if cut else None
     rest = pointer.words_so_far(symbols[:, cut:], ends[:, cut:], first)
     assert torch.equal(whole[:, cut:], rest)
     word: tuple[int, ...] = ()
@@ -61,6 +61,17 @@ def test_a_word_that_was_told_is_likelier_than_before():
         rows = torch.tensor([symbols_of(b"Ada met Bob. A", DOCUMENT)])
         following = model(Inputs(rows)).logits[0, -1].softmax(-1)
     assert following.argmax() == ord("d")
+
+
+def test_a_row_that_starts_late_starts_its_first_word_anew():
+    """Its first piece is empty, and its first word comes again."""
+    model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))
+    rows = torch.tensor([symbols_of(b"On and on", DOCUMENT), list(b"Ada and Ada")[:10]])
+    whole = model(Inputs(rows)).logits
+    cache = model.new_cache(2)
+    model(Inputs(rows[:, :2], lengths=torch.tensor([2, 0])), cache)
+    late = model(Inputs(rows[1:].expand(2, -1), lengths=torch.tensor([0, 10])), cache).logits
+    torch.testing.assert_close(late[1], whole[1], rtol=1e-9, atol=1e-9)
 
 
 def test_settings_that_make_no_sense():

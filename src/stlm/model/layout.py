@@ -39,11 +39,10 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What the trunk answers. states: its answers; index: which of them each byte hears; ends: where patches end."""
+    """What the trunk answers. states: its answers; index: which of them each byte hears."""
 
     states: Float[Tensor, "batch n dim"]
     index: Int[Tensor, "batch byte"]
-    ends: Bool[Tensor, "batch byte"]
 
     def by_byte(self) -> Float[Tensor, "batch byte dim"]:
         """The answer that each byte hears."""

@@ -133,7 +133,7 @@ class LM(nn.Module):
             states = self.up(self.trunk(self.down(encoded), documents, positions, cache.trunk if cache else None,
                                         batch.lengths))
             index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
-            return Answers(states, index, torch.ones_like(positions, dtype=torch.bool))
+            return Answers(states, index)
         if cache is not None:
             return self._cached_answers(encoded, documents, positions, batch, cache)
         ends = self.patching(batch.inputs, positions)[0] if batch.ends is None else batch.ends
@@ -141,7 +141,7 @@ class LM(nn.Module):
         owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
         _, patch_positions = places(_opens(owners, owners))
         patches = self.down(self.pooling(encoded, where))
-        return Answers(self.up(self.trunk(patches, owners, patch_positions)), where.answer - 1, ends)
+        return Answers(self.up(self.trunk(patches, owners, patch_positions)), where.answer - 1)
 
     def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                         positions: Int[Tensor, "batch seq"], batch: Inputs, cache: Cache) -> Answers:
@@ -156,7 +156,7 @@ class LM(nn.Module):
         if batch.lengths is None and not ends.any():  # the usual case of writing: nothing to pool yet
             if self.pooling.needs_whole_patch:
                 cache.waiting, cache.waiting_in = encoded, documents
-            return Answers(cache.answer[:, None], torch.zeros_like(positions), ends)
+            return Answers(cache.answer[:, None], torch.zeros_like(positions))
         where = layout(torch.cat([torch.zeros_like(cache.waiting_in, dtype=torch.bool), ends], dim=1), documents)
         if self.pooling.needs_whole_patch:
             lengths = None if batch.lengths is None else batch.lengths + cache.waiting.shape[1]
@@ -174,7 +174,7 @@ class LM(nn.Module):
             answers = torch.cat([answers, new], dim=1)
             cache.patch_place = _last(torch.stack([owners, patch_positions], dim=2), counts, cache.patch_place)
             cache.answer = take(answers, where.count[:, None])[:, 0]
-        return Answers(answers, where.answer[:, -seq:], ends)
+        return Answers(answers, where.answer[:, -seq:])
 
 
 def _opens(documents: Int[Tensor, "batch patch"], before: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch patch"]:

@@ -1,11 +1,11 @@
 """A pointer to earlier words: what followed there may follow here.
 
 Wherever a word has begun with the same symbols as the one in progress (none, at its start), the symbol that came next
-is evidence for the same symbol now. Words are parted by space-like bytes and by the ends of patches. How much it counts
-is a score: the trunk's answer here, as a query, times the answer that was heard there, as a key. Two answers are alike
-where the same kind of word was due, so an equal place is found by what the trunk predicts anyway, and nothing has to be
-learned in two steps, as attention that copies has to be. Evidence adds to the head's odds: p(c) is in proportion to
-exp(logit of c) + the sum of exp(score) over the places where c followed.
+is evidence for the same symbol now. Words are parted by space-like bytes; symbols of several bytes are words each. How
+much it counts is a score: the trunk's answer here, as a query, times the answer that was heard there, as a key. Two
+answers are alike where the same kind of word was due, so an equal place is found by what the trunk predicts anyway, and
+nothing has to be learned in two steps, as attention that copies has to be. Evidence adds to the head's odds: p(c) is in
+proportion to exp(logit of c) + the sum of exp(score) over the places where c followed.
 
 It mixes a pointer with a softmax as the pointer sentinel does (Merity et al. 2017, arXiv 1609.07843), is a cache of
 hidden states as Grave et al. 2017 (arXiv 1612.04426) have it, and adds that bytes have to agree since the word began.
@@ -50,20 +50,26 @@ class Config(CopyingConfig):
 
 @dataclasses.dataclass
 class Memory:
-    """Of the last symbols, right-aligned: they themselves, their documents, hashes of their words, and keys."""
+    """Of the last symbols, right-aligned. told: they themselves, their documents, and hashes of their words; keys: those
+    of the answers that were heard there.
+    """
 
-    symbols: Int[Tensor, "batch past"]
-    documents: Int[Tensor, "batch past"]
-    words: Int[Tensor, "batch past"]
+    told: Int[Tensor, "batch past 3"]
     keys: Float[Tensor, "batch past dim"]
+
+    def word(self) -> Int[Tensor, "batch n"]:
+        """The hash of each row's word in progress, 0 where there's none; n is 0 before the first symbol."""
+        last = self.told[:, -1:]
+        return last[..., 2].masked_fill(last[..., 1] == NOTHING, 0)
 
 
 class Pointer(Copying):
-    space_like: Tensor
+    parts: Tensor
 
     def __init__(self, dim: int, codec: Codec, config: Config) -> None:
         super().__init__()
-        self.register_buffer("space_like", torch.tensor([parts_words(symbol) for symbol in codec.symbol_bytes]),
+        of_bytes = all(len(symbol) <= 1 for symbol in codec.symbol_bytes)
+        self.register_buffer("parts", torch.tensor([parts_words(symbol) or not of_bytes for symbol in codec.symbol_bytes]),
                              persistent=False)
         self.window = config.window
         self.norm, self.query_key = RMSNorm(dim), linear(dim, 2 * config.dim)
@@ -71,41 +77,39 @@ class Pointer(Copying):
         self.gate, self.bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.tensor(-1.0))
 
     def new_memory(self, batch: int, device: torch.device) -> Memory:
-        nothing = torch.zeros(batch, 0, dtype=torch.long, device=device)
-        return Memory(nothing, nothing, nothing, torch.zeros(batch, 0, self.query_key.out_features // 2, device=device,
-                                                             dtype=self.query_key.weight.dtype))
+        keys = self.query_key.weight.new_zeros(batch, 0, self.query_key.out_features // 2)
+        return Memory(torch.zeros(batch, 0, 3, dtype=torch.long, device=device), keys)
 
     def forward(self, logits: Float[Tensor, "batch seq symbol"], hidden: Float[Tensor, "batch seq dim"], answers: Answers,
                 symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"], memory: Any,
                 lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq symbol"]:
-        query, key = self.query_key(self.norm(answers.states)).chunk(2, dim=-1)
-        query, key = rms_norm(query) * (self.sharpness / query.shape[-1]), rms_norm(key)
-        heard, key_heard = answers.index, answers.index
-        words = words_so_far(symbols, answers.ends | self.space_like[symbols], None if memory is None else memory.words)
+        queries, keys = self.query_key(self.norm(answers.states)).chunk(2, dim=-1)
+        queries, keys, heard = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys), answers.index
+        words = words_so_far(symbols, self.parts[symbols], None if memory is None else memory.word())
         if memory is not None:
-            past = memory.symbols.shape[1]
-            own = torch.arange(past, device=heard.device).expand(len(heard), -1)
-            earlier, keys = dataclasses.replace(memory), take(key, heard)
-            memory.symbols = remember(earlier.symbols, symbols, self.window, lengths)
-            memory.documents = remember(earlier.documents, documents, self.window, lengths, empty=NOTHING)
-            memory.words = remember(earlier.words, words, self.window, lengths)
-            memory.keys = remember(earlier.keys, keys, self.window, lengths)
-            symbols, documents = torch.cat([earlier.symbols, symbols], 1), torch.cat([earlier.documents, documents], 1)
-            words, key = torch.cat([earlier.words, words], 1), torch.cat([earlier.keys, key], 1)
-            key_heard = torch.cat([own, past + heard], dim=1)
+            told, keys = torch.stack([symbols, documents, words], dim=2), take(keys, heard)
+            if (past := memory.keys.shape[1]) > 0:
+                told, keys = torch.cat([memory.told, told], dim=1), torch.cat([memory.keys, keys], dim=1)
+            whole = None if lengths is None else past + lengths
+            memory.told = remember(None, told, self.window, whole, empty=NOTHING)
+            memory.keys = remember(None, keys, self.window, whole)
+            symbols, documents, words = told.unbind(2)
         row, here, there = same_words(words + documents * BASE, self.window, heard.shape[1])
-        scores = query @ key.mT
-        found = (row * scores.shape[1] + heard[row, here]) * scores.shape[2] + key_heard[row, there]
+        scores = queries @ keys.mT
+        at = there if memory is not None else heard[row, there]
+        found = (row * scores.shape[1] + heard[row, here]) * scores.shape[2] + at
         score = scores.flatten().gather(0, found) + (hidden @ self.gate.to(hidden.dtype) + self.bias)[row, here]
         wide = logits if logits.dtype.itemsize > 4 else logits.float()
         to = (row * wide.shape[1] + here) * wide.shape[2] + symbols[row, there + 1]
         return AddOdds.apply(wide.flatten(), score.to(wide.dtype), to).view_as(wide)
 
 
-def words_so_far(symbols: Int[Tensor, "batch seq"], parted: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch past"] | None
+def words_so_far(symbols: Int[Tensor, "batch seq"], parted: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch n"] | None
                  ) -> Int[Tensor, "batch seq"]:
-    """A hash of the symbols since words were parted the last time, 0 there. ``before``: the hashes that go before."""
-    carry = torch.zeros_like(symbols[:, :1]) if before is None or before.shape[1] == 0 else before[:, -1:]
+    """A hash of the symbols since words were parted the last time, 0 there. ``before``: the last hash before, if any."""
+    carry = torch.zeros_like(symbols[:, :1]) if before is None or before.shape[1] == 0 else before
+    if symbols.shape[1] == 1:  # the step of writing, in as few calls as possible
+        return torch.where(parted, 0, carry * BASE + symbols + 1)
     terms, cut = torch.cat([carry, symbols + 1], dim=1), torch.cat([torch.zeros_like(parted[:, :1]), parted], dim=1)
     # The polynomial with these coefficients, less its part up to the last parting: all modulo 2^64.
     powers, inverse = (torch.full_like(terms[0], base).cumprod(0) for base in (BASE, INVERSE))

@@ -19,8 +19,6 @@ from stlm.model.embedding import ngrams
 from stlm.model.hashing import BASE, MIX
 from stlm.text.codec import Codec
 
-FEW = 4  # symbols up to which comparing with all earlier ones is faster than sorting
-
 
 @dataclasses.dataclass(frozen=True)
 class Config(ngrams.Config):
@@ -66,17 +64,20 @@ def last_occurrence(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, 
     ``window`` symbols back; -1 where they didn't.
     """
     total = symbols.shape[1]
+    if seq == 1:  # the step of writing, in as few calls as possible
+        first = max(0, total - window - n)
+        if total <= n:
+            return torch.full_like(symbols[:, :1], -1)
+        again = (symbols[:, first:-1].unfold(1, n, 1) == symbols[:, None, -n:]).all(dim=2)
+        again = again & (documents[:, first:total - n] == documents[:, -1:])  # so is all that follows the first symbol
+        found = torch.arange(first + n, total, device=symbols.device) - 1
+        return torch.where(again, found, -1).amax(dim=1, keepdim=True)
     place = torch.arange(total, device=symbols.device).expand_as(symbols)
-    keys = documents * MIX
-    for back in range(n):
-        keys = (keys + F.pad(symbols, (back, 0))[:, :total] + 1) * BASE
+    powers = torch.full((n,), BASE, device=symbols.device).cumprod(0)
+    keys = (F.pad(symbols + 1, (n - 1, 0)).unfold(1, n, 1) * powers).sum(dim=2) + documents * MIX
     whole = F.pad(documents, (n - 1, 0), value=-2)[:, :total] == documents
     keys = torch.where(whole, keys, place)  # unlike every other
     here = place[:, total - seq:]
-    if seq <= FEW:
-        distance = here[..., None] - place[:, None]
-        same = (keys[:, total - seq:, None] == keys[:, None]) & (distance > 0) & (distance <= window)
-        return torch.where(same, place[:, None], -1).amax(dim=2)
     order = keys.argsort(dim=1, stable=True)
     ranked = keys.gather(1, order)
     again = torch.zeros_like(whole)
