@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import ODD, small_model
 
-from stlm.generate import utf8
+from stlm.generate import utf8, writer
 from stlm.generate.sampling import Sampling, draw
 from stlm.generate.writer import characters, write
 from stlm.text.codec import bpe
@@ -29,6 +29,15 @@ def test_the_cache_gives_what_full_computation_gives(cell, prompt, temperature):
     model = small_model(cell, seed=1).float()
     how = Sampling(temperature)
     assert text_of(model, prompt, 60, how) == text_of(model, prompt, 60, how, cached=False)
+
+
+def test_a_long_prompt_is_read_in_pieces(monkeypatch):
+    model = small_model(("whitespace", "mean", "conv", "tied", "recall", "pointer"), seed=1).float()
+    prompt = b"It rained, and the rain fell on and on, and on. " * 3
+    whole = text_of(model, prompt, 40)
+    for piece in (1, 7, len(prompt), len(prompt) + 1):
+        monkeypatch.setattr(writer, "PIECE", piece)
+        assert text_of(model, prompt, 40) == whole
 
 
 @pytest.mark.parametrize("name", ODD)

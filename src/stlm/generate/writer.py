@@ -14,6 +14,9 @@ from stlm.model.lm import LM
 from stlm.text.codec import Codec
 
 
+PIECE = 2048  # symbols of a prompt that are read at once: memory stays flat, however long it is
+
+
 @torch.inference_mode()
 def write(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0,
           cached: bool = True) -> Iterator[bytes]:
@@ -26,6 +29,9 @@ def write(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling,
     generator = torch.Generator().manual_seed(seed)
     symbols = [codec.document, *codec.encode(prompt).tolist()]
     cache = model.new_cache(1) if cached else None
+    while cache is not None and len(symbols) > PIECE:
+        model(Inputs(torch.tensor([symbols[:PIECE]], device=model.device)), cache)
+        symbols = symbols[PIECE:]
     state, budget, new = state_after(prompt), max_bytes, symbols
     while True:
         allowed = table.mask(state, budget)

@@ -28,8 +28,6 @@ from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, remember
 from stlm.text.codec import Codec, parts_words
 
-FEW = 4  # symbols up to which comparing with all earlier ones is faster than sorting
-
 
 @dataclasses.dataclass(frozen=True)
 class Config(CopyingConfig):
@@ -94,12 +92,16 @@ class Pointer(Copying):
             memory.told = remember(None, told, self.window, whole, empty=NOTHING)
             memory.keys = remember(None, keys, self.window, whole)
             symbols, documents, words = told.unbind(2)
-        row, here, there = same_words(words + documents * BASE, self.window, heard.shape[1])
-        scores = queries @ keys.mT
+        alike, scores = words + documents * BASE, queries @ keys.mT
+        gate, wide = hidden @ self.gate.to(hidden.dtype) + self.bias, logits if logits.dtype.itemsize > 4 else logits.float()
+        if memory is not None and heard.shape[1] == 1:  # the step of writing, in as few calls as possible
+            odds = (take(scores, heard)[:, 0, :-1] + gate).exp().masked_fill(alike[:, :-1] != alike[:, -1:], 0)
+            odds = torch.zeros_like(wide[:, 0]).scatter_add(1, symbols[:, 1:], odds.to(wide.dtype))
+            return torch.logaddexp(wide, odds.log()[:, None])
+        row, here, there = same_words(alike, self.window, heard.shape[1])
         at = there if memory is not None else heard[row, there]
         found = (row * scores.shape[1] + heard[row, here]) * scores.shape[2] + at
-        score = scores.flatten().gather(0, found) + (hidden @ self.gate.to(hidden.dtype) + self.bias)[row, here]
-        wide = logits if logits.dtype.itemsize > 4 else logits.float()
+        score = scores.flatten().gather(0, found) + gate[row, here]
         to = (row * wide.shape[1] + here) * wide.shape[2] + symbols[row, there + 1]
         return AddOdds.apply(wide.flatten(), score.to(wide.dtype), to).view_as(wide)
 
@@ -126,11 +128,6 @@ def same_words(keys: Int[Tensor, "batch total"], window: int, seq: int
     """
     batch, total = keys.shape
     place = torch.arange(total, device=keys.device).expand_as(keys)
-    if seq <= FEW:
-        distance = place[:, total - seq:, None] - place[:, None]
-        equal = (keys[:, total - seq:, None] == keys[:, None]) & (distance > 0) & (distance <= window)
-        row, here, there = equal.nonzero().unbind(1)
-        return row, here, there
     order = keys.argsort(dim=1, stable=True)
     ranked = keys.gather(1, order)
     opens = torch.ones_like(keys, dtype=torch.bool)
