@@ -13,7 +13,6 @@ from stlm.generate.utf8 import Utf8, run, state_after
 from stlm.model.lm import LM
 from stlm.text.codec import Codec
 
-
 PIECE = 2048  # symbols of a prompt that are read at once: memory stays flat, however long it is
 
 
