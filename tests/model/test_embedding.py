@@ -40,16 +40,17 @@ def test_settings_that_make_no_sense():
             recall.Config(**wrong)
 
 
-@given(documents=st.lists(st.text("ab", min_size=1, max_size=30), min_size=1, max_size=3), n=st.integers(1, 4),
-       window=st.integers(1, 20), seq=st.integers(1, 40))
-def test_the_last_occurrence_is_the_last_one(documents, n, window, seq):
+@given(documents=st.lists(st.text("ab", min_size=1, max_size=30), min_size=1, max_size=3), window=st.integers(1, 20),
+       matches=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), seq=st.integers(1, 40))
+def test_the_last_occurrence_is_the_last_one(documents, matches, window, seq):
     """Both ways of looking agree with looking one by one."""
     row = torch.tensor([[symbol for text in documents for symbol in [DOCUMENT, *text.encode()]]])
     numbers, seq = places(row == DOCUMENT)[0], min(seq, row.shape[1])
     symbols, owners = row[0].tolist(), numbers[0].tolist()
     expected = []
     for t in range(len(symbols)):
-        ends = [s for s in range(max(n - 1, t - window), t) if symbols[s - n + 1:s + 1] == symbols[t - n + 1:t + 1]
-                and owners[s - n + 1] == owners[t] and t - n + 1 >= 0]
-        expected.append(max(ends, default=-1))
-    assert recall.last_occurrence(row, numbers, n, window, seq)[0].tolist() == expected[-seq:]
+        ends = [[s for s in range(max(n - 1, t - window), t) if symbols[s - n + 1:s + 1] == symbols[t - n + 1:t + 1]
+                 and owners[s - n + 1] == owners[t] and t - n + 1 >= 0] for n in matches]
+        expected.append([max(found, default=-1) for found in ends])
+    assert recall.last_occurrences(row, numbers, matches, window, seq)[0].tolist() == expected[-seq:]
+    assert recall.last_occurrences(row, numbers, matches, window, 1)[0].tolist() == expected[-1:]

@@ -43,45 +43,50 @@ class Config(ngrams.Config):
 class Recall(ngrams.NGrams):
     """Rows of the table: those of the hashed n-grams, then for each match one a symbol and one for none."""
 
+    first_rows: Tensor
+
     def __init__(self, dim: int, n_symbols: int, config: Config) -> None:
         super().__init__(dim, config, further_rows=len(config.matches) * (n_symbols + 1))
         self.none, self.matches, self.window = n_symbols, config.matches, config.window
         self.lookback = max(self.longest, self.window + max(self.matches) - 1)
+        self.register_buffer("first_rows", self.rows + torch.arange(len(self.matches)) * (n_symbols + 1), persistent=False)
 
     def rows_of(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int
                 ) -> Int[Tensor, "batch seq n"]:
-        found = [super().rows_of(symbols, documents, seq)]
-        for number, n in enumerate(self.matches):
-            place = last_occurrence(symbols, documents, n, self.window, seq)
-            following = torch.where(place >= 0, symbols.gather(1, place + 1), self.none)
-            found.append((following + self.rows + number * (self.none + 1))[..., None])
-        return torch.cat(found, dim=2)
+        places = last_occurrences(symbols, documents, self.matches, self.window, seq)
+        following = torch.where(places >= 0, symbols.gather(1, places.flatten(1) + 1).view_as(places), self.none)
+        return torch.cat([super().rows_of(symbols, documents, seq), following + self.first_rows], dim=2)
 
 
-def last_occurrence(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], n: int, window: int, seq: int
-                    ) -> Int[Tensor, "batch seq"]:
-    """For each of the last ``seq`` symbols, where the n symbols that end with it ended before in the same document, at most
-    ``window`` symbols back; -1 where they didn't.
+def last_occurrences(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], matches: tuple[int, ...],
+                     window: int, seq: int) -> Int[Tensor, "batch seq match"]:
+    """For each of the last ``seq`` symbols and each n of ``matches``, where the n symbols that end with it ended before in
+    the same document, at most ``window`` symbols back; -1 where they didn't.
     """
+    if seq > 1:
+        return torch.stack([_by_sorting(symbols, documents, n, window, seq) for n in matches], dim=2)
+    longest = max(matches)  # the step of writing, in as few calls as possible: how far does each earlier place agree?
+    padded, owners = F.pad(symbols, (longest, 0)), F.pad(documents, (longest, 0), value=-2)
+    same = padded[:, 1:-1].unfold(1, longest, 1) == padded[:, None, -longest:]
+    same = same & (owners[:, 1:-1].unfold(1, longest, 1) == owners[:, -1:, None])
+    agree = same.flip(2).cumprod(dim=2).sum(dim=2)[:, -window:, None]
+    place = torch.arange(symbols.shape[1] - 1, device=symbols.device)[-window:, None]
+    found = torch.where(agree >= torch.tensor(matches, device=symbols.device), place, -1)
+    return F.pad(found, (0, 0, 1, 0), value=-1).amax(dim=1, keepdim=True)
+
+
+def _by_sorting(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], n: int, window: int, seq: int
+                ) -> Int[Tensor, "batch seq"]:
     total = symbols.shape[1]
-    if seq == 1:  # the step of writing, in as few calls as possible
-        first = max(0, total - window - n)
-        if total <= n:
-            return torch.full_like(symbols[:, :1], -1)
-        again = (symbols[:, first:-1].unfold(1, n, 1) == symbols[:, None, -n:]).all(dim=2)
-        again = again & (documents[:, first:total - n] == documents[:, -1:])  # so is all that follows the first symbol
-        found = torch.arange(first + n, total, device=symbols.device) - 1
-        return torch.where(again, found, -1).amax(dim=1, keepdim=True)
     place = torch.arange(total, device=symbols.device).expand_as(symbols)
     powers = torch.full((n,), BASE, device=symbols.device).cumprod(0)
     keys = (F.pad(symbols + 1, (n - 1, 0)).unfold(1, n, 1) * powers).sum(dim=2) + documents * MIX
     whole = F.pad(documents, (n - 1, 0), value=-2)[:, :total] == documents
     keys = torch.where(whole, keys, place)  # unlike every other
-    here = place[:, total - seq:]
     order = keys.argsort(dim=1, stable=True)
     ranked = keys.gather(1, order)
     again = torch.zeros_like(whole)
     again[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
     before = torch.where(again, order.roll(1, dims=1), -1)
     found = torch.empty_like(before).scatter_(1, order, before)[:, total - seq:]
-    return torch.where(here - found <= window, found, -1)
+    return torch.where(place[:, total - seq:] - found <= window, found, -1)
