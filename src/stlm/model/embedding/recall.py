@@ -66,13 +66,12 @@ def last_occurrences(symbols: Int[Tensor, "batch total"], documents: Int[Tensor,
     if seq > 1:
         return torch.stack([_by_sorting(symbols, documents, n, window, seq) for n in matches], dim=2)
     longest = max(matches)  # the step of writing, in as few calls as possible: how far does each earlier place agree?
-    padded, owners = F.pad(symbols, (longest, 0)), F.pad(documents, (longest, 0), value=-2)
+    padded, owners = F.pad(symbols, (longest + 1, 0)), F.pad(documents, (longest + 1, 0), value=-2)
     same = padded[:, 1:-1].unfold(1, longest, 1) == padded[:, None, -longest:]
     same = same & (owners[:, 1:-1].unfold(1, longest, 1) == owners[:, -1:, None])
     agree = same.flip(2).cumprod(dim=2).sum(dim=2)[:, -window:, None]
-    place = torch.arange(symbols.shape[1] - 1, device=symbols.device)[-window:, None]
-    found = torch.where(agree >= torch.tensor(matches, device=symbols.device), place, -1)
-    return F.pad(found, (0, 0, 1, 0), value=-1).amax(dim=1, keepdim=True)
+    place = torch.arange(-1, symbols.shape[1] - 1, device=symbols.device)[-window:, None]  # the first is padding
+    return torch.where(agree >= torch.tensor(matches, device=symbols.device), place, -1).amax(dim=1, keepdim=True)
 
 
 def _by_sorting(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], n: int, window: int, seq: int
