@@ -60,6 +60,11 @@ def ceilings() -> dict[str, float]:
     return found
 
 
+def gemm_ceiling(found: dict[str, float], bf16: bool) -> float:
+    """FLOPs a second of `ceilings` that work in bf16, or in fp32, is held against."""
+    return 1e9 * found["gemm_bf16_gflops" if bf16 else "gemm_fp32_gflops"]
+
+
 def spread(values: Iterable[float]) -> dict[str, Any]:
     """Mean, standard deviation and count."""
     values = list(values)

@@ -8,16 +8,16 @@ Writes the steps as a flame chart too, ``runs/step-PRESET.json``: open it at ui.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import common
-from stlm.train.folder import RUNS, RunFolder
-from stlm.train.loop import Trainer
+from benchmarks.training import Preset
+from stlm.train.folder import RUNS
 from stlm.train.presets import PRESETS
 
 KINDS = {  # the first whose words are part of an operation's name
@@ -41,19 +41,18 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--data", default=common.real_text("wikipedia_en_2015"))
     given = parser.parse_args(arguments)
-    config = PRESETS[given.preset]()
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, minutes=60.0, steps=None, compile="on"))
     with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder(Path(folder) / "step")
-        run.create(config)
-        trainer = Trainer(run, config, common.open_text(given.data, config.data.codec), common.CPU, [])
-        for _ in range(given.steps):
-            trainer.advance()
-        n_bytes, whole = trainer.n_bytes, common.timed(lambda: [trainer.advance() for _ in range(given.steps)]) / given.steps
-        n_bytes = (trainer.n_bytes - n_bytes) / given.steps
+        arm = Preset(given.preset, given.data, Path(folder))
+
+        def steps() -> int:
+            return sum(arm.step() for _ in range(given.steps))
+
+        steps()
+        start = time.perf_counter()
+        n_bytes = steps() / given.steps
+        whole = (time.perf_counter() - start) / given.steps
         with profile(activities=[ProfilerActivity.CPU]) as watched:
-            for _ in range(given.steps):
-                trainer.advance()
+            steps()
     RUNS.mkdir(exist_ok=True)
     chart = RUNS / f"step-{given.preset}.json"
     watched.export_chrome_trace(str(chart))
@@ -62,8 +61,7 @@ def main(arguments: list[str]) -> None:
         kind = next((kind for kind, words in KINDS.items() if any(word in event.key for word in words)), "everything else")
         spent[kind] += event.self_cpu_time_total / 1e6 / given.steps
     ceilings = common.ceilings()
-    bf16 = trainer.decisions.precision == "bf16"
-    floor = n_bytes * trainer.decisions.flops_per_byte / ceilings["gemm_bf16_gflops" if bf16 else "gemm_fp32_gflops"] / 1e9
+    floor = n_bytes * arm.flops_per_byte / common.gemm_ceiling(ceilings, arm.bf16)
     total = sum(spent.values())
     record = {"question": "Where does the time of a training step go?", "preset": given.preset, "bytes": n_bytes,
               "milliseconds": 1e3 * whole, "milliseconds_profiled": 1e3 * total, "floor_milliseconds": 1e3 * floor,

@@ -128,8 +128,7 @@ def main(arguments: list[str]) -> None:
     record: dict = {"question": "How many bytes of text a second does a 10M model learn from?", "held_equal": "parameters",
                     "rounds": rounds, "arms": {}}
     for name, arm in arms.items():
-        ceiling = "gemm_bf16_gflops" if arm.bf16 else "gemm_fp32_gflops"
-        share = [r[name] * arm.flops_per_byte / (1e9 * r["ceilings"][ceiling]) for r in rounds]
+        share = [r[name] * arm.flops_per_byte / common.gemm_ceiling(r["ceilings"], arm.bf16) for r in rounds]
         record["arms"][name] = {
             "parameters": arm.parameters, "mflop_per_byte": arm.flops_per_byte / 1e6,
             "bytes_per_second": common.spread(r[name] for r in rounds), "gemm_share": common.spread(share),

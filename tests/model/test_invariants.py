@@ -45,7 +45,8 @@ def test_boundaries_go_on_from_a_state(patching, data, cut):
 def test_nothing_leaks(cell, training):
     model = small_model(cell).train(training)
     rows = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT), [*checks.TEXT[20:], DOCUMENT, *checks.TEXT[:20]]])
-    checks.check_nothing_leaks(model, rows, 256)
+    # the exponential of one and the same score differs in its last bit with its place in a list of pairs
+    checks.check_nothing_leaks(model, rows, 256, rounding=1e-11 if "pointer" in cell else 0.0)
 
 
 def test_likelihood_sums_to_one(cell):

@@ -24,6 +24,7 @@ _DETAILS = {
   --model.patching KIND        none, stride, whitespace
   --model.pooling KIND         last, mean
   --model.embedding KIND       symbols, ngrams, recall
+  --model.copying KIND         none, pointer
   --model.local KIND           conv, window
   --optim KIND         adamw, muon
   --optim.lr RATE      peak learning rate
