@@ -35,7 +35,7 @@ def ten_million() -> RunConfig:
     return RunConfig(
         model=ModelConfig(dim=384, layers=3, heads=6, kv_heads=6, local_dim=128, encoder_layers=1, decoder_layers=2,
                           embedding=recall.Config(rows=32768), copying=pointer.Config()),
-        optim=adamw.Config(lr=3e-3),
+        optim=adamw.Config(lr=2e-3),
         train=TrainConfig(steps=20_000, seq=1024, rows=4, warmup=200, evaluate_every=500, checkpoint_every=500,
                           sample_every=500))
 
@@ -73,7 +73,7 @@ def ten_million_bpe() -> RunConfig:
     model = dataclasses.replace(run.model, layers=4, ffn=relu2.Config(ratio=3.75), copying=pointer.Config(),
                                 embedding=ngrams.Config(orders=(2,), rows=4096))
     return dataclasses.replace(run, model=model, data=DataConfig(codec=bpe.Config(vocabulary=4096)),
-                               optim=adamw.Config(lr=2e-3), train=dataclasses.replace(run.train, seq=256))
+                               train=dataclasses.replace(run.train, seq=256))
 
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
