@@ -48,7 +48,7 @@ def run_peer(source: str, minutes: float, rate: float | None, seed: int) -> dict
         start = time.perf_counter()
         training.step(spent / (60 * minutes))
         spent += time.perf_counter() - start
-        if spent > 60 * (len(curve) + 1):
+        if spent > 120 * (len(curve) + 1):
             curve.append([spent, nanogpt.bits_per_byte(training.model, held_out, LOOK)])
             print(f"nanoGPT, seed {seed}: {spent / 60:.1f} of {minutes:g} minutes, step {training.step_number:,}, "
                   f"{curve[-1][1]:.3f} bits per byte", flush=True)
