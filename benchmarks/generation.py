@@ -17,6 +17,7 @@ import torch
 
 from benchmarks import common
 from benchmarks.llama import CODEC, llama_of
+from stlm.data.batch import Inputs
 from stlm.generate import writer
 from stlm.generate.sampling import Sampling
 from stlm.model.count import count
@@ -62,7 +63,7 @@ def bytes_read(model: LM, text: bytes) -> float:
     tables one by one, the rest each time.
     """
     symbols = torch.tensor([[CODEC.document, *text]])
-    patches = float(model.boundaries(symbols).sum()) / symbols.shape[1]
+    patches = float(model(Inputs(symbols)).ends.sum()) / symbols.shape[1]
     trunk, tables = (4 * sum(p.numel() for p in part.parameters()) for part in (model.trunk, model.embedding))
     return trunk * patches + 4 * sum(p.numel() for p in model.parameters()) - trunk - tables
 

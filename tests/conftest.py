@@ -24,7 +24,7 @@ from stlm.model.head import HeadConfig
 from stlm.model.lm import LM
 from stlm.model.patching import PatchingConfig
 from stlm.model.pooling import PoolingConfig
-from stlm.nn.local import LocalConfig
+from stlm.nn.block import BlockConfig
 from stlm.text.codec import Codec
 from stlm.text.codec.bytes import ByteCodec
 
@@ -32,19 +32,38 @@ settings.register_profile("stlm", deadline=None, max_examples=30, derandomize=Tr
 settings.load_profile("stlm")
 torch.set_num_threads(1)  # the models here are far too small for more
 
-SLOTS = {"patching": PatchingConfig, "pooling": PoolingConfig, "local": LocalConfig, "head": HeadConfig,
-         "embedding": EmbeddingConfig, "copying": CopyingConfig}
+SLOTS = {"patching": PatchingConfig, "pooling": PoolingConfig, "local": BlockConfig, "head": HeadConfig,
+         "embedding": EmbeddingConfig, "copying": CopyingConfig, "trunk": BlockConfig}
+BLOCKS = {"attention": {"window": 4, "heads": 2}, "conv": {"taps": 3}, "linear": {"heads": 2, "key_dim": 3, "chunk": 4}}
 # settings so small that every mechanism shows within a few bytes
-SMALL = {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "window": {"window": 4, "heads": 2}, "conv": {"taps": 3},
-         "ngrams": {"orders": [2, 4], "rows": 50}, "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13},
-         "pointer": {"dim": 4, "window": 17}}
-# Every combination of patching, pooling, local blocks and head, with embeddings and copying in turn; and every embedding
-# and every copying with every patching. They meet the rest of the model in what they look back at only.
-*_REST, _EMBEDDINGS, _COPYING = [kinds(slot) for slot in SLOTS.values()]
-_IN_TURN = zip(itertools.product(*_REST), itertools.cycle(itertools.product(_EMBEDDINGS, _COPYING)), strict=False)
-CELLS = list(dict.fromkeys([(*cell, *others) for cell, others in _IN_TURN]
-                           + [(patching, "mean", "conv", "tied", embedding, copying) for patching in _REST[0]
-                              for embedding, copying in zip(_EMBEDDINGS, itertools.cycle(reversed(_COPYING)), strict=False)]))
+SMALL = {"patching": {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "dynamic": {"target": 3},
+                      "entropy": {"rule": "monotonic", "threshold": 0.05, "dim": 4, "layers": 1}},
+         "pooling": {"attention": {"heads": 2}}, "local": BLOCKS,
+         "trunk": {**BLOCKS, "attention": {"window": 7, "heads": 4, "kv_heads": 2}},
+         "head": {"multi_byte": {"further": 2}, "parallel": {"slots": 4, "layers": 1, "heads": 2}},
+         "embedding": {"ngrams": {"orders": [2, 4], "rows": 50},
+                       "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13}},
+         "copying": {"pointer": {"dim": 4, "window": 17}}}
+
+
+def _cells() -> list[tuple[str, ...]]:
+    """Every combination of patching, pooling and head that isn't refused, with all combinations of the other parts in turn.
+
+    Nothing is pooled where every symbol is a patch. Local blocks, embedding, copying and trunk meet the rest of the model in
+    what they look back at only.
+    """
+    of = {name: kinds(slot) for name, slot in SLOTS.items()}
+    others = itertools.cycle(itertools.product(of["local"], of["embedding"], of["copying"], of["trunk"]))
+    cells = []
+    for patching, pooling, head in itertools.product(of["patching"], of["pooling"], of["head"]):
+        if patching == "none" and (pooling != "last" or head == "parallel"):
+            continue
+        local, embedding, copying, trunk = next(others)
+        cells.append((patching, pooling, local, head, embedding, "none" if head == "parallel" else copying, trunk))
+    return cells
+
+
+CELLS = _cells()
 
 
 def cell_id(cell: tuple[str, ...]) -> str:
@@ -53,23 +72,36 @@ def cell_id(cell: tuple[str, ...]) -> str:
 
 def small_config(cell: tuple[str, ...], **changes: object) -> ModelConfig:
     """A tiny model of one cell; slots that it leaves out keep their default."""
-    parts = {slot: {"kind": kind, **SMALL.get(kind, {})} for slot, kind in zip(SLOTS, cell, strict=False)}
-    values = {"dim": 16, "layers": 2, "heads": 4, "kv_heads": 2, "local_dim": 8, "encoder_layers": 1,
-              "decoder_layers": 2, "window": 7, **parts, **changes}
+    parts = {slot: {"kind": kind, **SMALL.get(slot, {}).get(kind, {})} for slot, kind in zip(SLOTS, cell, strict=False)}
+    values = {"dim": 16, "layers": 2, "trunk": {"kind": "attention", **SMALL["trunk"]["attention"]}, "local_dim": 8,
+              "encoder_layers": 1, "decoder_layers": 2, **parts, **changes}
+    if "parallel" in cell:
+        values["decoder_layers"] = 0
     return decode(ModelConfig, values, ModelConfig())
 
 
 def small_model(cell: tuple[str, ...], codec: Codec | None = None, seed: int = 0, **changes: object) -> LM:
     """The same with all weights drawn at random (fresh models start as near-identities), in float64."""
     torch.manual_seed(seed)
-    model = LM(small_config(cell, **changes), codec or ByteCodec()).double()
+    model = LM(small_config(cell, **changes), codec or Bytes()).double()
     for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    torch.manual_seed(seed + 1)  # what cuts is drawn again, so that patches are the same whatever else a cell is made of
+    for parameter in model.patching.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model.eval()
 
 
+class Bytes(ByteCodec):
+    """Bytes, of which the space counts as the mark for rules that need one."""
+
+    mark = 32
+
+
 class Letters(Codec):
-    """Three symbols: a letter, a space and the one that opens a document."""
+    """Three symbols: a letter, a space, which counts as a mark too, and the one that opens a document."""
+
+    mark = 1
 
     def __init__(self) -> None:
         self.symbol_bytes, self.document = [b"a", b" ", b""], 2
@@ -83,10 +115,7 @@ class Letters(Codec):
 
 def shard_of(documents: list[bytes], codec: Codec | None = None) -> Shard:
     """Documents as a split in memory."""
-    codec = codec or ByteCodec()
-    encoded = [codec.encode(document) for document in documents]
-    starts = np.concatenate([[0], np.cumsum([len(symbols) for symbols in encoded])]).astype(np.int64)
-    return Shard(np.concatenate(encoded), starts, sum(map(len, documents)))
+    return Shard.of(documents, codec or ByteCodec())
 
 
 ODD = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = [{"errors"}, {"config"}, {"text"}, {"data"}, {"nn"}, {"model"}, {"optim"}, {"objective"}, {"train"},
-          {"evaluate", "generate"}, {"report"}, {"cli"}, {"__main__"}]
+          {"evaluate", "generate"}, {"report"}, {"compare"}, {"cli"}, {"__main__"}]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 SOURCE = Path(__file__).parent.parent / "src" / "stlm"
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
@@ -55,7 +55,8 @@ def test_every_config_field_is_documented():
 
 def test_the_core_imports_little():
     """Training, scoring and writing need torch, numpy, safetensors and jaxtyping only, as on a bare GPU machine."""
-    spared = ("tyro", "rich", "zstandard", "tokenizers", "pyarrow", "datasets", "matplotlib", "jinja2", "transformers")
+    spared = ("tyro", "rich", "zstandard", "tokenizers", "pyarrow", "datasets", "matplotlib", "jinja2", "scipy",
+              "transformers")
     code = (f"import sys; sys.modules.update(dict.fromkeys({spared!r})); "
             "import stlm.train.presets, stlm.train.loop, stlm.evaluate.bits, stlm.generate.writer, stlm.data.sources; "
             "[make() for make in stlm.train.presets.PRESETS.values()]")

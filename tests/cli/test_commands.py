@@ -23,15 +23,14 @@ megabytes = 0.05
 [model]
 dim = 16
 layers = 1
-heads = 2
-kv_heads = 2
+trunk = {heads = 2}
 local_dim = 8
 encoder_layers = 1
 decoder_layers = 1
 [train]
 steps = 12
-seq = 64
-rows = 4
+seq = 256
+rows = 8
 warmup = 2
 evaluate_every = 6
 checkpoint_every = 4
@@ -132,7 +131,7 @@ def test_other_text_and_other_parts(capsys):
     Path("notes").mkdir()
     Path("notes/a.txt").write_text("Some words of my own, again and again, in every note. " * 90)
     status, _, err = stlm(capsys, "train", "tiny.toml", "--data", "notes", "--name", "notes", "--model.patching", "stride",
-                          "--model.local=window", "--optim", "muon", "--data.codec", "bpe", "--data.codec.vocabulary", "280",
+                          "--model.local=attention", "--optim", "muon", "--data.codec", "bpe", "--data.codec.vocabulary", "280",
                           "--train.steps", "6")
     assert status == 0, err
     assert "exact entropy" not in err
@@ -141,16 +140,34 @@ def test_other_text_and_other_parts(capsys):
     assert config["data"]["codec"]["vocabulary"] == 280
     assert stlm(capsys, "generate", "notes", "Some", "--max-bytes", "20")[0] == 0
     assert stlm(capsys, "params", "notes")[0] == 0
+    status, out, _ = stlm(capsys, "patches", "notes", "runs/notes", "Some words of my own")
+    assert status == 0
+    assert out.count("bytes a patch") == 2 and out.count("|") == 4
+    assert "".join(re.findall(r"^.*\|.*$", out, re.M)[0].split("|")) == "Some words of my own"
+
+
+def test_patches_that_have_to_be_predicted(capsys):
+    """Marks between tokens are read, written and counted, and never shown as text."""
+    status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "marked", "--data.codec", "subword",
+                          "--data.codec.vocabulary", "300", "--model.patching", "subword", "--model.pooling", "mean",
+                          "--train.steps", "4")
+    assert status == 0, err
+    status, out, _ = stlm(capsys, "generate", "marked", "Long ago", "--max-bytes", "60")
+    assert status == 0 and 1 <= len(out.encode()) <= 61
+    results = json.loads(Path("runs/marked/results.json").read_text())
+    assert results["bytes"] >= 2**18 and results["bytes_per_patch"] < 12
+    assert "\u00b7" in Path("runs/marked/report.html").read_text()
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["trian"], "there is no verb 'trian' (did you mean 'train'?); the verbs are train, generate, params, report"),
+    (["trian"], "there is no verb 'trian' (did you mean 'train'?); the verbs are train, generate, params, report, "
+                "patches, compare"),
     (["train", "dmo"], "there is no preset 'dmo' (did you mean 'demo'?)"),
     (["train", "demo", "--data", "nowhere.txt"], "nowhere.txt: there is no such file or folder"),
     (["train", "demo", "--model.patching", "whitspace"], "there is no kind 'whitspace' (did you mean 'whitespace'?)"),
     (["train", "demo", "--model.dimm", "3"], "there is no flag --model.dimm (did you mean '--model.dim'?)"),
     (["train", "demo", "--model.dim", "-4"], "dim = -4"),
-    (["train", "tiny.toml", "--model.dim", "4000000", "--model.heads", "2"], "GiB to train, but there are"),
+    (["train", "tiny.toml", "--model.dim", "4000000", "--model.trunk.heads", "2"], "GiB to train, but there are"),
     (["train", "tiny.toml", "--seed", "-1"], "seed = -1: it has to be 0 or more"),
     (["train", "demo", "--train.steps", "0"], "steps = 0: it has to be above 0"),
     (["train", "demo", "--name"], "--name: a value has to follow"),
@@ -162,6 +179,13 @@ def test_other_text_and_other_parts(capsys):
     (["generate", "nothing", "x", "--max-bytes", "0"], "it has to be 1 or more"),
     (["params", "nothing"], "there is no preset 'nothing'"),
     (["report", "nothing"], "there is no run 'nothing'"),
+    (["patches", "nothing", "a text"], "there is no run 'nothing'"),
+    (["patches", "nothing"], "give a run and a text"),
+    (["train", "tiny.toml", "--model.patching", "entropy"], "there is no run 'reader'"),
+    (["compare", "nothing.py"], "nothing.py: there is no such file"),
+    (["compare", "nothing.py", "--jobs", "0"], "--jobs 0: it has to be 1 or more"),
+    (["compare", "nothing.py", "--cluster", "k8s"], "it has to be slurm, or local"),
+    (["compare", "nothing.py", "--quick"], "--quick: `stlm compare --help` says what it takes"),
 ])
 def test_faults(capsys, words, message):
     assert message in fault(capsys, *words)
@@ -209,11 +233,20 @@ def test_a_step_that_needs_too_much_memory(capsys, monkeypatch):
 def test_params(capsys):
     status, out, _ = stlm(capsys, "params", "demo")
     assert status == 0
-    for part in ("tables", "local networks", "trunk", "unique", "total", "50,257 subwords", "of them"):
+    for part in ("tables", "local networks", "trunk", "unique", "total", "50,257 subwords", "of them", "what bytes save"):
         assert part in out
+    status, out, _ = stlm(capsys, "params", "paper")
+    saved = {int(row[0]): row[1:] for row in re.findall(r"\u2502 +(\d{3}) .*?([\d.]+)% .*?([\d.]+)% ", out)}
+    assert status == 0 and list(saved) == [256, 384, 512, 640, 768]
+    for dim, shares in saved.items():
+        blocks = (4 + 7) * (12 * 128**2 + 2 * 128)  # attention, feed-forward layer and their norms
+        ways = (1 + 13) * 128 * dim + dim + 128 + 13 * 128 + 128
+        front = 2 * 258 * 128 + blocks + ways
+        for share, uses in zip(shares, (1, 2), strict=True):
+            assert float(share) == pytest.approx(100 * (1 - front / (uses * 50_257 * dim)), abs=0.06)
 
 
-@pytest.mark.parametrize("verb", ["train", "generate", "params", "report"])
+@pytest.mark.parametrize("verb", ["train", "generate", "params", "report", "patches", "compare"])
 def test_help_of_verbs(capsys, verb):
     status, out, _ = stlm(capsys, verb, "--help")
     assert status == 0

@@ -22,7 +22,7 @@ from stlm.train.presets import PRESETS
 
 
 def test_kinds_are_the_files_of_a_package():
-    assert kinds(PatchingConfig) == ["none", "stride", "whitespace"]
+    assert kinds(PatchingConfig) == ["dynamic", "entropy", "none", "stride", "subword", "whitespace"]
     assert whitespace.Config().kind == "whitespace"
     assert resolve(PatchingConfig, "stride", "here") is stride.Config
 
@@ -36,7 +36,7 @@ def test_a_kind_outside_the_tree(tmp_path, monkeypatch):
         @dataclasses.dataclass(frozen=True)
         class Config(PatchingConfig):
             every: int = 5
-            def build(self, codec):
+            def build(self, codec, dim):
                 return Stride(self.every)
     """))
     (tmp_path / "mine").mkdir()
@@ -52,13 +52,13 @@ def test_a_kind_outside_the_tree(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("values", "message"), [
     ({"model": {"patchin": "none"}}, "model.patchin: there is no such field (did you mean 'patching'?); the fields are dim,"),
     ({"model": {"patching": "whitespaces"}}, "model.patching: there is no kind 'whitespaces' (did you mean 'whitespace'?); "
-                                             "the kinds are none, stride, whitespace"),
+                                             "the kinds are dynamic, entropy, none, stride, subword, whitespace"),
     ({"model": {"patching": {"kind": "stride", "strid": 3}}}, "model.patching.strid: there is no such field "
                                                               "(did you mean 'stride'?); the fields are stride"),
     ({"model": {"patching": {"stride": 3}}}, "model.patching.stride: there is no such field; the fields are cap"),
     ({"model": {"dim": "wide"}}, "model.dim: expected a whole number, found 'wide'"),
     ({"model": {"dim": 2.5}}, "model.dim: expected a whole number, found 2.5"),
-    ({"model": {"dim": 100, "heads": 3}}, "model: dim = 100 cannot be split into heads = 3 of an even width"),
+    ({"model": {"dim": 100, "trunk": {"heads": 3}}}, "model: dim = 100 cannot be split into heads = 3 of an even width"),
     ({"model": {"layers": 0}}, "model: layers = 0: it has to be 1 or more"),
     ({"model": 3}, "model: expected a table of fields, found 3"),
     ({"train": {"precision": "fp8"}}, "train.precision: 'fp8' is not one of 'auto', 'fp32', 'bf16'"),
@@ -154,5 +154,5 @@ def test_minutes_and_steps_stand_for_each_other(tmp_path):
     assert (second.steps, second.minutes) == (None, 2.0)
     assert parse(PRESETS["demo"](), ["--train.steps", "7"], "stlm").train.minutes is None
     assert parse(PRESETS["10m"](), ["--train.minutes=7"], "stlm").train.steps is None
-    with pytest.raises(UserError, match="give steps or minutes, one of them"):
+    with pytest.raises(UserError, match="give one of steps, minutes, megabytes, teraflops"):
         parse(PRESETS["demo"](), ["--train.steps", "7", "--train.minutes", "7"], "stlm")

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import ODD, shard_of, small_model
 
+from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
 from stlm.evaluate.bits import score
 from stlm.evaluate.compressors import baselines
+from stlm.model.patching import PatchingConfig
 from stlm.text.codec import bpe
 from stlm.text.codec.bytes import ByteCodec
 
@@ -34,8 +36,14 @@ def plain_bits(model, codec, documents):
 
 def test_scored_bytes_are_the_bytes_of_the_text(cell):
     model = small_model(cell, layers=1)
-    for context in (0, 5, 15):
-        assert score(model, shard_of(TEXTS), CODEC, 16, 3, context).n_bytes == sum(map(len, TEXTS))
+    assert score(model, shard_of(TEXTS), CODEC, 32, 40, 5).n_bytes == sum(map(len, TEXTS))
+
+
+@pytest.mark.parametrize("patching", kinds(PatchingConfig))
+@pytest.mark.parametrize("context", [0, 5, 15])
+def test_windows_may_overlap(patching, context):
+    model = small_model((patching, "last", "conv", "tied"), layers=1)
+    assert score(model, shard_of(TEXTS), CODEC, 16, 7, context).n_bytes == sum(map(len, TEXTS))
 
 
 def test_windows_that_hold_everything_give_the_definition(cell):

@@ -56,7 +56,7 @@ def test_a_cache_that_is_one_position_off(monkeypatch):
         return documents, positions + (before is not None and before[0, 1] >= 0)
     monkeypatch.setattr(lm, "places", shifted)
     with pytest.raises(AssertionError):
-        checks.check_one_at_a_time(small_model(("stride", "mean", "window", "tied")), ROWS[0])
+        checks.check_one_at_a_time(small_model(("stride", "mean", "attention", "tied")), ROWS[0])
 
 
 def test_a_cache_that_forgets_the_waiting_bytes(monkeypatch):

@@ -12,7 +12,7 @@ from stlm.nn.ffn import relu2
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_both_ways_agree(monkeypatch, kv_heads):
     torch.manual_seed(0)
-    block = attention.AttentionBlock(16, 4, kv_heads, window=5, ffn=relu2.Config()).double()
+    block = attention.AttentionBlock(16, 4, kv_heads, window=5, ffn=relu2.Config(), qk_norm=True, rope_base=1e4).double()
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     x = torch.randn(2, 20, 16, dtype=torch.double)

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stlm.errors import UserError
-from stlm.text.codec import bpe
+from stlm.text.codec import bpe, subword
 from stlm.text.codec import bytes as byte_codec
 
 TEXT = b"The cat sat on the mat. It's 12 o'clock; the cats' mats are there.\n  Naive: na\xc3\xafve.\n" * 30
-CODECS = [byte_codec.Config().build(), bpe.Config(vocabulary=290).build([TEXT])]
-IDS = ["bytes", "bpe"]
+CODECS = [byte_codec.Config().build(), bpe.Config(vocabulary=290).build([TEXT]),
+          subword.Config(vocabulary=290, longest=6).build([TEXT])]
+IDS = ["bytes", "bpe", "subword"]
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=IDS)
@@ -61,3 +62,30 @@ def test_a_damaged_tokenizer(tmp_path):
 def test_impossible_vocabularies(vocabulary):
     with pytest.raises(ValueError, match="has to lie between"):
         bpe.Config(vocabulary=vocabulary)
+
+
+def test_marks_stand_between_tokens():
+    codec, tokens = CODECS[2], CODECS[1]
+    symbols = codec.encode(TEXT).tolist()
+    pieces = [b""]
+    for symbol in symbols:
+        if symbol == codec.mark:
+            pieces.append(b"")
+        else:
+            pieces[-1] += codec.symbol_bytes[symbol]
+    expected = []
+    for symbol in tokens.encode(TEXT).tolist():
+        token = tokens.symbol_bytes[symbol]
+        expected += [token[i:i + 6] for i in range(0, len(token), 6)]
+    assert pieces == expected
+    assert max(map(len, pieces)) == 6
+    assert codec.encode(b"").tolist() == []
+    assert codec.mark not in codec.encode(b"x").tolist()
+
+
+def test_subwords_survive_saving(tmp_path):
+    codec = CODECS[2]
+    codec.save(tmp_path)
+    config = subword.Config(vocabulary=290, longest=6)
+    assert config.load(tmp_path).encode(TEXT).tolist() == codec.encode(TEXT).tolist()
+    assert config.outline().n_symbols == codec.n_symbols

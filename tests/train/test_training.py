@@ -218,3 +218,14 @@ def test_compiled_training_learns_the_same_and_goes_on(tmp_path):
     assert json.loads((tmp_path / "compiled" / "env.json").read_text())["decided"]["compile"]
     for (step, loss), (_, other) in zip(losses(tmp_path / "eager"), losses(tmp_path / "compiled"), strict=True):
         assert loss == pytest.approx(other, rel=0.02), f"step {step}"
+
+
+@pytest.mark.parametrize("length", [{"megabytes": 0.01}, {"teraflops": 0.002}])
+def test_a_run_of_so_much_text_or_arithmetic(tmp_path, length):
+    trainer = tiny_trainer(tmp_path / "run", steps=None, **length)
+    trainer.run()
+    spent = {"megabytes": trainer.n_bytes / 1e6, "teraflops": trainer.n_bytes * trainer.decisions.flops_per_byte / 1e12}
+    for name, amount in length.items():
+        assert spent[name] == pytest.approx(amount, rel=0.05)
+    again = tiny_trainer(tmp_path / "run", steps=None, resume=True, **length)
+    assert again.done and again.plan == trainer.plan

@@ -23,7 +23,8 @@ def tiny_corpus() -> Corpus:
 
 
 def tiny_config(**train: object) -> RunConfig:
-    model = {"dim": 16, "layers": 1, "heads": 2, "kv_heads": 1, "local_dim": 8, "encoder_layers": 1, "decoder_layers": 1}
+    model = {"dim": 16, "layers": 1, "trunk": {"heads": 2, "kv_heads": 1}, "local_dim": 8,
+             "encoder_layers": 1, "decoder_layers": 1}
     steps = {"seq": 32, "rows": 4, "steps": 12, "warmup": 2, "precision": "fp32", "compile": "off", "checkpoint_every": 4,
              "log_every": 3, "ema": 0.9, **train}
     return decode(RunConfig, {"model": model, "train": steps}, RunConfig())

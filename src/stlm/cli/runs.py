@@ -1,4 +1,4 @@
-"""What several verbs share: from words on the command line to configs and files."""
+"""What several verbs share: options, texts and progress bars."""
 
 from __future__ import annotations
 
@@ -8,25 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stlm.config.files import load
-from stlm.config.flags import parse
 from stlm.data.shards import Corpus, cache_folder, prepare
 from stlm.data.sources import open_source
 from stlm.errors import UserError
 from stlm.train.config import RunConfig
 from stlm.train.presets import PRESETS
-
-SHORTHANDS = {"--data": "data.source"}
-
-
-def configure(name: str, flags: list[str], program: str) -> RunConfig:
-    """The run that a preset or TOML file describes, changed by flags."""
-    return apply(load(name, PRESETS), flags, program)
-
-
-def apply(config: RunConfig, flags: list[str], program: str) -> RunConfig:
-    """``config`` changed by flags."""
-    return parse(config, flags, program, SHORTHANDS)
 
 
 def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stlm.cli.display import Display
-from stlm.cli.runs import apply, configure, open_corpus, scoring_bar, take_option
+from stlm.cli.runs import open_corpus, scoring_bar, take_option
 from stlm.config.decode import encode
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
@@ -31,8 +31,9 @@ from stlm.report.page import write_report
 from stlm.train.config import RunConfig
 from stlm.train.folder import RUNS, RunFolder, write_whole
 from stlm.train.loop import Trainer
-from stlm.train.machine import check_fits, pick_device
+from stlm.train.machine import check_fits, peak_memory, pick_device
 from stlm.train.trackers import build as build_trackers
+from stlm.train.words import apply, configure
 
 FREE_ON_RESUME = ("train", "optim")  # what may be changed when a run goes on
 
@@ -148,7 +149,8 @@ def _finish(trainer: Trainer, console: Console) -> None:
         "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq": result.seq, "context": result.context,
         "baselines": baselines(text), "entropy": entropy, "seconds": trainer.spent, "trained_bytes": trainer.n_bytes,
         "prompt": _beginning(text), "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
-        "reading": _reading(model, corpus),
+        "bytes_per_patch": result.bytes_per_patch, "flops": trainer.n_bytes * trainer.decisions.flops_per_byte,
+        "peak_megabytes": peak_memory(trainer.device) / 1e6, "reading": _reading(model, corpus),
     }
     write_whole(folder.path / "results.json", json.dumps(record, indent=1))
     write_report(folder)

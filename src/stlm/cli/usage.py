@@ -5,27 +5,32 @@ VERBS = {
     "generate": ("RUN PROMPT [flags]", "continue a prompt with a trained model"),
     "params": ("PRESET|FILE.toml|RUN [flags]", "count the parameters of a model, part by part"),
     "report": ("RUN", "write runs/NAME/report.html anew"),
+    "patches": ("RUN [RUN ...] TEXT", "show where patches end in a text, and what each byte costs"),
+    "compare": ("RECIPE.py [flags]", "train all arms of an experiment at equal cost; writes results/RECIPE"),
 }
 
 _DETAILS = {
     "train": """\
-  PRESET               demo, 10m, 50m, 100m, or their controls 10m-flat and 10m-bpe
+  PRESET               demo, 10m, 50m, 100m; their controls 10m-flat and 10m-bpe; reader, paper
   FILE.toml            your own: the line  base = "10m"  and the lines that change
 
   --data TEXT          a file, a folder, hf:NAME, or world, the built-in corpus (default)
   --data.field NAME    which field of jsonl and parquet holds the text (default: text)
-  --data.codec KIND    bytes, bpe
+  --data.codec KIND    bytes, bpe, subword
   --name NAME          the run's folder in runs/ (default: the preset's name)
   --seed N             of the weights, the order of the text and the built-in corpus
   --resume             go on with the run of that name, or start it where there is none
   --train.minutes M    how long to train, or
-  --train.steps N      how many steps
+  --train.steps N      how many steps, or
+  --train.megabytes M  how much text, or
+  --train.teraflops T  how much arithmetic
   --train.checkpoint-every N   steps between checkpoints
-  --model.patching KIND        none, stride, whitespace
-  --model.pooling KIND         last, mean
+  --model.patching KIND        none, stride, whitespace, subword, entropy, dynamic
+  --model.pooling KIND         last, mean, attention
   --model.embedding KIND       symbols, ngrams, recall
   --model.copying KIND         none, pointer
-  --model.local KIND           conv, window
+  --model.head KIND            tied, untied, multi_byte, parallel
+  --model.local KIND           conv, attention, linear; --model.trunk KIND the same
   --optim KIND         adamw, muon
   --optim.lr RATE      peak learning rate
 
@@ -58,6 +63,24 @@ Examples
   stlm params 10m --model.patching stride --model.patching.stride 6""",
     "report": """\
   RUN                  a run's name or folder""",
+    "patches": """\
+  RUN                  a run's name or folder; several are shown under each other
+  TEXT                 the text to read
+
+Example
+  stlm patches demo "Anna wanted to find the red kite." """,
+    "compare": """\
+  RECIPE.py            a recipe: what is asked, what is run, what is held equal, and what decides (see recipes/)
+
+  --jobs N             how many runs at once; they share the cores (default: 1)
+  --cluster KIND       slurm, or local to try it without one; needs  pip install 'stlm[cluster]'
+  --set NAME=VALUE     a setting of the cluster's jobs, as submitit names it; may be given again
+
+  Runs that are finished are used again; those that were killed go on. The record is written as each run ends.
+
+Examples
+  stlm compare recipes/reading_bytes.py
+  stlm compare recipes/reading_bytes.py --cluster slurm --set slurm_partition=gpu --set timeout_min=60""",
 }
 
 USAGE = "\n".join([

@@ -39,11 +39,13 @@ class Batch(Inputs):
 
     targets, weights: the symbol that follows each input, and how much its loss counts (0 for padding).
     n_bytes: how many bytes of text each target stands for (0 for specials).
+    scored: whether a target's bits count as the text's: all but those of specials that stand between texts.
     """
 
     targets: Int[Tensor, "batch seq"]
     weights: Float[Tensor, "batch seq"]
     n_bytes: Int[Tensor, "batch seq"]
+    scored: Bool[Tensor, "batch seq"]
 
     @property
     def weighted_bytes(self) -> Tensor:

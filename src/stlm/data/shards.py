@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,16 @@ class Shard:
     symbols: np.ndarray
     starts: np.ndarray
     n_bytes: int
+
+    @classmethod
+    def of(cls, documents: Iterable[bytes], codec: Codec) -> Shard:
+        """Documents as a split in memory."""
+        encoded, n_bytes = [np.zeros(0, dtype=codec.dtype)], 0
+        for document in documents:
+            encoded.append(codec.encode(document))
+            n_bytes += len(document)
+        starts = np.cumsum([len(symbols) for symbols in encoded]).astype(np.int64)
+        return cls(np.concatenate(encoded), starts, n_bytes)
 
     @property
     def n_documents(self) -> int:

@@ -34,6 +34,7 @@ class Stream:
             raise ValueError("a stream needs at least one document")
         self._shard, self._document, self._boundaries = shard, codec.document, boundaries
         self._n_bytes = torch.tensor([len(symbol) for symbol in codec.symbol_bytes])
+        self._scored = torch.tensor([symbol == codec.mark or len(data) > 0 for symbol, data in enumerate(codec.symbol_bytes)])
         self.seq, self.rows, self.seed, self.stride = seq, rows, seed, stride or seq
         self._total = len(shard.symbols) + shard.n_documents + 1
         self.epoch_rows = max(1, -(-(self._total - 1 - seq) // self.stride) + 1)
@@ -57,8 +58,8 @@ class Stream:
         n_patches = None
         if ends is not None:
             n_patches = -(-int(ends.sum(dim=1).max()) // PATCH_ROOM) * PATCH_ROOM
-        return Batch(inputs=inputs, targets=targets, weights=weights, n_bytes=self._n_bytes[targets], ends=ends,
-                     n_patches=n_patches)
+        return Batch(inputs=inputs, targets=targets, weights=weights, n_bytes=self._n_bytes[targets],
+                     scored=self._scored[targets], ends=ends, n_patches=n_patches)
 
     def _row(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         epoch, row = divmod(number, self.epoch_rows)

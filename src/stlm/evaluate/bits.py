@@ -14,7 +14,7 @@ import torch
 
 from stlm.data.shards import Shard
 from stlm.data.stream import Stream
-from stlm.model.lm import LM
+from stlm.model.lm import LM, ends_of_bytes
 from stlm.objective.causal import surprisal
 from stlm.text.codec import Codec
 
@@ -22,17 +22,22 @@ from stlm.text.codec import Codec
 @dataclasses.dataclass(frozen=True)
 class Score:
     """bits: of the text; n_bytes: of the text that was scored; seq, context: symbols in a window, and how many of
-    them at least a symbol sees before it (fewer only at the start of the text).
+    them at least a symbol sees before it (fewer only at the start of the text). patches: that the text was read in.
     """
 
     bits: float
     n_bytes: int
     seq: int
     context: int
+    patches: int
 
     @property
     def bits_per_byte(self) -> float:
         return self.bits / self.n_bytes
+
+    @property
+    def bytes_per_patch(self) -> float:
+        return self.n_bytes / max(1, self.patches)
 
 
 @torch.no_grad()
@@ -44,17 +49,20 @@ def score(model: LM, shard: Shard, codec: Codec, seq: int, rows: int, context: i
     """
     if not 0 <= context < seq:
         raise ValueError(f"context = {context} has to be at least 0 and below seq = {seq}")
-    stream = Stream(shard, codec, seq, rows, seed=None, stride=seq - context, boundaries=model.boundaries)
+    stream = Stream(shard, codec, seq, rows, seed=None, stride=seq - context,
+                    boundaries=ends_of_bytes(model.patching, codec.document))
     batches = stream.epoch_batches
     if limit is not None:
         batches = min(batches, max(1, math.ceil(limit / (rows * stream.stride))))
-    nats, n_bytes = torch.zeros((), dtype=torch.float64), 0
+    nats, n_bytes, patches = torch.zeros((), dtype=torch.float64), 0, 0
     for number in range(batches):
         batch = stream.batch(number)
-        counts = batch.weights * (batch.n_bytes > 0)
+        counts = batch.weights * batch.scored
         moved = batch.to(model.device)
-        each = surprisal(model(moved).logits, moved.targets).double() * counts.to(model.device)
+        output = model(moved)
+        each = surprisal(output.logits, moved.targets).double() * counts.to(model.device)
         nats += each.sum().cpu()
         n_bytes += int(batch.weighted_bytes)
+        patches += int((output.ends * moved.weights).sum())
         progress((number + 1) / batches)
-    return Score(float(nats) / math.log(2), n_bytes, seq, context)
+    return Score(float(nats) / math.log(2), n_bytes, seq, context, patches)

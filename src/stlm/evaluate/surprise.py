@@ -26,7 +26,8 @@ class Reading:
 def read(model: LM, codec: Codec, text: bytes) -> Reading:
     """Read one text as a document of its own, all at once."""
     symbols = torch.tensor([[codec.document, *codec.encode(text).tolist()]], device=model.device)
-    nats = surprisal(model(Inputs(symbols[:, :-1])).logits, symbols[:, 1:])[0]
+    output = model(Inputs(symbols))
+    nats = surprisal(output.logits[:, :-1], symbols[:, 1:])[0]
     following = symbols[0, 1:].tolist()
     return Reading([codec.symbol_bytes[symbol] for symbol in following], (nats / math.log(2)).tolist(),
-                   model.boundaries(symbols)[0, 1:].tolist())
+                   output.ends[0, 1:].tolist())

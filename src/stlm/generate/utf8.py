@@ -56,7 +56,7 @@ class Utf8:
         cost = torch.zeros(len(_RULES), n, dtype=torch.long)
         for state in _RULES:
             for symbol, data in enumerate(codec.symbol_bytes):
-                after = run(state, data) if data else None
+                after = run(state, data) if data else state if symbol == codec.mark else None
                 if after is not None:
                     allowed[state, symbol], cost[state, symbol] = True, len(data) + _MISSING[after]
         allowed[START, codec.document] = True  # a text may end where a character does

@@ -9,7 +9,7 @@ import torch
 
 from stlm.data.batch import Inputs
 from stlm.generate.sampling import Sampling, draw
-from stlm.generate.utf8 import Utf8, run, state_after
+from stlm.generate.utf8 import START, Utf8, run, state_after
 from stlm.model.lm import LM
 from stlm.text.codec import Codec
 
@@ -34,6 +34,8 @@ def write(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling,
     state, budget, new = state_after(prompt), max_bytes, symbols
     while True:
         allowed = table.mask(state, budget)
+        if codec.mark is not None and new[-1] == codec.mark:
+            allowed[codec.mark] = False  # a mark ends something, so two would stand for nothing
         if budget <= 0 or not allowed.any():
             return
         inputs = torch.tensor([new if cached else symbols], device=model.device)
@@ -41,9 +43,9 @@ def write(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling,
         symbol = draw(logits, allowed, how, generator)
         if symbol == codec.document:
             return
-        piece = codec.symbol_bytes[symbol]
-        yield piece
-        state, budget, new = run(state, piece) or 0, budget - len(piece), [symbol]
+        if piece := codec.symbol_bytes[symbol]:
+            yield piece
+        state, budget, new = run(state, piece) or START, budget - len(piece), [symbol]
         symbols = [*symbols, symbol] if not cached else symbols
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from stlm.model.copying import CopyingConfig, none
+from stlm.model.copying import CopyingConfig
+from stlm.model.copying import none as as_it_is
 from stlm.model.embedding import EmbeddingConfig, symbols
 from stlm.model.head import HeadConfig, tied
 from stlm.model.patching import PatchingConfig, whitespace
 from stlm.model.pooling import PoolingConfig, mean
-from stlm.nn.attention import check_heads
-from stlm.nn.ffn import FeedForwardConfig, relu2
-from stlm.nn.local import LocalConfig, conv
+from stlm.nn.block import BlockConfig, attention, conv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,23 +21,13 @@ class ModelConfig:
     """Width of the trunk."""
     layers: int = 4
     """Blocks of the trunk."""
-    heads: int = 4
-    """Attention heads of the trunk."""
-    kv_heads: int = 4
-    """Heads of keys and values; fewer than heads makes groups share them."""
-    ffn: FeedForwardConfig = relu2.Config()
-    """Feed-forward layer of the trunk."""
-    qk_norm: bool = True
-    """Whether queries and keys are scaled to unit norm."""
-    rope_base: float = 10000.0
-    """Base of the rotary positions of the trunk."""
-    window: int = 2048
-    """How many patches a patch sees, itself included."""
+    trunk: BlockConfig = attention.Config()
+    """Blocks of the trunk, which reads patches."""
     local_dim: int = 128
     """Width of the byte table, the encoder and the decoder."""
     embedding: EmbeddingConfig = symbols.Config()
     """How a symbol, with those before it, becomes a vector."""
-    local: LocalConfig = conv.Config()
+    local: BlockConfig = conv.Config()
     """Blocks of the encoder and the decoder."""
     encoder_layers: int = 2
     """Blocks of the encoder, which reads bytes before they are pooled."""
@@ -50,14 +39,17 @@ class ModelConfig:
     """How the bytes of a patch become one vector."""
     head: HeadConfig = tied.Config()
     """How the scores of the next symbol are read."""
-    copying: CopyingConfig = none.Config()
+    copying: CopyingConfig = as_it_is.Config()
     """Whether the next symbol may be copied from earlier in the document."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "layers", "window", "local_dim"):
+        for name in ("dim", "layers", "local_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
         for name in ("encoder_layers", "decoder_layers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be 0 or more")
-        check_heads(self.dim, self.heads, self.kv_heads)
+        self.trunk.check(self.dim)
+        if self.encoder_layers + self.decoder_layers > 0:
+            self.local.check(self.local_dim)
+        self.head.check(self)

@@ -12,7 +12,7 @@ from stlm.model.lm import LM
 @dataclasses.dataclass(frozen=True)
 class Count:
     """total: each use of a weight counts; unique: each weight once, as it's stored. The parts are of unique weights:
-    tables (of symbols), local (encoder, decoder, pooling, and the ways into the trunk and out), trunk.
+    tables (of symbols), local (encoder, decoder, pooling, head, and the ways into the trunk and out), trunk.
     """
 
     total: int
@@ -24,7 +24,9 @@ class Count:
 
 def count(model: LM) -> Count:
     """Count the parameters of a model."""
-    tables = _sizes(model.head) | _sizes(model.embedding) | {id(model.table): model.table.numel()}
+    tables = _sizes(model.embedding) | {id(model.table): model.table.numel()}
+    if (table := model.head.own_table()) is not None:
+        tables |= _sizes(table)
     trunk = _sizes(model.trunk)
     everything = _sizes(model)
     total = sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False))

@@ -89,3 +89,10 @@ def places(opens: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch 2"] | No
     documents = before[:, :1] + opens.long().cumsum(dim=1)
     start = torch.where(opens, index, -1).cummax(dim=1).values
     return documents, torch.where(start >= 0, index - start, before[:, 1:] + 1 + index)
+
+
+def latest(values: Tensor, lengths: Int[Tensor, " batch"] | None, before: Tensor) -> Tensor:
+    """``values`` [batch, seq, n] at the last place that counts in each row: [batch, n]; ``before``, where no place does."""
+    if lengths is None:
+        return values[:, -1]
+    return take(torch.cat([before[:, None], values], dim=1), lengths[:, None])[:, 0]

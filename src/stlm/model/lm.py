@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stlm.data.batch import Inputs
 from stlm.model.config import ModelConfig
-from stlm.model.layout import START, Answers, layout, places, take
+from stlm.model.layout import START, Answers, latest, layout, places, take
 from stlm.model.output import Output
-from stlm.model.patching import Patching
-from stlm.nn.attention import AttentionBlock
+from stlm.model.patching import Cut, Patching
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, Stack, StackCache, remember
@@ -27,8 +29,9 @@ class Cache:
 
     recent, recent_in: the last symbols, as far as the embedding looks back, right-aligned, and their documents.
     place, patch_place: number of the document, and position in it, of the last byte and of the last patch.
-    patching: the patching rule's own state. waiting: encoded bytes whose patch has not ended, right-aligned, and
-    waiting_in, their documents. answer: the trunk's last answer, as the decoder reads it. copying: what may be copied.
+    patching: what the patching rule remembers. since: symbols after the last end. waiting: encoded bytes whose patch has
+    not ended, right-aligned, and waiting_in, their documents. answer: the trunk's last answer, as the decoder reads it.
+    copying: what may be copied.
     """
 
     encoder: StackCache
@@ -38,17 +41,25 @@ class Cache:
     recent_in: Int[Tensor, "batch past"]
     place: Int[Tensor, "batch 2"]
     patch_place: Int[Tensor, "batch 2"]
-    patching: Int[Tensor, "batch state"]
+    patching: Any
+    since: Int[Tensor, "batch 1"]
     waiting: Float[Tensor, "batch byte dim"]
     waiting_in: Int[Tensor, "batch byte"]
-    answer: Float[Tensor, "batch dim"]
+    answer: Float[Tensor, "batch answer"]
     copying: Any
 
 
-def ends_of(patching: Patching, inputs: Int[Tensor, "batch seq"], document: int) -> Bool[Tensor, "batch seq"]:
-    """Where the patches of whole rows end; ``document`` is the symbol that opens a document."""
-    _, positions = places(inputs == document)
-    return patching(inputs, positions)[0]
+def ends_of_bytes(patching: Patching, document: int) -> Callable[[Tensor], Tensor] | None:
+    """What finds the ends of patches in rows of symbols on the CPU, where symbols alone decide; None where it takes the
+    model. ``document`` is the symbol that opens a document.
+    """
+    if not patching.in_stream:
+        return None
+    rule = copy.deepcopy(patching).cpu()
+
+    def find(inputs: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
+        return rule(inputs, *places(inputs == document), None, None, None).ends
+    return find
 
 
 class LM(nn.Module):
@@ -63,29 +74,26 @@ class LM(nn.Module):
         self.config, self.document = config, codec.document
         self.table = nn.Parameter(torch.randn(codec.n_symbols, config.local_dim) * 0.25 * config.local_dim**-0.5)
         self.embedding = config.embedding.build(config.local_dim, codec)
-        self.patching = config.patching.build(codec)
+        self.patching = config.patching.build(codec, config.local_dim)
         self.encoder = Stack([config.local.build(config.local_dim) for _ in range(config.encoder_layers)])
         self.pooling = config.pooling.build(config.local_dim)
         self.down = nn.Sequential(RMSNorm(config.local_dim), linear(config.local_dim, config.dim))
-        self.trunk = Stack([
-            AttentionBlock(config.dim, config.heads, config.kv_heads, config.window, config.ffn,
-                           config.qk_norm, config.rope_base)
-            for _ in range(config.layers)])
-        self.up = nn.Sequential(RMSNorm(config.dim), linear(config.dim, config.local_dim))
+        self.trunk = Stack([config.trunk.build(config.dim) for _ in range(config.layers)])
+        self.head = config.head.build(config.local_dim, codec.n_symbols)
+        self.up = nn.Sequential(RMSNorm(config.dim), linear(config.dim, self.head.answer_dim or config.local_dim))
         if self.patching.every_symbol and config.dim == config.local_dim:
             self.down, self.up = nn.Sequential(), nn.Sequential()
         self.decoder = Stack([config.local.build(config.local_dim) for _ in range(config.decoder_layers)])
         self.norm = RMSNorm(config.local_dim)
-        self.head = config.head.build(config.local_dim, codec.n_symbols)
         self.copying = config.copying.build(config.local_dim, codec)
 
     @property
     def device(self) -> torch.device:
         return self.table.device
 
-    def boundaries(self, inputs: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
-        """Where the patches of whole rows end."""
-        return ends_of(self.patching, inputs, self.document)
+    def begin(self, load: Callable[[str, nn.Module], None]) -> None:
+        """Before a new run's first step: ``load(run, module)`` fills a module with the weights of another run."""
+        self.patching.begin(load)
 
     def new_cache(self, batch: int) -> Cache:
         """A memory of nothing for ``batch`` rows."""
@@ -95,8 +103,9 @@ class LM(nn.Module):
         encoder, trunk, decoder = (s.new_cache(batch, self.device) for s in (self.encoder, self.trunk, self.decoder))
         dim = self.config.local_dim
         return Cache(encoder, trunk, decoder, recent=rows(), recent_in=rows(), place=rows(*START), patch_place=rows(*START),
-                     patching=rows(*self.patching.start), waiting=self.table.new_zeros(batch, 0, dim),
-                     waiting_in=rows(), answer=self.table.new_zeros(batch, dim),
+                     patching=self.patching.new_memory(batch, self.device), since=rows(0),
+                     waiting=self.table.new_zeros(batch, 0, dim), waiting_in=rows(),
+                     answer=self.table.new_zeros(batch, self.head.answer_dim or dim),
                      copying=self.copying.new_memory(batch, self.device))
 
     def forward(self, batch: Inputs, cache: Cache | None = None) -> Output:
@@ -105,14 +114,23 @@ class LM(nn.Module):
         documents, positions = places(inputs == self.document, cache.place if cache else None)
         embedded = self._embed(batch, documents, cache)
         encoded = self.encoder(embedded, documents, positions, cache.encoder if cache else None, lengths)
-        answers = self._answers(encoded, documents, positions, batch, cache)
-        mixed = answers.states if self.patching.every_symbol else encoded + answers.by_byte()
+        cut = (Cut(batch.ends) if batch.ends is not None else
+               self.patching(inputs, documents, positions, encoded, cache.patching if cache else None, lengths))
+        answers = self._answers(encoded, documents, positions, cut, batch, cache)
+        if self.head.answer_dim is not None:
+            unfolded = self.head.unfold(answers, self._since(cut.ends, cache, lengths))
+            hidden = self.norm(self.patching.weigh(unfolded, cut))
+        else:
+            mixed = answers.states
+            if not self.patching.every_symbol:
+                mixed = encoded + self.patching.weigh(answers.by_byte(), cut)
+            hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, lengths))
         if cache is not None:
-            cache.place = _last(torch.stack([documents, positions], dim=2), lengths, cache.place)
-        hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, lengths))
-        logits = self.head(hidden, self.table.to(hidden.dtype))
-        logits = self.copying(logits, hidden, answers, inputs, documents, cache.copying if cache else None, lengths)
-        return Output(logits, hidden)
+            cache.place = latest(torch.stack([documents, positions], dim=2), lengths, cache.place)
+        table = self.table.to(hidden.dtype)
+        logits = self.copying(self.head(hidden, table), hidden, answers, inputs, documents, cache.copying if cache else None,
+                              lengths)
+        return Output(logits, hidden, cut.ends, self.head.ahead(hidden, table) if self.training else None, cut.losses)
 
     def _embed(self, batch: Inputs, documents: Int[Tensor, "batch seq"], cache: Cache | None
                ) -> Float[Tensor, "batch seq dim"]:
@@ -126,8 +144,19 @@ class LM(nn.Module):
         x = rms_norm(self.embedding(symbols, documents, seq, self.table))
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
+    def _since(self, ends: Bool[Tensor, "batch seq"], cache: Cache | None, lengths: Int[Tensor, " batch"] | None
+               ) -> Int[Tensor, "batch seq"]:
+        """Symbols after the last end, up to each symbol: 0 at an end."""
+        place = torch.arange(ends.shape[1], device=ends.device).expand(ends.shape)
+        last = torch.where(ends, place, -1).cummax(dim=1).values
+        if cache is None:
+            return place - last.clamp(min=0)
+        since = torch.where(last >= 0, place - last, cache.since + 1 + place)
+        cache.since = latest(since[..., None], lengths, cache.since)
+        return since
+
     def _answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                 positions: Int[Tensor, "batch seq"], batch: Inputs, cache: Cache | None) -> Answers:
+                 positions: Int[Tensor, "batch seq"], cut: Cut, batch: Inputs, cache: Cache | None) -> Answers:
         """The trunk's answers, and which of them each byte hears: that to the last patch that ended."""
         if self.patching.every_symbol:
             states = self.up(self.trunk(self.down(encoded), documents, positions, cache.trunk if cache else None,
@@ -135,44 +164,45 @@ class LM(nn.Module):
             index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
             return Answers(states, index)
         if cache is not None:
-            return self._cached_answers(encoded, documents, positions, batch, cache)
-        ends = self.patching(batch.inputs, positions)[0] if batch.ends is None else batch.ends
-        where = layout(ends, documents, batch.n_patches)
+            return self._cached_answers(encoded, documents, cut, batch.lengths, cache)
+        where = layout(cut.ends, documents, batch.n_patches)
         owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
         _, patch_positions = places(_opens(owners, owners))
-        patches = self.down(self.pooling(encoded, where))
-        return Answers(self.up(self.trunk(patches, owners, patch_positions)), where.answer - 1)
+        states = self.up(self.trunk(self.down(self.pooling(encoded, where)), owners, patch_positions))
+        if cut.chances is not None:
+            states = self.patching.smooth(states, where.at_ends(cut.chances), None)
+        return Answers(states, where.answer - 1)
 
-    def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                        positions: Int[Tensor, "batch seq"], batch: Inputs, cache: Cache) -> Answers:
+    def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"], cut: Cut,
+                        lengths: Int[Tensor, " batch"] | None, cache: Cache) -> Answers:
         """The same for rows that go on: a patch that ends now takes the bytes that were waiting for it."""
-        rows, seq = positions.shape
-        ends, states = self.patching(batch.inputs, positions, cache.patching)
-        cache.patching = _last(states, batch.lengths, cache.patching)
-        if batch.lengths is not None:
-            ends = ends & (torch.arange(seq, device=ends.device) < batch.lengths[:, None])
+        (rows, seq), ends = documents.shape, cut.ends
+        if lengths is not None:
+            ends = ends & (torch.arange(seq, device=ends.device) < lengths[:, None])
         encoded = torch.cat([cache.waiting, encoded], dim=1)
         documents = torch.cat([cache.waiting_in, documents], dim=1)
-        if batch.lengths is None and not ends.any():  # the usual case of writing: nothing to pool yet
+        if lengths is None and not ends.any():  # the usual case of writing: nothing to pool yet
             if self.pooling.needs_whole_patch:
                 cache.waiting, cache.waiting_in = encoded, documents
-            return Answers(cache.answer[:, None], torch.zeros_like(positions))
-        where = layout(torch.cat([torch.zeros_like(cache.waiting_in, dtype=torch.bool), ends], dim=1), documents)
+            return Answers(cache.answer[:, None], torch.zeros_like(documents[:, -seq:]))
+        waited = cache.waiting.shape[1]
+        where = layout(F.pad(ends, (waited, 0)), documents)
         if self.pooling.needs_whole_patch:
-            lengths = None if batch.lengths is None else batch.lengths + cache.waiting.shape[1]
+            whole = None if lengths is None else lengths + waited
             keep = int(where.waits.sum(dim=1).max())
             owners = documents.masked_fill(~where.waits, NOTHING)
-            cache.waiting = remember(None, encoded, keep, lengths)
-            cache.waiting_in = remember(None, owners, keep, lengths, empty=NOTHING)
+            cache.waiting = remember(None, encoded, keep, whole)
+            cache.waiting_in = remember(None, owners, keep, whole, empty=NOTHING)
         answers = cache.answer[:, None]
         if where.n_patches > 0:
             counts = where.count if rows > 1 else None
             owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
             _, patch_positions = places(_opens(owners, cache.patch_place), cache.patch_place)
-            patches = self.down(self.pooling(encoded, where))
-            new = self.up(self.trunk(patches, owners, patch_positions, cache.trunk, counts))
+            new = self.up(self.trunk(self.down(self.pooling(encoded, where)), owners, patch_positions, cache.trunk, counts))
+            if cut.chances is not None:
+                new = self.patching.smooth(new, where.at_ends(F.pad(cut.chances, (waited, 0))), cache.answer)
             answers = torch.cat([answers, new], dim=1)
-            cache.patch_place = _last(torch.stack([owners, patch_positions], dim=2), counts, cache.patch_place)
+            cache.patch_place = latest(torch.stack([owners, patch_positions], dim=2), counts, cache.patch_place)
             cache.answer = take(answers, where.count[:, None])[:, 0]
         return Answers(answers, where.answer[:, -seq:])
 
@@ -180,11 +210,3 @@ class LM(nn.Module):
 def _opens(documents: Int[Tensor, "batch patch"], before: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch patch"]:
     """Where a patch belongs to another document than the one before it; ``before[:, 0]`` is the first one's forerunner."""
     return documents != torch.cat([before[:, :1], documents[:, :-1]], dim=1)
-
-
-def _last(values: Int[Tensor, "batch seq n"], lengths: Int[Tensor, " batch"] | None,
-          before: Int[Tensor, "batch n"]) -> Int[Tensor, "batch n"]:
-    """The values at the last place that counts in each row; those from before where no place does."""
-    if lengths is None:
-        return values[:, -1]
-    return take(torch.cat([before[:, None], values], dim=1), lengths[:, None])[:, 0]

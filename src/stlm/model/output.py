@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """logits: for each input, scores of the symbol that follows; hidden: what they were read from;
-    aux: further losses and figures that a part of the model reports, by name.
+    """logits: for each input, scores of the symbol that follows; hidden: what they were read from; ends: where patches
+    ended; ahead: in training, scores of the symbols after the next one, where the head has them; losses: what parts of
+    the model add to the loss, by name.
     """
 
     logits: Float[Tensor, "batch seq symbol"]
     hidden: Float[Tensor, "batch seq dim"]
-    aux: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    ends: Bool[Tensor, "batch seq"]
+    ahead: Float[Tensor, "batch seq n symbol"] | None = None
+    losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)

@@ -64,9 +64,8 @@ class AttentionBlock(Block):
     """Attention, then a feed-forward layer, each behind a norm and added to what came in (pre-norm)."""
 
     def __init__(self, dim: int, heads: int, kv_heads: int, window: int, ffn: FeedForwardConfig,
-                 qk_norm: bool = True, rope_base: float = 10000.0) -> None:
+                 qk_norm: bool, rope_base: float) -> None:
         super().__init__()
-        check_heads(dim, heads, kv_heads)
         self.lookback, self.rope_base = window - 1, rope_base
         self.attention_norm, self.attention = RMSNorm(dim), Attention(dim, heads, kv_heads, qk_norm)
         self.ffn_norm, self.ffn = RMSNorm(dim), ffn.build(dim)
@@ -89,11 +88,3 @@ class AttentionBlock(Block):
         mixed, new = self.attention(self.attention_norm(x), view, past)
         x = x + mixed
         return x + self.ffn(self.ffn_norm(x)), new
-
-
-def check_heads(dim: int, heads: int, kv_heads: int) -> None:
-    """ValueError, saying what would be right, where ``dim`` can't be split into these heads."""
-    if heads < 1 or dim % heads or (dim // heads) % 2:
-        raise ValueError(f"dim = {dim} cannot be split into heads = {heads} of an even width")
-    if kv_heads < 1 or heads % kv_heads:
-        raise ValueError(f"kv_heads = {kv_heads} has to divide heads = {heads}")

@@ -25,7 +25,7 @@ class Block(nn.Module, abc.ABC):
     """One causal layer. All blocks of a stack have the same ``lookback`` and share one `view`."""
 
     lookback: int
-    """How many earlier positions a position may depend on, through this one block."""
+    """How many earlier positions `view` is told of and, unless a block has its own `remember`, memories reach back."""
 
     @abc.abstractmethod
     def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
@@ -36,6 +36,12 @@ class Block(nn.Module, abc.ABC):
     def forward(self, x: Float[Tensor, "batch seq dim"], view: Any,
                 past: tuple[Tensor, ...] | None) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
         """The output, and what later positions need of these ones: tensors [batch, seq, ...]."""
+
+    def remember(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
+                 ) -> tuple[Tensor, ...]:
+        """What the block needs from now on: of ``new``, the first ``lengths[b]`` positions count (all where None)."""
+        return tuple(remember(None if past is None else past[i], item, self.lookback, lengths)
+                     for i, item in enumerate(new))
 
 
 @dataclasses.dataclass
@@ -78,12 +84,11 @@ class Stack(nn.Module):
                 x, _ = block(x, view, None)
             return x
         view = first.view(torch.cat([cache.documents, documents], dim=1), positions, x.dtype)
-        for depth, block in enumerate(self.blocks):
+        layer: Any  # a ModuleList forgets of what kind its modules are
+        for depth, layer in enumerate(self.blocks):
             past = cache.layers[depth]
-            x, new = block(x, view, past)
-            cache.layers[depth] = tuple(
-                remember(None if past is None else past[i], item, self.lookback, lengths)
-                for i, item in enumerate(new))
+            x, new = layer(x, view, past)
+            cache.layers[depth] = layer.remember(past, new, lengths)
         cache.documents = remember(cache.documents, documents, self.lookback, lengths, empty=NOTHING)
         return x
 

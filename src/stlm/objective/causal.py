@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,11 +24,28 @@ class Config(ObjectiveConfig):
 
 class Causal(Objective):
     def __call__(self, model: LM, batch: Batch) -> Loss:
-        nats = surprisal(model(batch).logits, batch.targets) * batch.weights
-        count = batch.weights.sum()
-        bits = (nats * (batch.n_bytes > 0)).sum() / math.log(2)
-        return Loss(nats.sum() / count.clamp(min=1), {
-            "loss": (nats.sum().detach(), count), "bits_per_byte": (bits.detach(), batch.weighted_bytes)})
+        output = model(batch)
+        nats = surprisal(output.logits, batch.targets) * batch.weights
+        count, n_bytes = batch.weights.sum(), batch.weighted_bytes
+        bits = (nats * batch.scored).sum() / math.log(2)
+        total, metrics = nats.sum() / count.clamp(min=1), {
+            "loss": (nats.sum().detach(), count), "bits_per_byte": (bits.detach(), n_bytes),
+            "bytes_per_patch": (n_bytes, (output.ends * batch.weights).sum())}
+        parts = output.losses if output.ahead is None else {**output.losses, "ahead": further(output.ahead, batch)}
+        for name, loss in parts.items():
+            total = total + loss
+            metrics[f"loss/{name}"] = (loss.detach(), count.new_ones(()))
+        return Loss(total, metrics)
+
+
+def further(ahead: Float[Tensor, "batch seq n symbol"], batch: Batch) -> Tensor:
+    """The mean surprisal of the symbols after the next one, in nats: a row's end and the symbols past it don't count."""
+    total, counted = ahead.new_zeros(()).float(), batch.weights.new_zeros(())
+    for place in range(ahead.shape[2]):
+        step = place + 1
+        nats = surprisal(ahead[:, :-step, place], batch.targets[:, step:])
+        total, counted = total + (nats * batch.weights[:, step:]).sum(), counted + batch.weights[:, step:].sum()
+    return total / counted.clamp(min=1)
 
 
 def surprisal(logits: Tensor, targets: Tensor) -> Tensor:

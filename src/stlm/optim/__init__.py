@@ -30,6 +30,11 @@ def set_learning_rate(optimizers: list[Optimizer], scale: float) -> None:
             group["lr"] = group["peak_lr"] * scale
 
 
+def rate_of(parameter: nn.Parameter) -> float:
+    """A parameter's learning rate as a multiple of its group's; a layer that wants another one sets ``weight.rate``."""
+    return getattr(parameter, "rate", 1.0)
+
+
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """(matrices, tables, vectors): weights of linear layers; tables of symbols, used row by row; everything else."""
     linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
@@ -38,6 +43,8 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     rows: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
     for parameter in model.parameters():
+        if not parameter.requires_grad:  # frozen: part of the model, but not trained
+            continue
         home = rows if id(parameter) in tables else matrices if id(parameter) in linear else vectors
         home.append(parameter)
     return matrices, rows, vectors

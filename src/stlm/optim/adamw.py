@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from stlm.optim import OptimConfig, split_parameters
+from stlm.optim import OptimConfig, rate_of, split_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Config(OptimConfig):
 
 
 def adamw(groups: list[dict], lr: float, betas: tuple[float, float]) -> Optimizer:
-    """PyTorch's fused AdamW over ``groups``, each marked with its peak rate."""
-    groups = [{**group, "peak_lr": lr} for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-10, fused=True)
+    """PyTorch's fused AdamW over ``groups``, each marked with its peak rate; parameters with a rate of their own apart."""
+    parted = [{**group, "params": [p for p in group["params"] if rate_of(p) == rate], "peak_lr": lr * rate}
+              for group in groups for rate in sorted({rate_of(p) for p in group["params"]})]
+    return torch.optim.AdamW(parted, lr=lr, betas=betas, eps=1e-10, fused=True)

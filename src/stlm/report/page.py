@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
-from importlib import resources
 from typing import Any
 
 from stlm.config.files import read_json
 from stlm.report import patches
+from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
 from stlm.train.folder import RunFolder, read_lines, write_whole
-
-INK, ACCENT, MUTED = "#1c1e21", "#c2410c", "#8a8f98"
 
 
 def write_report(folder: RunFolder) -> None:
     """Write ``report.html`` from the records of a finished or unfinished run."""
-    import jinja2
-
     results_path = folder.path / "results.json"
     results = read_json(results_path) if results_path.exists() else None
     metrics, samples = read_lines(folder.metrics), read_lines(folder.samples)
-    template = resources.files("stlm.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     env = read_json(folder.env) if folder.env.exists() else None
-    html = environment.from_string(template).render(
-        name=folder.name, results=results, bars=_bars(results) if results else [], env=env,
+    html = render(
+        "page.html.jinja", name=folder.name, results=results, bars=_bars(results) if results else [], env=env,
         curves=_curves(metrics, results, env), samples=_choose(samples), last=metrics[-1] if metrics else None,
         patches=patches.marks(results["reading"]) if results and "reading" in results else [],
         config=json.dumps(read_json(folder.path / "config.json"), indent=1), machine=json.dumps(env, indent=1) if env else "")
@@ -63,13 +56,8 @@ def _curves(metrics: list[dict[str, Any]], results: dict[str, Any] | None, env: 
 
 def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label: str,
            spent: Callable[[dict[str, Any]], float]) -> str:
-    import matplotlib
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
     train, held = ([(spent(m), m[name]) for m in metrics if name in m] for name in ("train/bits_per_byte", "val/bits_per_byte"))
-    plt.rcParams.update({"svg.hashsalt": "stlm", "font.size": 10, "axes.edgecolor": MUTED, "text.color": INK})
-    figure, axes = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    figure, axes = drawing(4.6, 3.4)
     axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, label="training text, as it goes")
     if held:
         axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=3, label="held-out text")
@@ -86,10 +74,5 @@ def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label:
             axes.annotate("exact entropy: the floor", (1, results["entropy"]),
                           xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
     axes.set(xlabel=label, ylabel="bits per byte", ylim=(0, top * 1.03), xlim=(0, None))
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper right", fontsize=9)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    svg = buffer.getvalue()
-    return svg[svg.index("<svg"):]
+    return svg(figure)

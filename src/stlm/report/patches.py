@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 FULL = 8.0  # bits at which a character is darkest: what a byte costs that could be any
+SILENT = "\u00b7"  # stands for a symbol that is read and costs bits, but stands for no bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,8 @@ def marks(symbols: list[list[Any]]) -> list[list[Mark]]:
         text = _characters(waiting)
         if text is None and place + 1 < len(symbols):
             continue
-        patches[-1].append(Mark(text if text is not None else waiting.decode("utf-8", "replace"), waiting_bits))
+        shown = text if text is not None else waiting.decode("utf-8", "replace")
+        patches[-1].append(Mark(shown or SILENT, waiting_bits))
         waiting, waiting_bits = b"", 0.0
         if end:
             patches.append([])

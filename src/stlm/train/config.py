@@ -11,6 +11,8 @@ from stlm.optim import OptimConfig, adamw
 from stlm.text.codec import CodecConfig
 from stlm.text.codec import bytes as byte_codec
 
+LENGTHS = ("steps", "minutes", "megabytes", "teraflops")  # in which a run's length can be given
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -34,12 +36,16 @@ class DataConfig:
 class TrainConfig:
     """How long, how much at once, and what is written on the way."""
 
-    alternatives: ClassVar = [("steps", "minutes")]
+    alternatives: ClassVar = [LENGTHS]
 
     steps: int | None = None
     """Steps to train."""
     minutes: float | None = None
     """Minutes to train, instead of steps: of training proper; the decay then begins by the clock."""
+    megabytes: float | None = None
+    """Millions of bytes of text to train on, instead of steps, repetitions included."""
+    teraflops: float | None = None
+    """Floating-point operations to train with, in units of 10^12, instead of steps: those of large products are counted."""
     seq: int = 512
     """Symbols in a row."""
     rows: int = 16
@@ -74,9 +80,9 @@ class TrainConfig:
     """Also log to these: tensorboard, wandb."""
 
     def __post_init__(self) -> None:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give steps or minutes, one of them")
-        for name in ("steps", "minutes", "clip"):
+        if sum(getattr(self, name) is not None for name in LENGTHS) != 1:
+            raise ValueError(f"give one of {', '.join(LENGTHS)}")
+        for name in (*LENGTHS, "clip"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be above 0")
         for name in ("seq", "rows", "accumulate", "checkpoint_every", "keep", "evaluate_every", "sample_every",

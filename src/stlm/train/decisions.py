@@ -58,7 +58,7 @@ def _work(trainer: Trainer, precision: str) -> Callable[[], None]:
 def _measure(trainer: Trainer) -> Decisions:
     wanted, model = trainer.config.train, trainer.model
     batch = trainer.stream.batch(0).to(trainer.device)
-    flops = machine.count_flops(model, trainer.objective, batch)
+    flops_per_byte = machine.count_flops(model, trainer.objective, batch) / float(batch.weighted_bytes)
     precision: str = wanted.precision
     if precision == "auto":
         precision = machine.faster_precision(model, trainer.objective, batch)
@@ -68,12 +68,13 @@ def _measure(trainer: Trainer) -> Decisions:
         work()
     elif wanted.compile == "auto":
         eager = machine.seconds(work, trainer.device, 2)
-        length = wanted.minutes * 60 if wanted.minutes else (wanted.steps or 0) * wanted.accumulate * eager
+        steps = trainer.steps_of_run(flops_per_byte)
+        length = (wanted.minutes or 0) * 60 if steps is None else steps * wanted.accumulate * eager
         if length >= PAYS_FROM:
             compiled = _compiled_seconds(trainer, work) < eager
             if not compiled:
                 machine.undo_compile(model)
-    return Decisions(precision, compiled, flops / float(batch.weighted_bytes), machine.peak_flops(trainer.device, precision))
+    return Decisions(precision, compiled, flops_per_byte, machine.peak_flops(trainer.device, precision))
 
 
 def _compiled_seconds(trainer: Trainer, work: Callable[[], None]) -> float:

@@ -63,6 +63,17 @@ class RunFolder:
                                 "or choose another --name") from None
             yield
 
+    @property
+    def busy(self) -> bool:
+        """Whether a process is training here."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with self.locked():
+                return False
+        except UserError:
+            return True
+
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint, opened; None where there is none yet."""
         whole = list_checkpoints(self.checkpoints)

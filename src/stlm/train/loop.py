@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import time
 from collections import defaultdict
@@ -15,14 +14,14 @@ from stlm.data.batch import Batch
 from stlm.data.shards import Corpus
 from stlm.data.stream import Stream
 from stlm.errors import UserError
-from stlm.model.lm import LM, ends_of
+from stlm.model.lm import LM, ends_of_bytes
 from stlm.optim import set_learning_rate
 from stlm.optim.schedule import Plan, scale
 from stlm.train import checkpoint, machine
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.config import RunConfig
 from stlm.train.decisions import Decisions, decide
-from stlm.train.folder import RunFolder
+from stlm.train.folder import RunFolder, find_checkpoint
 
 
 class Hook:
@@ -52,20 +51,22 @@ class Trainer:
                  hooks: list[Hook], resume: Checkpoint | None = None) -> None:
         self.folder, self.config, self.corpus, self.device, self.hooks = folder, config, corpus, device, hooks
         torch.manual_seed(config.seed)
-        self.model = LM(config.model, corpus.codec).to(device)
+        self.model = LM(config.model, corpus.codec)
+        if resume is None:
+            self.model.begin(lambda run, part: find_checkpoint(run).load_model(part, averaged=True))
+        self.model.to(device)
         self.objective = config.objective.build()
         self.optimizers = config.optim.build(self.model)
         self.ema = _copy(self.model, config, corpus) if config.train.ema else None
         self.stream = Stream(corpus.train, corpus.codec, config.train.seq, config.train.rows // config.train.accumulate,
-                             config.seed, boundaries=functools.partial(
-                                 ends_of, config.model.patching.build(corpus.codec), document=corpus.codec.document))
+                             config.seed, boundaries=ends_of_bytes(self.model.patching, corpus.codec.document))
         self.step, self.spent, self.n_bytes, self.stop = 0, 0.0, 0, False
-        steps, self.plan = config.train.steps, Plan()
+        self.plan = Plan()
         self.decisions: Decisions = decide(self)
         torch.manual_seed(config.seed)  # measuring has drawn numbers
         if resume is not None:
             self._restore(resume)
-        if steps is not None:
+        if (steps := self.steps_of_run(self.decisions.flops_per_byte)) is not None:
             self.plan = Plan.of_steps(steps, config.train.decay)
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._logged_at = (self.spent, self.n_bytes)
@@ -144,6 +145,17 @@ class Trainer:
         self.folder.append(self.folder.metrics, record)
         for hook in self.hooks:
             hook.logged(self, record)
+
+    def steps_of_run(self, flops_per_byte: float) -> int | None:
+        """How many steps the run's length comes to; None where only the clock knows."""
+        train, shard = self.config.train, self.corpus.train
+        symbols = len(shard.symbols) + shard.n_documents
+        bytes_per_step = train.rows * train.seq * shard.n_bytes / symbols
+        if train.megabytes is not None:
+            return max(1, round(1e6 * train.megabytes / bytes_per_step))
+        if train.teraflops is not None:
+            return max(1, round(1e12 * train.teraflops / flops_per_byte / bytes_per_step))
+        return train.steps
 
     def micro_batches(self, step: int) -> list[Batch]:
         """The batches of one step, on the CPU."""

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from stlm.data.shards import cache_folder
 from stlm.errors import UserError
 from stlm.model.config import ModelConfig
 from stlm.model.lm import LM
+from stlm.nn.stack import Stack
 from stlm.objective import Objective
 from stlm.text.codec import Codec
 
@@ -64,6 +66,14 @@ def describe(device: torch.device) -> dict[str, object]:
         "system": platform.system(), "cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has held at once: on the GPU, or in main memory where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
@@ -116,13 +126,17 @@ def compile_blocks(model: LM) -> None:
     Compiled code is kept beside the corpora, so a later run finds it there.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
-    for stack in (model.encoder, model.trunk, model.decoder):
+    for stack in _stacks(model):
         for block in stack.blocks:
             block.compile(dynamic=stack is model.trunk)
 
 
 def undo_compile(model: LM) -> None:
     """Take back `compile_blocks`."""
-    for stack in (model.encoder, model.trunk, model.decoder):
+    for stack in _stacks(model):
         for block in stack.blocks:
             block._compiled_call_impl = None
+
+
+def _stacks(model: LM) -> list[Stack]:
+    return [module for module in model.modules() if isinstance(module, Stack)]

@@ -1,6 +1,7 @@
 """The size ladder: whole runs as functions. A name is the count of unique parameters, met within 3 %.
 
-``10m-flat`` and ``10m-bpe`` are the controls of ``10m``: the same assembly with other parts.
+``10m-flat`` and ``10m-bpe`` are the controls of ``10m``: the same assembly with other parts. ``reader`` is the small model that
+patching by entropy needs, and ``paper`` the model that this project began with.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from stlm.model.config import ModelConfig
 from stlm.model.copying import none as as_it_is
 from stlm.model.copying import pointer
 from stlm.model.embedding import ngrams, recall, symbols
-from stlm.model.patching import none
-from stlm.model.pooling import last
-from stlm.nn.ffn import relu2
+from stlm.model.head import parallel
+from stlm.model.patching import entropy, none, subword
+from stlm.model.pooling import last, mean
+from stlm.nn.block import attention
+from stlm.nn.ffn import relu2, swiglu
 from stlm.optim import adamw
 from stlm.text.codec import bpe
+from stlm.text.codec import subword as marked
 from stlm.train.config import DataConfig, RunConfig, TrainConfig
 
 
@@ -24,7 +28,7 @@ def demo() -> RunConfig:
     """2.5M parameters, chosen by measurement for three minutes on two CPU cores."""
     return RunConfig(
         data=DataConfig(megabytes=10.0),  # more than three minutes take in
-        model=ModelConfig(dim=256, layers=2, heads=4, kv_heads=4, local_dim=128, encoder_layers=1, decoder_layers=2,
+        model=ModelConfig(dim=256, layers=2, local_dim=128, encoder_layers=1, decoder_layers=2,
                           embedding=ngrams.Config(rows=4096), pooling=last.Config(), copying=pointer.Config()),
         optim=adamw.Config(lr=3e-3),
         train=TrainConfig(minutes=3.0, seq=2048, rows=2, decay=0.6, evaluate_every=100, sample_every=250))
@@ -33,7 +37,7 @@ def demo() -> RunConfig:
 def ten_million() -> RunConfig:
     """Hours on a laptop, minutes on a GPU."""
     return RunConfig(
-        model=ModelConfig(dim=384, layers=3, heads=6, kv_heads=6, local_dim=128, encoder_layers=1, decoder_layers=2,
+        model=ModelConfig(dim=384, layers=3, trunk=attention.Config(heads=6), local_dim=128, encoder_layers=1, decoder_layers=2,
                           embedding=recall.Config(rows=32768), copying=pointer.Config()),
         optim=adamw.Config(lr=2e-3),
         train=TrainConfig(steps=20_000, seq=1024, rows=4, warmup=200, evaluate_every=500, checkpoint_every=500,
@@ -43,7 +47,8 @@ def ten_million() -> RunConfig:
 def fifty_million() -> RunConfig:
     """For one GPU."""
     return RunConfig(
-        model=ModelConfig(dim=640, layers=9, heads=10, kv_heads=10, local_dim=384, encoder_layers=3, decoder_layers=3),
+        model=ModelConfig(dim=640, layers=9, trunk=attention.Config(heads=10), local_dim=384, encoder_layers=3,
+                          decoder_layers=3),
         optim=adamw.Config(lr=1.5e-3),
         train=TrainConfig(steps=15_000, seq=2048, rows=32, warmup=500, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
@@ -52,7 +57,8 @@ def fifty_million() -> RunConfig:
 def hundred_million() -> RunConfig:
     """For one large GPU."""
     return RunConfig(
-        model=ModelConfig(dim=768, layers=13, heads=12, kv_heads=12, local_dim=384, encoder_layers=3, decoder_layers=3),
+        model=ModelConfig(dim=768, layers=13, trunk=attention.Config(heads=12), local_dim=384, encoder_layers=3,
+                          decoder_layers=3),
         optim=adamw.Config(lr=1e-3),
         train=TrainConfig(steps=30_000, seq=2048, rows=64, warmup=1000, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
@@ -61,22 +67,42 @@ def hundred_million() -> RunConfig:
 def ten_million_flat() -> RunConfig:
     """The control without pooling: the trunk reads every byte."""
     run = ten_million()
-    model = dataclasses.replace(run.model, layers=6, ffn=relu2.Config(ratio=3.5), local_dim=384, encoder_layers=0,
-                                decoder_layers=0, embedding=symbols.Config(), patching=none.Config(), pooling=last.Config(),
-                                copying=as_it_is.Config())
+    model = dataclasses.replace(run.model, layers=6, trunk=attention.Config(heads=6, ffn=relu2.Config(ratio=3.5)),
+                                local_dim=384, encoder_layers=0, decoder_layers=0, embedding=symbols.Config(),
+                                patching=none.Config(), pooling=last.Config(), copying=as_it_is.Config())
     return dataclasses.replace(run, model=model, train=dataclasses.replace(run.train, seq=512))
 
 
 def ten_million_bpe() -> RunConfig:
     """The control with a tokenizer: the trunk reads symbols of a byte-pair encoding trained on the same text."""
     run = ten_million_flat()
-    model = dataclasses.replace(run.model, layers=4, ffn=relu2.Config(ratio=3.75), copying=pointer.Config(),
-                                embedding=ngrams.Config(orders=(2,), rows=4096))
+    model = dataclasses.replace(run.model, layers=4, trunk=attention.Config(heads=6, ffn=relu2.Config(ratio=3.75)),
+                                copying=pointer.Config(), embedding=ngrams.Config(orders=(2,), rows=4096))
     return dataclasses.replace(run, model=model, data=DataConfig(codec=bpe.Config(vocabulary=4096)),
                                train=dataclasses.replace(run.train, seq=256))
 
 
+def reader() -> RunConfig:
+    """0.2M parameters: the byte model whose entropy cuts patches (``--model.patching entropy``)."""
+    cut = entropy.Config()
+    return RunConfig(model=entropy.reader(cut.dim, cut.layers), optim=adamw.Config(lr=5e-3),
+                     train=TrainConfig(minutes=2.0, seq=1024, rows=4, warmup=100))
+
+
+def paper() -> RunConfig:
+    """The byte-level model of arXiv 2405.14159 as its authors' code has it, its faults mended (docs/log.md). For one GPU."""
+    return RunConfig(
+        data=DataConfig(codec=marked.Config(vocabulary=50_257, longest=12)),
+        model=ModelConfig(dim=768, layers=10, trunk=attention.Config(heads=16, kv_heads=4, ffn=swiglu.Config(ratio=2.0)),
+                          local_dim=128, local=attention.Config(heads=8, window=12), encoder_layers=4, decoder_layers=0,
+                          patching=subword.Config(), pooling=mean.Config(),
+                          head=parallel.Config(slots=13, layers=7, heads=8)),
+        optim=adamw.Config(lr=6e-4),
+        train=TrainConfig(steps=20_000, seq=2048, rows=32, warmup=500, evaluate_every=1000, checkpoint_every=1000,
+                          sample_every=1000))
+
+
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "demo": demo, "10m": ten_million, "50m": fifty_million, "100m": hundred_million,
-    "10m-flat": ten_million_flat, "10m-bpe": ten_million_bpe,
+    "10m-flat": ten_million_flat, "10m-bpe": ten_million_bpe, "reader": reader, "paper": paper,
 }

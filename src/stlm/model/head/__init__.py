@@ -1,15 +1,18 @@
-"""Vectors to scores of the next symbol. The slot ``head``; its kinds are ``tied`` and ``untied``."""
+"""Vectors to scores of the next symbol. The slot ``head``; its kinds are ``tied``, ``untied``, ``multi_byte`` and
+``parallel``.
+"""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from stlm.config.slot import Slot
+from stlm.model.layout import Answers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,13 +21,32 @@ class HeadConfig(Slot):
 
     package: ClassVar[str] = "stlm.model.head"
 
+    def check(self, model: Any) -> None:
+        """ValueError, with the reason, where this head can't go with the other parts of a ``ModelConfig``."""
+
     @abc.abstractmethod
     def build(self, dim: int, n_symbols: int) -> Head:
         """The head for vectors of ``dim``."""
 
 
 class Head(nn.Module, abc.ABC):
+    answer_dim: int | None = None
+    """Width of the trunk's answers that the head unfolds by itself, in place of a decoder; None where it reads the decoder."""
+
+    def own_table(self) -> nn.Module | None:
+        """Its table of symbols; None where it reads the input table."""
+        return None
+
     @abc.abstractmethod
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
                 ) -> Float[Tensor, "batch seq symbol"]:
         """Logits; ``table`` is the input table, for heads that share it."""
+
+    def unfold(self, answers: Answers, since: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
+        """What to read scores from, by the trunk's answers alone; ``since``: symbols since the patch that is answered ended."""
+        raise NotImplementedError
+
+    def ahead(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
+              ) -> Float[Tensor, "batch seq n symbol"] | None:
+        """Logits of the symbols after the next one, for training; None from heads that predict the next one only."""
+        return None

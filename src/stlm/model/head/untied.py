@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from stlm.model.head import Head, HeadConfig
 from stlm.nn.init import linear
@@ -23,6 +23,9 @@ class Untied(Head):
     def __init__(self, dim: int, n_symbols: int) -> None:
         super().__init__()
         self.table = linear(dim, n_symbols, zero=True)
+
+    def own_table(self) -> nn.Module:
+        return self.table
 
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
                 ) -> Float[Tensor, "batch seq symbol"]:

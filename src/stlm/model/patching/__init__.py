@@ -1,4 +1,5 @@
-"""Where a patch ends. The slot ``patching``; its kinds are ``none``, ``stride`` and ``whitespace``.
+"""Where a patch ends. The slot ``patching``; its kinds are ``none``, ``stride``, ``whitespace``, ``subword``, ``entropy`` and
+``dynamic``.
 
 The contract: ``ends[b, t]`` is decided from the symbols up to and including t. The first symbol of a row and the
 symbol that opens a document always end a patch, so that every later position has an answer of the trunk to use.
@@ -8,9 +9,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
-from jaxtyping import Bool, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from stlm.config.slot import Slot
@@ -24,24 +27,53 @@ class PatchingConfig(Slot):
     package: ClassVar[str] = "stlm.model.patching"
 
     @abc.abstractmethod
-    def build(self, codec: Codec) -> Patching:
-        """The rule for the symbols of ``codec``."""
+    def build(self, codec: Codec, dim: int) -> Patching:
+        """The rule for the symbols of ``codec``, which the encoder turns into vectors of ``dim``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Where patches end. chances: how likely an end was at each position, of rules that are learned; losses: what
+    learning them adds to the loss.
+    """
+
+    ends: Bool[Tensor, "batch seq"]
+    chances: Float[Tensor, "batch seq"] | None = None
+    losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Patching(nn.Module, abc.ABC):
     """Decides where patches end, in one go or continuing from an earlier call."""
 
-    start: tuple[int, ...] = ()
-    """The state before a row's first symbol."""
     every_symbol: bool = False
     """True where every symbol ends a patch, so that there is nothing to pool."""
+    in_stream: bool = True
+    """True where symbols alone decide, at once: the data stream then finds the ends, and may hand in no vectors."""
+
+    def new_memory(self, batch: int, device: torch.device) -> Any:
+        """A memory of nothing for ``batch`` rows, for rows that are read piece by piece."""
+        return None
+
+    def begin(self, load: Callable[[str, nn.Module], None]) -> None:
+        """Before a new run's first step: ``load(run, module)`` fills a module with the weights of another run."""
 
     @abc.abstractmethod
-    def forward(self, symbols: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
-                state: Int[Tensor, "batch state"] | None = None
-                ) -> tuple[Bool[Tensor, "batch seq"], Int[Tensor, "batch seq state"]]:
-        """Ends, and the state after each position.
+    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                lengths: Int[Tensor, " batch"] | None) -> Cut:
+        """Where patches end.
 
-        positions: place within the document, 0 for the symbol that opens it (or the row).
-        state: what an earlier call returned for the last symbol before these; ``start`` where None.
+        positions: place within the document, 0 for the symbol that opens it (or the row). encoded: the encoder's vectors.
+        memory: None over whole rows; else what `new_memory` made, which is moved on past the first ``lengths`` symbols.
         """
+
+    def smooth(self, answers: Float[Tensor, "batch n dim"], chances: Float[Tensor, "batch n"],
+               before: Float[Tensor, "batch dim"] | None) -> Float[Tensor, "batch n dim"]:
+        """The trunk's answers to patches as bytes shall hear them, of rules with ``chances``: those at the patches' ends.
+        ``before``: the last answer of an earlier call.
+        """
+        return answers
+
+    def weigh(self, heard: Float[Tensor, "batch seq dim"], cut: Cut) -> Float[Tensor, "batch seq dim"]:
+        """The answer that each symbol hears, in a way that lets ``chances`` learn."""
+        return heard

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from stlm.model.patching import Patching, PatchingConfig
+from stlm.model.patching import Cut, Patching, PatchingConfig
 from stlm.text.codec import Codec
 
 
@@ -16,14 +17,14 @@ from stlm.text.codec import Codec
 class Config(PatchingConfig):
     """No pooling: the trunk reads every symbol."""
 
-    def build(self, codec: Codec) -> Everywhere:
+    def build(self, codec: Codec, dim: int) -> Everywhere:
         return Everywhere()
 
 
 class Everywhere(Patching):
     every_symbol = True
 
-    def forward(self, symbols: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
-                state: Int[Tensor, "batch state"] | None = None
-                ) -> tuple[Bool[Tensor, "batch seq"], Int[Tensor, "batch seq state"]]:
-        return torch.ones_like(symbols, dtype=torch.bool), symbols.new_empty(*symbols.shape, 0)
+    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                lengths: Int[Tensor, " batch"] | None) -> Cut:
+        return Cut(torch.ones_like(symbols, dtype=torch.bool))

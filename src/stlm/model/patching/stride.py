@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-from jaxtyping import Bool, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from stlm.model.patching import Patching, PatchingConfig
+from stlm.model.patching import Cut, Patching, PatchingConfig
 from stlm.text.codec import Codec
 
 
@@ -22,7 +23,7 @@ class Config(PatchingConfig):
         if self.stride < 1:
             raise ValueError("stride has to be 1 or more")
 
-    def build(self, codec: Codec) -> Stride:
+    def build(self, codec: Codec, dim: int) -> Stride:
         return Stride(self.stride)
 
 
@@ -31,7 +32,7 @@ class Stride(Patching):
         super().__init__()
         self.stride = stride
 
-    def forward(self, symbols: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
-                state: Int[Tensor, "batch state"] | None = None
-                ) -> tuple[Bool[Tensor, "batch seq"], Int[Tensor, "batch seq state"]]:
-        return positions % self.stride == 0, symbols.new_empty(*symbols.shape, 0)
+    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                lengths: Int[Tensor, " batch"] | None) -> Cut:
+        return Cut(positions % self.stride == 0)

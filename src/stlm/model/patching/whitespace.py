@@ -7,13 +7,15 @@ where no such byte comes.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from stlm.errors import UserError
-from stlm.model.patching import Patching, PatchingConfig
+from stlm.model.layout import latest
+from stlm.model.patching import Cut, Patching, PatchingConfig
 from stlm.text.codec import Codec, parts_words
 
 
@@ -28,17 +30,21 @@ class Config(PatchingConfig):
         if self.cap < 1:
             raise ValueError("cap has to be 1 or more")
 
-    def build(self, codec: Codec) -> Whitespace:
+    def build(self, codec: Codec, dim: int) -> Whitespace:
         if any(len(symbol) > 1 for symbol in codec.symbol_bytes):
             raise UserError("model.patching: whitespace reads bytes; use it with codec = \"bytes\", "
                             "or choose patching = \"none\" or \"stride\" for this codec")
         return Whitespace(self.cap, [parts_words(symbol) for symbol in codec.symbol_bytes])
 
 
-class Whitespace(Patching):
-    """State: bytes since the last end that the text itself set, and whether the last byte was space-like."""
+@dataclasses.dataclass
+class Memory:
+    """Of each row: symbols since the last end that the text itself set, and whether the last one was space-like."""
 
-    start = (0, 1)
+    state: Int[Tensor, "batch 2"]
+
+
+class Whitespace(Patching):
     table: Tensor
 
     def __init__(self, cap: int, space_like: list[bool]) -> None:
@@ -46,12 +52,14 @@ class Whitespace(Patching):
         self.cap = cap
         self.register_buffer("table", torch.tensor(space_like), persistent=False)
 
-    def forward(self, symbols: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
-                state: Int[Tensor, "batch state"] | None = None
-                ) -> tuple[Bool[Tensor, "batch seq"], Int[Tensor, "batch seq state"]]:
+    def new_memory(self, batch: int, device: torch.device) -> Memory:
+        return Memory(torch.tensor([[0, 1]], device=device).expand(batch, -1))
+
+    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                lengths: Int[Tensor, " batch"] | None) -> Cut:
         space = self.table[symbols]
-        if state is None:
-            state = torch.tensor([self.start], device=symbols.device).expand(len(symbols), -1)
+        state = (memory or self.new_memory(len(symbols), symbols.device)).state
         before = torch.cat([state[:, 1:].bool(), space[:, :-1]], dim=1)
         natural = (space & ~before) | (positions == 0)
         # where the last natural end stood, up to each position and before it, as an index into this chunk
@@ -59,5 +67,6 @@ class Whitespace(Patching):
         origin = -1 - state[:, :1]
         last = torch.maximum(torch.where(natural, place, origin).cummax(dim=1).values, origin)
         earlier = torch.cat([origin, last[:, :-1]], dim=1)
-        ends = natural | ((place - earlier) % self.cap == 0)
-        return ends, torch.stack([place - last, space.long()], dim=2)
+        if memory is not None:
+            memory.state = latest(torch.stack([place - last, space.long()], dim=2), lengths, state)
+        return Cut(natural | ((place - earlier) % self.cap == 0))

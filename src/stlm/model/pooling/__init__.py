@@ -1,4 +1,4 @@
-"""The bytes of a patch to one vector. The slot ``pooling``; its kinds are ``last`` and ``mean``."""
+"""The bytes of a patch to one vector. The slot ``pooling``; its kinds are ``last``, ``mean`` and ``attention``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text to symbols and back. The slot ``codec``; its kinds are ``bytes`` and ``bpe``."""
+"""Text to symbols and back. The slot ``codec``; its kinds are ``bytes``, ``bpe`` and ``subword``."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ class Codec(abc.ABC):
 
     symbol_bytes: for each symbol the bytes that it stands for; specials stand for ``b""``.
     document: the special symbol that opens every document, and so also ends the one before it.
+    mark: a special that may stand anywhere inside a text, as part of how it's written; None where there is none.
     """
 
     symbol_bytes: list[bytes]
     document: int
+    mark: int | None = None
 
     @property
     def n_symbols(self) -> int:

@@ -1,4 +1,4 @@
-"""A gated causal convolution as a local block: a short filter a channel, then a gated feed-forward layer.
+"""A gated causal convolution as a block: a short filter a channel, then a gated feed-forward layer.
 
 The mixer of gated convolution models (Dauphin et al. 2017, arXiv 1612.08083; Poli et al. 2023, arXiv 2302.10866) with
 its filter cut to a few taps. The filter stands before the widening layer, where a tap costs least.
@@ -13,14 +13,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.nn.block import BlockConfig
 from stlm.nn.init import linear
-from stlm.nn.local import LocalConfig
 from stlm.nn.norm import RMSNorm
 from stlm.nn.stack import NOTHING, Block
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(LocalConfig):
+class Config(BlockConfig):
     """``out(silu(a(y)) * b(y))`` where y is the input under a causal filter of a few taps a channel."""
 
     taps: int = 4

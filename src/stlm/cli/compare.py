@@ -1,0 +1,131 @@
+"""``stlm compare``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from stlm.cli.runs import take_option
+from stlm.compare import launch, record
+from stlm.compare.job import Run
+from stlm.compare.page import write_page
+from stlm.compare.plan import Plan, make_plan
+from stlm.compare.recipe import load_recipe
+from stlm.errors import UserError
+from stlm.train.folder import RunFolder, read_lines
+
+
+def run(arguments: list[str]) -> int:
+    path, flags = Path(arguments[0]), arguments[1:]
+    jobs, flags = take_option(flags, "--jobs")
+    kind, flags = take_option(flags, "--cluster")
+    settings: dict[str, str] = {}
+    while "--set" in flags:
+        value, flags = take_option(flags, "--set")
+        key, _, given = (value or "").partition("=")
+        settings[key] = given
+    if flags:
+        raise UserError(f"{flags[0]}: `stlm compare --help` says what it takes")
+    at_once, threads = _shares(jobs, kind)
+    plan = make_plan(path.stem, load_recipe(path), threads)
+    executor = launch.cluster(kind, settings) if kind else None
+
+    def start(run: Run) -> launch.Job:
+        return launch.Submitted(run, executor) if executor else launch.Process(run, threads)
+
+    console = Console(stderr=True)
+    console.print(f"{plan.recipe.question}\n{plan.recipe.rule}", highlight=False)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to say Ctrl-C
+    try:
+        with _Display(plan, console) as display:
+            launch.carry_out(plan.first.values(), start, at_once, display.ended, display.look)
+            launch.carry_out([run for _, _, run in plan.runs()], start, at_once, display.ended, display.look)
+    except KeyboardInterrupt:
+        console.print(f"stopped, and all is saved; go on with:  stlm compare {path}", highlight=False)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    found = record.make_record(plan)
+    console.print(_table(plan, found))
+    console.print(f"results: {record.save(plan, found)}\nreport:  {write_page(plan, found)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
+    """How many runs at once, and threads for each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if jobs is not None and not (jobs.isdecimal() and int(jobs) >= 1):
+        raise UserError(f"--jobs {jobs}: it has to be 1 or more")
+    if kind not in (None, "slurm", "local"):
+        raise UserError(f"--cluster {kind}: it has to be slurm, or local to try it without one")
+    at_once = int(jobs) if jobs else 10_000 if kind else 1
+    return at_once, 0 if kind else max(1, cores // at_once)  # on a cluster, what a job is given decides
+
+
+class _Display:
+    """A bar for the whole, and one for each run at work; the record is written anew whenever a run ends."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self.plan, self.console = plan, console
+        self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[info]}"),
+                             TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal)
+        runs = [*plan.first.values(), *(run for _, _, run in plan.runs())]
+        self._whole = self._bar.add_task(f"{plan.name}: {len(runs)} runs", total=len(runs), info="")
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> _Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def ended(self, run: Run) -> None:
+        self._bar.advance(self._whole)
+        found = run.found()
+        self.console.print(f"{run.name}: {found[record.KEY]:.4f} bits per byte after {found['seconds']:.0f} s", highlight=False)
+        made = record.make_record(self.plan)
+        if made["arms"]:
+            record.save(self.plan, made)
+            write_page(self.plan, made)
+
+    def look(self, runs: list[Run]) -> None:
+        names = {run.name for run in runs}
+        for name in [name for name in self._tasks if name not in names]:
+            self._bar.remove_task(self._tasks.pop(name))
+        for run in runs:
+            if run.name not in self._tasks:
+                self._tasks[run.name] = self._bar.add_task(f"  {run.name}", total=1.0, info="starting")
+            last = next(reversed([m for m in read_lines(RunFolder(run.folder).metrics) if "train/bits_per_byte" in m]), None)
+            if last:
+                self._bar.update(self._tasks[run.name], completed=_share(self.plan, last),
+                                 info=f"{last['train/bits_per_byte']:.3f} bits/byte")
+
+
+def _share(plan: Plan, line: dict[str, Any]) -> float:
+    """How much of a run is over, where its last line of metrics tells."""
+    per: dict[str, Callable[[], float]] = {"minutes": lambda: line["seconds"] / 60, "steps": lambda: line["step"],
+                                           "megabytes": lambda: line["bytes"] / 1e6, "teraflops": lambda: 0.0}
+    return min(1.0, per[plan.recipe.equal]() / plan.recipe.amount)
+
+
+def _table(plan: Plan, found: dict[str, Any]) -> Table:
+    recipe, arms = plan.recipe, found["arms"]
+    out = Table(title=f"bits per byte of held-out text at equal cost: {found['held_equal']}")
+    for column in ("", "parameters", "bits per byte", "n", f"against {recipe.baseline}", "p", "bytes a patch"):
+        out.add_column(column, justify="left" if column == "" else "right")
+    base = arms[recipe.baseline]["mean"]
+    for arm, row in sorted(arms.items(), key=lambda item: item[1]["mean"]):
+        first = row["seeds"][0]
+        out.add_row(arm, f"{first['parameters']['unique']:,}", f"{row['mean']:.4f} ± {row['std']:.4f}", str(row["n"]),
+                    "" if arm == recipe.baseline else f"{row['mean'] / base - 1:+.1%}",
+                    "" if row["p"] is None else f"{row['p']:.3f}" if row["p"] >= 0.001 else "< 0.001",
+                    f"{first['bytes_per_patch']:.2f}", style="bold" if arm == recipe.baseline else None)
+    return out

@@ -1,0 +1,65 @@
+"""``stlm patches``."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from stlm.errors import UserError
+from stlm.evaluate.surprise import Reading, read
+from stlm.report.patches import Mark, marks, record
+from stlm.train.folder import find_checkpoint
+from stlm.train.machine import pick_device
+
+BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # from nothing to 8 bits and more
+SHADES = ("black on #dbe4f0", "black on #f3e3d3")
+SHOWN = {"\n": "\u21b5", "\t": "\u2192", "\r": "\u21b5"}
+
+
+def run(arguments: list[str]) -> int:
+    *names, text = arguments
+    if not names or not text:
+        raise UserError("give a run and a text; `stlm patches --help` says how")
+    console = Console(file=sys.stdout)
+    for name in names:
+        checkpoint = find_checkpoint(name)
+        model = checkpoint.build_model().to(pick_device())
+        reading = read(model, checkpoint.codec, text.encode("utf-8", errors="surrogateescape"))
+        n_bytes, ends = sum(map(len, reading.pieces)), sum(reading.ends)
+        console.print(f"{name}: {sum(reading.bits) / n_bytes:.2f} bits per byte, {n_bytes / max(1, ends):.1f} bytes a patch",
+                      highlight=False)
+        for line in lines(reading, console.width, colour=console.is_terminal):
+            console.print(line, no_wrap=True, crop=False, soft_wrap=True)
+        console.print()
+    return 0
+
+
+def lines(reading: Reading, width: int, colour: bool) -> list[Text]:
+    """Pairs of lines: the text, every patch in a shade of its own or, without colour, parted by bars; and under each
+    character, how much it surprised the model.
+    """
+    out: list[Text] = []
+    above, below = Text(), Text()
+
+    def add(shown: str, bar: str, style: str) -> None:
+        nonlocal above, below
+        size = cell_len(shown)
+        if above.cell_len + size > width:
+            out.extend((above, below))
+            above, below = Text(), Text()
+        above.append(shown, style)
+        below.append(bar + " " * (size - 1), "dim")
+
+    for place, patch in enumerate(marks(record(reading.pieces, reading.bits, reading.ends))):
+        if place and not colour:
+            add("|", " ", "")
+        for mark in patch:
+            add(SHOWN.get(mark.text, mark.text), _bar(mark), SHADES[place % 2] if colour else "")
+    return [*out, above, below]
+
+
+def _bar(mark: Mark) -> str:
+    return BARS[min(len(BARS) - 1, int(mark.shade * len(BARS)))]

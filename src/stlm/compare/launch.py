@@ -1,0 +1,130 @@
+"""Runs at work: here, several side by side, or on a cluster."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from stlm.compare.job import Run
+from stlm.errors import UserError
+from stlm.train.folder import RUNS, RunFolder
+
+LOG = "log.txt"
+POLL = 0.5  # seconds between looks at the jobs
+
+
+class Job(abc.ABC):
+    """A run that was started."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @abc.abstractmethod
+    def over(self) -> bool:
+        """Whether it has ended, well or not."""
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """Have it saved and ended."""
+
+    def fault(self) -> str:
+        """The last thing that it said."""
+        path = self.run.folder / LOG
+        lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+        return lines[-1].removeprefix("stlm: ") if lines else "it said nothing"
+
+
+class Process(Job):
+    """On this machine, with so many threads; what it prints goes to the run's ``log.txt``."""
+
+    def __init__(self, run: Run, threads: int) -> None:
+        super().__init__(run)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with open(run.folder / LOG, "a") as log:
+            self._process = subprocess.Popen(run.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                             env={**os.environ, "OMP_NUM_THREADS": str(threads)}, start_new_session=True)
+
+    def over(self) -> bool:
+        return self._process.poll() is not None
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+            os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait()
+        _wait_for(self.run)
+
+
+class Submitted(Job):
+    """A job of a cluster, by submitit."""
+
+    def __init__(self, run: Run, executor: Any) -> None:
+        super().__init__(run)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        self._job = executor.submit(_execute, run.command(), str(run.folder / LOG), str(Path.cwd()))
+
+    def over(self) -> bool:
+        return self._job.done()
+
+    def stop(self) -> None:
+        self._job.cancel()
+
+
+def _execute(command: list[str], log: str, folder: str) -> int:
+    with open(log, "a") as file:
+        return subprocess.run(command, stdout=file, stderr=file, cwd=folder, check=False).returncode
+
+
+def cluster(kind: str, settings: dict[str, str]) -> Any:
+    """A submitit executor: ``slurm``, or ``local``, which stands in for it on one machine. settings: as submitit names them."""
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise UserError("--cluster needs submitit; pip install 'stlm[cluster]'") from None
+    try:
+        executor = submitit.AutoExecutor(folder=RUNS / ".submitit", cluster=kind)
+        executor.update_parameters(**{name: int(value) if value.isdecimal() else value for name, value in settings.items()})
+    except (NameError, RuntimeError, ValueError, TypeError) as error:
+        raise UserError(f"--cluster {kind}: {error}") from None
+    return executor
+
+
+def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, ended: Callable[[Run], None],
+              look: Callable[[list[Run]], None]) -> None:
+    """Have all runs done, ``at_once`` at a time. ``ended`` is told of each that is finished, and ``look`` twice a second of
+    those at work. Runs that another process is still at (a comparison that was killed leaves such) are waited for first.
+
+    Raises UserError, with what the run said, where one fails; whatever happens, the others are stopped, and are saved.
+    """
+    waiting, at_work = list({run.name: run for run in runs}.values()), list[Job]()
+    try:
+        while waiting or at_work:
+            while waiting and len(at_work) < at_once:
+                run = waiting.pop(0)
+                if run.finished:
+                    ended(run)
+                    continue
+                _wait_for(run)
+                at_work.append(start(run))
+            for job in [job for job in at_work if job.over()]:
+                at_work.remove(job)
+                if not job.run.finished:
+                    raise UserError(f"{job.run.name}: {job.fault()}")
+                ended(job.run)
+            look([job.run for job in at_work])
+            time.sleep(POLL if at_work else 0)
+    finally:
+        for job in at_work:
+            job.stop()
+
+
+def _wait_for(run: Run) -> None:
+    """Until no process trains there."""
+    while RunFolder(run.folder).busy:
+        time.sleep(POLL)

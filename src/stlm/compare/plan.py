@@ -1,0 +1,57 @@
+"""Which runs a recipe comes to, and under which names: one name, one description, so that a finished run is used again, by
+whichever recipe asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stlm.compare.job import Run
+from stlm.compare.recipe import Recipe
+from stlm.config.decode import encode
+from stlm.train.words import configure
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """first: runs that others build on; arms: the runs of each arm by seed."""
+
+    name: str
+    recipe: Recipe
+    first: dict[str, Run]
+    arms: dict[str, dict[int, Run]]
+
+    def runs(self) -> Iterator[tuple[str, int, Run]]:
+        """Arm, seed and run, one seed of all arms before the next, so that a record that is cut short is still fair."""
+        for seed in self.recipe.seeds:
+            for arm, runs in self.arms.items():
+                yield arm, seed, runs[seed]
+
+
+def make_plan(name: str, recipe: Recipe, threads: int) -> Plan:
+    """The runs of a recipe. threads: of each run; what minutes come to depends on them, so they're part of its name then.
+
+    Raises UserError where an arm's words make no run.
+    """
+    texts = {title: recipe.text(title) for title in recipe.texts}
+    first = {title: _run(f"{name}, {title}", recipe.words_first(title), {}, threads) for title in recipe.first}
+    names = {title: run.name for title, run in first.items()}
+    arms = {arm: {seed: _run(f"{name}, {arm}", [_filled(word, names) for word in recipe.words(arm, seed)], texts, threads)
+                  for seed in recipe.seeds} for arm in recipe.arms}
+    return Plan(name, recipe, first, arms)
+
+
+def _filled(word: str, names: dict[str, str]) -> str:
+    return re.sub(r"\{([\w-]+)\}", lambda match: names.get(match[1], match[0]), word)
+
+
+def _run(title: str, words: list[str], texts: dict[str, str], threads: int) -> Run:
+    config = configure(words[0], words[1:], f"{title}: stlm train {words[0]}")
+    made_of = [encode(config), threads if config.train.minutes is not None else None]
+    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
+    return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts)

@@ -1,0 +1,88 @@
+"""A recipe: one Python file that says what is asked, what is run, what is held equal, and what decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+from stlm.errors import UserError
+from stlm.train.config import LENGTHS
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """An experiment, described before it is run.
+
+    question: what it shall answer. rule: what decides, stated beforehand. equal, amount: what every run gets the same of:
+    ``minutes`` of training, ``megabytes`` of text, ``teraflops`` of arithmetic, or ``steps``. arms: for each, the words that
+    would follow ``stlm train``. baseline: the arm that the others are tested against. every: flags of all arms. seeds: of
+    the runs of each arm. first: runs that arms build on, by name, as words too; they have their own length. texts: further
+    held-out text to score, by name.
+
+    Names of variables in words and paths (``$STLM_DATA``) are replaced by their values.
+    """
+
+    question: str
+    rule: str
+    equal: str
+    amount: float
+    arms: dict[str, str]
+    baseline: str
+    every: str = ""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    first: dict[str, str] = dataclasses.field(default_factory=dict)
+    texts: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.equal not in LENGTHS:
+            raise ValueError(f"equal = {self.equal!r}: it has to be one of {', '.join(LENGTHS)}")
+        if self.amount <= 0:
+            raise ValueError("amount has to be above 0")
+        if self.baseline not in self.arms:
+            raise ValueError(f"baseline = {self.baseline!r}: it has to be one of the arms, {', '.join(self.arms)}")
+        if not self.seeds:
+            raise ValueError("seeds: give at least one")
+
+    def words(self, arm: str, seed: int) -> list[str]:
+        """What follows ``stlm train`` in one run of an arm; flags of the arm come after those of all."""
+        preset, *flags = _split(self.arms[arm])
+        return [preset, *_split(self.every), f"--train.{self.equal}", f"{self.amount:g}", *flags, "--seed", str(seed)]
+
+    def words_first(self, name: str) -> list[str]:
+        """The same for a run that comes first."""
+        return _split(self.first[name])
+
+    def text(self, name: str) -> str:
+        """Where a further text lies."""
+        return _split(self.texts[name])[0]
+
+
+def _split(words: str) -> list[str]:
+    split = [os.path.expandvars(word) for word in shlex.split(words)]
+    for word in split:
+        if unset := re.search(r"\$\{?(\w+)", word):
+            raise UserError(f"the variable {unset[1]}, which this recipe needs, is not set; set it and start again")
+    return split
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The ``RECIPE`` of a Python file. The file is run; it may import others that lie beside it."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give a recipe, such as recipes/reading_bytes.py")
+    sys.path.insert(0, str(path.parent))
+    try:
+        found = runpy.run_path(str(path)).get("RECIPE")
+    except UserError:
+        raise
+    except Exception as error:  # whatever a person's file may raise
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from None
+    finally:
+        sys.path.remove(str(path.parent))
+    if not isinstance(found, Recipe):
+        raise UserError(f"{path}: it has to set RECIPE = Recipe(...), from stlm.compare.recipe")
+    return found

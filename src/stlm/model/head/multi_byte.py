@@ -1,0 +1,49 @@
+"""Several future symbols at once, in training (Gloeckle et al. 2024, arXiv 2404.19737).
+
+Beside the next symbol, a small layer for each predicts those after it; what they have to know makes the shared vectors look
+further ahead. The likelihood is that of the next symbol alone, and writing and scoring leave the others out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stlm.model.head import Head, HeadConfig
+from stlm.nn.init import linear
+from stlm.nn.norm import RMSNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(HeadConfig):
+    """Scores by the input table, and of some symbols further on while training."""
+
+    further: int = 3
+    """How many symbols after the next one are predicted too."""
+
+    def __post_init__(self) -> None:
+        if self.further < 1:
+            raise ValueError("further has to be 1 or more")
+
+    def build(self, dim: int, n_symbols: int) -> MultiByte:
+        return MultiByte(dim, self.further)
+
+
+class MultiByte(Head):
+    def __init__(self, dim: int, further: int) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(linear(dim, dim, zero=True) for _ in range(further))
+        self.norm = RMSNorm(dim)
+
+    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
+                ) -> Float[Tensor, "batch seq symbol"]:
+        return F.linear(hidden, table)
+
+    def ahead(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
+              ) -> Float[Tensor, "batch seq n symbol"]:
+        moved = torch.stack([hidden + step(hidden) for step in self.steps], dim=2)
+        return F.linear(self.norm(moved), table)

@@ -1,0 +1,92 @@
+"""All symbols of the next patch at once, from the trunk's answer alone: the decoder of the paper behind this project
+(arXiv 2405.14159, section 3.1, as its authors' code has it).
+
+The answer is unfolded into one slot for each place of a patch; small blocks, in which the slots of a patch see each other,
+turn them into scores. No symbol sees the patch's earlier ones. That the patch ends is scored too, so the likelihood is
+proper: a product of one distribution a place. The authors left it out, and cut tokens that were too long.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stlm.model.head import Head, HeadConfig
+from stlm.model.layout import Answers, take
+from stlm.nn.block import attention
+from stlm.nn.init import linear
+from stlm.nn.norm import RMSNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(HeadConfig):
+    """Each place of the next patch by itself."""
+
+    slots: int = 13
+    """Places of a patch, its end included; later ones are read from the last."""
+    layers: int = 2
+    """Blocks in which the places of a patch see each other."""
+    heads: int = 4
+    """Attention heads of those blocks."""
+
+    def __post_init__(self) -> None:
+        if self.slots < 1 or self.layers < 0 or self.heads < 1:
+            raise ValueError("slots and heads have to be 1 or more, layers 0 or more")
+
+    def check(self, model: Any) -> None:
+        if model.patching.kind == "none":
+            raise ValueError("head = parallel writes the symbols of a patch at once, and patching = none has no patches; "
+                             "choose another patching")
+        if model.copying.kind != "none":
+            raise ValueError(f"head = parallel can't go with copying = {model.copying.kind}, which reads the symbols of the "
+                             "patch in progress; choose copying = none")
+        if model.decoder_layers > 0:
+            raise ValueError("head = parallel takes the decoder's place; set decoder_layers = 0")
+        attention.Config(heads=self.heads).check(model.local_dim)
+
+    def build(self, dim: int, n_symbols: int) -> Parallel:
+        return Parallel(dim, n_symbols, self)
+
+
+class Parallel(Head):
+    def __init__(self, dim: int, n_symbols: int, config: Config) -> None:
+        super().__init__()
+        self.slots, self.answer_dim = config.slots, config.slots * dim
+        self.places = nn.Parameter(torch.randn(config.slots, dim))
+        self.blocks = nn.ModuleList(SlotBlock(dim, config.heads) for _ in range(config.layers))
+        self.table = linear(dim, n_symbols, zero=True)
+
+    def own_table(self) -> nn.Module:
+        return self.table
+
+    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
+                ) -> Float[Tensor, "batch seq symbol"]:
+        return self.table(hidden)
+
+    def unfold(self, answers: Answers, since: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
+        x = answers.states.unflatten(-1, (self.slots, -1))
+        x = x + self.places.to(x.dtype)
+        for block in self.blocks:
+            x = block(x)
+        return take(x.flatten(1, 2), answers.index * self.slots + since.clamp(max=self.slots - 1))
+
+
+class SlotBlock(nn.Module):
+    """Attention among the slots of one patch, in both directions, then a feed-forward layer."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.qkv, self.out = RMSNorm(dim), linear(dim, 3 * dim), linear(dim, dim, zero=True)
+        self.ffn_norm, self.up, self.down = RMSNorm(dim), linear(dim, 4 * dim), linear(4 * dim, dim, zero=True)
+
+    def forward(self, x: Float[Tensor, "batch patch slot dim"]) -> Float[Tensor, "batch patch slot dim"]:
+        q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).movedim(2, -2).unbind(2)
+        scores = (q * q.shape[-1]**-0.5) @ k.mT
+        x = x + self.out((scores.softmax(-1) @ v).movedim(-3, -2).flatten(-2))
+        return x + self.down(F.gelu(self.up(self.ffn_norm(x))))

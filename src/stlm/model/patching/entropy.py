@@ -1,0 +1,95 @@
+"""Patches that end where the next byte is hard to guess (BLT, Pagnoni et al. 2024, arXiv 2412.09871, section 2.3).
+
+A small byte model, trained beforehand by ``stlm train reader`` and frozen, says how uncertain the next byte is. Its
+weights are part of this model and its parameters are counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from stlm.data.batch import Inputs
+from stlm.errors import UserError
+from stlm.model.config import ModelConfig
+from stlm.model.embedding import ngrams
+from stlm.model.layout import latest
+from stlm.model.lm import LM, Cache
+from stlm.model.patching import Cut, Patching, PatchingConfig, none
+from stlm.model.pooling import last
+from stlm.nn.block import conv
+from stlm.text.codec import Codec
+
+
+def reader(dim: int, layers: int) -> ModelConfig:
+    """The small byte model: hashed n-grams and convolutions, so that it costs little and sees some twenty bytes."""
+    return ModelConfig(dim=dim, layers=layers, trunk=conv.Config(taps=8), local_dim=dim, encoder_layers=0, decoder_layers=0,
+                       embedding=ngrams.Config(rows=2048), patching=none.Config(), pooling=last.Config())
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(PatchingConfig):
+    """A patch ends where a small byte model's entropy of the next byte is above a threshold."""
+
+    run: str = "reader"
+    """The run whose weights the small model takes: of the preset reader, with the same dim and layers."""
+    threshold: float = 2.0
+    """Bits from which a patch ends."""
+    rule: Literal["global", "monotonic"] = "global"
+    """Whether the entropy itself is compared, or how much it has risen since the byte before."""
+    dim: int = 64
+    """Width of the small model."""
+    layers: int = 3
+    """Blocks of the small model."""
+
+    def build(self, codec: Codec, dim: int) -> Entropy:
+        return Entropy(codec, self)
+
+
+@dataclasses.dataclass
+class Memory:
+    """What the small model remembers, and the entropy [bits] after the last symbol."""
+
+    reader: Cache
+    entropy: Float[Tensor, "batch 1"]
+
+
+class Entropy(Patching):
+    in_stream = False
+
+    def __init__(self, codec: Codec, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.reader = LM(reader(config.dim, config.layers), codec).requires_grad_(False)
+
+    def begin(self, load: Callable[[str, nn.Module], None]) -> None:
+        try:
+            load(self.config.run, self.reader)
+        except UserError as error:
+            raise UserError(f"model.patching.run: {error}; `stlm train reader --data TEXT` makes one of width 64 with "
+                            "3 blocks") from None
+
+    def new_memory(self, batch: int, device: torch.device) -> Memory:
+        return Memory(self.reader.new_cache(batch), self.reader.table.new_zeros(batch, 1))
+
+    @torch.no_grad()
+    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                lengths: Int[Tensor, " batch"] | None) -> Cut:
+        with torch.autocast(symbols.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
+            logits = self.reader(Inputs(symbols, lengths=lengths), None if memory is None else memory.reader).logits
+            log_p = logits.log_softmax(-1)
+            entropy = -(log_p.exp() * log_p).sum(-1) / math.log(2)
+        risen = entropy
+        if self.config.rule == "monotonic":
+            start = torch.zeros_like(entropy[:, :1]) if memory is None else memory.entropy
+            risen = entropy - torch.cat([start, entropy[:, :-1]], dim=1)
+        if memory is not None:
+            memory.entropy = latest(entropy[..., None], lengths, memory.entropy)
+        return Cut((risen > self.config.threshold) | (positions == 0))

@@ -1,0 +1,39 @@
+"""A patch a token of a byte-pair encoding, as the paper behind this project has it (arXiv 2405.14159, section 3.1).
+
+Where a token ends depends on what follows it. So the codec ``subword`` says it in the text: a mark stands between tokens,
+which the model predicts like any other symbol, and whose bits are counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stlm.errors import UserError
+from stlm.model.patching import Cut, Patching, PatchingConfig
+from stlm.text.codec import Codec
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(PatchingConfig):
+    """A patch ends where the codec's mark stands."""
+
+    def build(self, codec: Codec, dim: int) -> Subword:
+        if codec.mark is None:
+            raise UserError("model.patching: subword needs a text with marks between its tokens; use it with "
+                            "codec = \"subword\" (--data.codec subword)")
+        return Subword(codec.mark)
+
+
+class Subword(Patching):
+    def __init__(self, mark: int) -> None:
+        super().__init__()
+        self.mark = mark
+
+    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                lengths: Int[Tensor, " batch"] | None) -> Cut:
+        return Cut((symbols == self.mark) | (positions == 0))

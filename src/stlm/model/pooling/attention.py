@@ -1,0 +1,54 @@
+"""A patch's bytes by attention: the byte that ends it asks, all of them answer (BLT, Pagnoni et al. 2024, arXiv 2412.09871,
+section 3.2, whose queries are pooled too).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stlm.model.layout import Layout, take
+from stlm.model.pooling import Pooling, PoolingConfig
+from stlm.nn.init import linear
+from stlm.nn.norm import rms_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(PoolingConfig):
+    """Cross-attention of the last byte over the bytes of the patch, added to it."""
+
+    heads: int = 4
+    """Attention heads."""
+
+    def __post_init__(self) -> None:
+        if self.heads < 1:
+            raise ValueError("heads has to be 1 or more")
+
+    def build(self, dim: int) -> Attention:
+        if dim % self.heads:
+            raise ValueError(f"local_dim = {dim} cannot be split into pooling heads = {self.heads}")
+        return Attention(dim, self.heads)
+
+
+class Attention(Pooling):
+    """Queries and keys have unit norm, so that scores are bounded and exponentials need no maximum taken off first."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key_value, self.out = linear(dim, dim), linear(dim, 2 * dim), linear(dim, dim, zero=True)
+
+    def forward(self, x: Float[Tensor, "batch byte dim"], layout: Layout) -> Float[Tensor, "batch patch dim"]:
+        last, index = layout.at_ends(x), layout.patch_of_byte
+        query = rms_norm(self.query(last).unflatten(-1, (self.heads, -1)))
+        key, value = self.key_value(x).unflatten(-1, (2, self.heads, -1)).unbind(-3)
+        asked = take(torch.cat([query, torch.zeros_like(query[:, :1])], dim=1), index)  # bytes of no patch ask for nothing
+        weight = ((asked * rms_norm(key)).sum(-1, keepdim=True) * key.shape[-1]**-0.5).exp().to(value.dtype)
+        room = (len(x), layout.n_patches + 1, self.heads)
+        total = value.new_zeros(*room, value.shape[-1]).scatter_add(1, index[..., None, None].expand_as(value), weight * value)
+        weights = value.new_zeros(*room, 1).scatter_add(1, index[..., None, None].expand_as(weight), weight)
+        mixed = total[:, :-1] / weights[:, :-1].clamp(min=torch.finfo(value.dtype).tiny)
+        return last + self.out(mixed.flatten(-2))

@@ -1,0 +1,150 @@
+"""Gated linear attention, then a feed-forward layer: a memory of fixed size a head instead of all that went before.
+
+``S_t = a_t S_{t-1} + k_t v_t^T`` and ``y_t = q_t S_t``, where each head forgets by ``a_t`` between 0 and 1, which its input
+decides: the recurrence of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060), with the gated output of gated linear attention
+(Yang et al. 2023, arXiv 2312.06635). Rows are computed in chunks: within a chunk as masked attention, between chunks
+through the states that the chunks leave behind, all of them at once: for those there is one weight a pair of chunks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stlm.nn.block import BlockConfig
+from stlm.nn.ffn import FeedForwardConfig, relu2
+from stlm.nn.init import linear
+from stlm.nn.norm import RMSNorm, rms_norm
+from stlm.nn.stack import NOTHING, Block
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(BlockConfig):
+    """Linear attention whose heads learn what to forget, then a feed-forward layer."""
+
+    heads: int = 4
+    """Heads, each with a memory of its own."""
+    key_dim: int = 32
+    """Width of a head's keys; a memory has this many rows."""
+    chunk: int = 64
+    """Positions that are computed together."""
+    ffn: FeedForwardConfig = relu2.Config()
+    """The feed-forward layer."""
+
+    def __post_init__(self) -> None:
+        for name in ("heads", "key_dim", "chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
+
+    def check(self, dim: int) -> None:
+        if dim % self.heads:
+            raise ValueError(f"dim = {dim} cannot be split into heads = {self.heads}")
+
+    def build(self, dim: int) -> LinearBlock:
+        return LinearBlock(dim, self)
+
+
+@dataclasses.dataclass
+class View:
+    """Documents of the positions [batch, seq], and of the one before them [batch, 1], `NOTHING` where there is none."""
+
+    documents: Int[Tensor, "batch seq"]
+    before: Int[Tensor, "batch 1"]
+
+
+class LinearBlock(Block):
+    lookback = 1
+
+    def __init__(self, dim: int, config: Config) -> None:
+        super().__init__()
+        self.heads, self.key_dim, self.value_dim, self.chunk = config.heads, config.key_dim, dim // config.heads, config.chunk
+        self.norm = RMSNorm(dim)
+        self.qk = linear(dim, 2 * self.heads * self.key_dim)
+        self.value_gate = linear(dim, 2 * dim)
+        self.forget = linear(dim, self.heads, zero=True)
+        # heads start out remembering for 4 to 512 positions
+        self.rate = nn.Parameter(torch.linspace(2.0, 9.0, self.heads) * -torch.tensor(2.0).log())
+        self.out = linear(dim, dim, zero=True)
+        self.ffn_norm, self.ffn = RMSNorm(dim), config.ffn.build(dim)
+
+    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> View:
+        seq = positions.shape[1]
+        before = documents[:, :-seq][:, -1:] if documents.shape[1] > seq else torch.full_like(documents[:, :1], NOTHING)
+        return View(documents[:, -seq:], before)
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+        y = self.norm(x)
+        q, k = self.qk(y).unflatten(-1, (2, self.heads, self.key_dim)).unbind(-3)
+        value, gate = self.value_gate(y).chunk(2, dim=-1)
+        v = value.unflatten(-1, (self.heads, self.value_dim))
+        q, k = rms_norm(q), rms_norm(k) * self.key_dim**-0.5
+        # log a_t = -softplus(.), in at least float32: products of many factors near one
+        wide = torch.promote_types(x.dtype, torch.float32)
+        log_a = -F.softplus(self.forget(y).to(wide) + self.rate.to(wide))
+        state = None if past is None else past[0]
+        mixed = scan(q, k, v, log_a, view.documents, view.before, state, self.chunk)
+        mixed = rms_norm(mixed).flatten(-2).to(x.dtype) * F.silu(gate)
+        x = x + self.out(mixed)
+        return x + self.ffn(self.ffn_norm(x)), (k, v, log_a, view.documents, view.before)
+
+    def remember(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
+                 ) -> tuple[Tensor, ...]:
+        """The state after the last position that counts, of that position's document."""
+        k, v, log_a, documents, before = new
+        batch, seq = documents.shape
+        count = torch.full((batch,), seq, device=k.device) if lengths is None else lengths
+        counts = torch.arange(seq, device=k.device) < count[:, None]
+        last = torch.cat([before, documents], dim=1).gather(1, count[:, None])
+        decay = log_a.masked_fill(~counts[..., None], 0)
+        left = decay.flip(1).cumsum(1).flip(1) - decay  # of the positions after each
+        weight = left.exp().masked_fill(~(counts & (documents == last))[..., None], 0)
+        state = torch.einsum("bsh,bshk,bshv->bhkv", weight, k.to(weight.dtype), v.to(weight.dtype))
+        if past is not None:
+            kept = decay.sum(dim=1).exp().masked_fill(before != last, 0)
+            state = state + kept[..., None, None] * past[0]
+        return (state,)
+
+
+def scan(q: Float[Tensor, "batch seq heads key"], k: Float[Tensor, "batch seq heads key"],
+         v: Float[Tensor, "batch seq heads value"], log_a: Float[Tensor, "batch seq heads"],
+         documents: Int[Tensor, "batch seq"], before: Int[Tensor, "batch 1"],
+         state: Float[Tensor, "batch heads key value"] | None, chunk: int) -> Float[Tensor, "batch seq heads value"]:
+    """``y_t = sum over s <= t of the same document of exp(log a_{s+1} + ... + log a_t) (q_t . k_s) v_s``.
+
+    state, before: what earlier positions left behind, and the document that it belongs to.
+    """
+    (batch, seq, heads, key), size = q.shape, min(chunk, q.shape[1])
+    n = -(-seq // size)
+    pad = n * size - seq
+    if state is None:
+        state = q.new_zeros(batch, heads, key, v.shape[-1])
+    # from here on [batch, heads, chunk, place, ...]
+    q, k, v, log_a = (F.pad(item, (*[0, 0] * (item.dim() - 2), 0, pad)).unflatten(1, (n, size)).movedim(3, 1)
+                      for item in (q, k, v, log_a))
+    owner = F.pad(documents, (0, pad), value=NOTHING).unflatten(1, (n, size))[:, None]
+    total = log_a.cumsum(-1)
+    place = torch.arange(max(n, size), device=q.device)
+    so_far = place[:size, None] >= place[None, :size]
+    within = _decay(total, total, (owner[..., :, None] == owner[..., None, :]) & so_far)
+    # what each chunk leaves behind, of the document of its last place; what was there before counts as a chunk
+    left = _decay(total[..., -1:], total, (owner == owner[..., -1:])[..., None, :])[..., 0, :]
+    states = torch.cat([state[:, :, None].to(v.dtype), (k * left[..., None].to(k.dtype)).mT @ v], dim=2)[:, :, :n]
+    owners = torch.cat([before[:, None], owner[..., -1]], dim=2)[..., :n]
+    ends = F.pad(total[..., -1].cumsum(-1), (1, 0))[..., :n]
+    # state j is what chunk j finds; it has what the states up to j left, where all between is one document
+    between = _decay(ends, ends, (owners[..., :, None] == owners[..., None, :]) & (place[:n, None] >= place[None, :n]))
+    found = (between.to(v.dtype) @ states.flatten(3)).view_as(states)
+    reach = total.exp().masked_fill(owner != owners[..., None], 0)
+    y = ((q @ k.mT) * within.to(q.dtype)) @ v + (q * reach[..., None].to(q.dtype)) @ found
+    return y.movedim(1, 3).flatten(1, 2)[:, :seq]
+
+
+def _decay(later: Float[Tensor, "batch heads *rows n"], earlier: Float[Tensor, "batch heads *rows m"],
+           counts: Bool[Tensor, "batch 1 *rows n m"]) -> Float[Tensor, "batch heads *rows n m"]:
+    """``exp(later_i - earlier_j)`` where that counts, 0 elsewhere."""
+    return (later[..., :, None] - earlier[..., None, :]).masked_fill(~counts, -torch.inf).exp()

@@ -1,0 +1,74 @@
+"""Bytes with a mark between the tokens of a byte-pair encoding: what patches of subwords are cut by.
+
+The tokens themselves are not symbols. A model over this codec reads and writes bytes, and says by the mark that a token has
+ended; so no future byte has to be known to cut a text, and the likelihood of the text with its marks is proper. It is a
+bound from below on the likelihood of the text, whose other ways to be marked are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from stlm.text.codec import Codec, CodecConfig, bpe
+from stlm.text.codec.bytes import DOCUMENT
+
+MARK = 257
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(CodecConfig):
+    """Bytes, with marks where the tokens of a byte-pair encoding of the run's own text end."""
+
+    vocabulary: int = 4096
+    """Tokens of that encoding."""
+    longest: int = 12
+    """The most bytes in a token; longer ones are marked inside too."""
+    sample_megabytes: float = 20.0
+    """How much of the training text the encoding is learned from, in millions of bytes."""
+
+    def __post_init__(self) -> None:
+        if self.longest < 1:
+            raise ValueError("longest has to be 1 or more")
+        self._tokens()
+
+    def _tokens(self) -> bpe.Config:
+        return bpe.Config(self.vocabulary, self.sample_megabytes)
+
+    def build(self, sample: Iterable[bytes]) -> SubwordCodec:
+        return SubwordCodec(self._tokens().build(sample), self.longest)
+
+    def outline(self) -> SubwordCodec:
+        return SubwordCodec(self._tokens().outline(), self.longest)
+
+    def load(self, folder: Path) -> SubwordCodec:
+        return SubwordCodec(self._tokens().load(folder), self.longest)
+
+
+class SubwordCodec(Codec):
+    """Symbol b < 256 is the byte b; 256 opens a document; 257 is the mark."""
+
+    symbol_bytes = [bytes([value]) for value in range(256)] + [b"", b""]
+    document = DOCUMENT
+    mark = MARK
+    dtype = np.dtype(np.uint16)
+
+    def __init__(self, tokens: Codec, longest: int) -> None:
+        self._tokens, self._longest = tokens, longest
+        self._sizes = np.array([len(symbol) for symbol in tokens.symbol_bytes])
+
+    def encode(self, data: bytes) -> np.ndarray:
+        if not data:
+            return np.zeros(0, dtype=self.dtype)
+        sizes = self._sizes[self._tokens.encode(data)]
+        starts = np.cumsum(sizes) - sizes
+        pieces = -(-sizes // self._longest)
+        nth = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        marks = np.repeat(starts, pieces) + nth * self._longest
+        return np.insert(np.frombuffer(data, dtype=np.uint8).astype(self.dtype), marks[1:], MARK)
+
+    def save(self, folder: Path) -> None:
+        self._tokens.save(folder)

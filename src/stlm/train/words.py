@@ -1,0 +1,20 @@
+"""From the words that follow ``stlm train`` to the description of a run."""
+
+from __future__ import annotations
+
+from stlm.config.files import load
+from stlm.config.flags import parse
+from stlm.train.config import RunConfig
+from stlm.train.presets import PRESETS
+
+SHORTHANDS = {"--data": "data.source"}
+
+
+def configure(name: str, flags: list[str], program: str) -> RunConfig:
+    """The run that a preset or TOML file describes, changed by flags."""
+    return apply(load(name, PRESETS), flags, program)
+
+
+def apply(config: RunConfig, flags: list[str], program: str) -> RunConfig:
+    """``config`` changed by flags."""
+    return parse(config, flags, program, SHORTHANDS)

@@ -1,0 +1,197 @@
+"""A comparison from the recipe to the report: runs are shared, killed ones go on, and faults say what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stlm.cli import main
+from stlm.compare import launch
+from stlm.compare.job import Run
+from stlm.compare.plan import make_plan
+from stlm.compare.recipe import Recipe, load_recipe
+from stlm.errors import UserError
+
+TINY = ("demo --model.dim 16 --model.layers 1 --model.trunk.heads 2 --model.local-dim 8 --model.embedding symbols "
+        "--model.copying none --train.seq 64 --train.rows 2 --train.precision fp32 --train.compile off --train.warmup 1")
+RECIPE = f"""
+import os
+from stlm.compare.recipe import Recipe
+TINY = "{TINY}"
+RECIPE = Recipe(question="Does it matter?", rule="The lowest mean.", equal="megabytes", amount=0.002,
+                every="--data $TEXT --train.evaluate-every 5",
+                arms={{"words": TINY, "strides": TINY + " --model.patching stride",
+                       "by entropy": TINY + " --model.patching entropy --model.patching.run {{reader}}"}},
+                first={{"reader": "reader --data $TEXT --train.steps 2 --train.seq 64 --train.precision fp32"}},
+                baseline="words", seeds=(0, 1), texts={{"other": "$TEXT"}})
+"""
+
+IMPORT = "from stlm.compare.recipe import Recipe\n"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A folder in which a small recipe was run."""
+    folder = tmp_path_factory.mktemp("compared")
+    (folder / "text.txt").write_text("The cat sat on the mat, and the dog lay by the door. " * 200)
+    (folder / "tiny.py").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("TEXT", str(folder / "text.txt"))
+        patch.setenv("STLM_CACHE", str(folder / "cache"))
+        assert main(["compare", "tiny.py", "--jobs", "2"]) == 0
+    return folder
+
+
+def test_the_record(compared):
+    record = json.loads((compared / "results" / "tiny" / "results.json").read_text())
+    assert {"question", "rule", "held_equal", "arms", "hardware", "git"} <= record.keys()
+    assert list(record["arms"]) == ["words", "strides", "by entropy"]
+    for arm in record["arms"].values():
+        assert [run["seed"] for run in arm["seeds"]] == [0, 1]
+        assert arm["n"] == 2 and arm["std"] > 0 and arm["interval"][0] < arm["mean"] < arm["interval"][1]
+        for run in arm["seeds"]:
+            assert run["trained_bytes"] == pytest.approx(2000, rel=0.1)
+            assert 0 < run["texts"]["other"] < 9 and run["curve"] and run["written_bytes_per_second"] > 0
+    assert record["arms"]["words"]["p"] is None and 0 < record["arms"]["strides"]["p"] < 1
+    assert record["first"]["reader"]["steps"] == 2
+    assert record["arms"]["strides"]["seeds"][0]["bytes_per_patch"] == pytest.approx(4, rel=0.1)
+
+
+def test_the_page_is_whole_and_alone(compared):
+    page = (compared / "results" / "tiny" / "report.html").read_text()
+    assert all(word in page for word in ("Does it matter?", "words", "strides", "by entropy", "<svg", "How each reads"))
+    assert "<script" not in page and not re.search(r"(src|href)=.https?:", page)
+
+
+def test_finished_runs_are_used_again(compared, monkeypatch, capsys):
+    monkeypatch.chdir(compared)
+    monkeypatch.setenv("TEXT", str(compared / "text.txt"))
+    monkeypatch.setattr(launch, "Process", None)  # nothing may be started
+    assert main(["compare", "tiny.py"]) == 0
+    assert "bits per byte" in capsys.readouterr().err
+
+
+def test_a_name_stands_for_one_description(monkeypatch):
+    recipe = Recipe("?", "!", "minutes", 1.0, {"a": "demo", "b": "demo --model.layers 3"}, "a")
+    one, two = make_plan("x", recipe, 1), make_plan("x", recipe, 2)
+    names = [run.name for plan in (one, two) for _, _, run in plan.runs()]
+    assert len(set(names)) == len(names) == 12  # minutes on one core aren't minutes on two
+    alike = dataclasses.replace(recipe, equal="megabytes")
+    assert make_plan("x", alike, 1) == make_plan("x", alike, 2)
+    assert [(arm, seed) for arm, seed, _ in one.runs()][:3] == [("a", 0), ("b", 0), ("a", 1)]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("", "it has to set RECIPE"),
+    ("import nothing_of_this_name", "ModuleNotFoundError"),
+    (IMPORT + "RECIPE = Recipe('?', '!', 'hours', 1, {'a': 'demo'}, 'a')", "one of steps, minutes"),
+    (IMPORT + "RECIPE = Recipe('?', '!', 'steps', 1, {'a': 'demo'}, 'b')", "one of the arms"),
+])
+def test_faults_of_recipes(tmp_path, text, message):
+    path = tmp_path / "recipe.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_recipe(path)
+    assert message in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_faults_before_anything_runs(monkeypatch):
+    with pytest.raises(UserError, match="no such file"):
+        load_recipe(Path("nowhere.py"))
+    monkeypatch.delenv("STLM_DATA", raising=False)
+    recipe = Recipe("?", "!", "steps", 1, {"a": "demo --data $STLM_DATA/x"}, "a")
+    with pytest.raises(UserError, match="the variable STLM_DATA"):
+        make_plan("x", recipe, 1)
+    with pytest.raises(UserError, match="no flag --model.layer"):
+        make_plan("x", dataclasses.replace(recipe, arms={"a": "demo --model.layer 3"}), 1)
+
+
+class Fake(launch.Job):
+    """A job that takes two looks; its run is finished afterwards unless its name says otherwise."""
+
+    started: list[str]
+    stopped: list[str]
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.looks = 0
+        Fake.started.append(run.name)
+
+    def over(self) -> bool:
+        self.looks += 1
+        if self.looks == 2 and "bad" not in self.run.name:
+            self.run.folder.mkdir(parents=True, exist_ok=True)
+            (self.run.folder / "measures.json").write_text('{"texts": {}}')
+        return self.looks >= 2
+
+    def stop(self) -> None:
+        Fake.stopped.append(self.run.name)
+
+
+@pytest.fixture
+def fakes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "POLL", 0)
+    Fake.started, Fake.stopped = [], []
+
+
+@pytest.mark.usefixtures("fakes")
+def test_so_many_at_once():
+    runs, most, ended = [Run(f"r{i}", [], {}) for i in range(5)], [], []
+    launch.carry_out(runs, Fake, 2, lambda run: ended.append(run.name), lambda at_work: most.append(len(at_work)))
+    assert max(most) == 2 and sorted(ended) == Fake.started == [run.name for run in runs]
+
+
+@pytest.mark.usefixtures("fakes")
+def test_one_that_fails_ends_the_others():
+    Path("runs/bad").mkdir(parents=True)
+    Path("runs/bad/log.txt").write_text("step 1\nstlm: the gradient is nan\n")
+    with pytest.raises(UserError, match="bad: the gradient is nan"):
+        launch.carry_out([Run("bad", [], {}), Run("good", [], {})], Fake, 2, print, lambda at_work: None)
+    assert Fake.stopped == ["good"]
+
+
+def test_a_cluster_that_is_not_there(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "submitit", None)
+    with pytest.raises(UserError, match=r"pip install 'stlm\[cluster\]'"):
+        launch.cluster("slurm", {})
+
+
+class Trivial(Run):
+    """A run that is carried out in no time."""
+
+    def command(self) -> list[str]:
+        write = f"import pathlib; pathlib.Path('runs/{self.name}/measures.json').write_text('{{\"texts\": {{}}}}')"
+        return [sys.executable, "-c", f"{write}; print('done')"]
+
+
+@pytest.mark.usefixtures("fakes")
+def test_jobs_of_a_cluster():
+    executor, ended = launch.cluster("local", {"timeout_min": "1"}), []
+    runs = [Trivial(f"r{i}", [], {}) for i in range(2)]
+    launch.carry_out(runs, lambda run: launch.Submitted(run, executor), 9, ended.append, lambda at_work: time.sleep(0.1))
+    assert {run.name for run in ended} == {"r0", "r1"}
+    assert (runs[0].folder / launch.LOG).read_text() == "done\n"
+    with pytest.raises(UserError, match="--cluster local"):
+        launch.cluster("local", {"no_such_setting": "1"})
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_run_that_is_still_trained_elsewhere_is_waited_for(monkeypatch):
+    from stlm.train.folder import RunFolder
+    run = Run("busy", [], {})
+    with RunFolder(run.folder).locked():
+        assert RunFolder(run.folder).busy
+        looks = iter([True, True, False])
+        monkeypatch.setattr(RunFolder, "busy", property(lambda self: next(looks, False)))
+        start = time.monotonic()
+        launch.carry_out([run], Fake, 1, lambda run: None, lambda at_work: None)
+        assert time.monotonic() - start < 5
+    assert Fake.started == ["busy"] and next(looks, None) is None

@@ -1,0 +1,120 @@
+"""Patches that are learned, and patches by entropy, are what their papers define."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from stlm.data.batch import Inputs
+from stlm.errors import UserError
+from stlm.model.patching import dynamic, entropy, subword
+from stlm.text.codec.bytes import ByteCodec
+from tests.conftest import small_model
+from tests.model import checks
+
+ROWS = torch.tensor([checks.symbols_of(checks.TEXT, 256)])
+DYNAMIC = ("dynamic", "last", "conv", "tied")
+ENTROPY = ("entropy", "last", "conv", "tied")
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 16, 33])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_smoothing_is_the_moving_average(n, goes_on):
+    torch.manual_seed(n)
+    rule = dynamic.Config().build(ByteCodec(), 4)
+    answers, chances = torch.randn(2, n, 3, dtype=torch.double), torch.rand(2, n, dtype=torch.double)
+    before = torch.randn(2, 3, dtype=torch.double) if goes_on else None
+    z, expected = before if goes_on else torch.zeros(2, 3, dtype=torch.double), []
+    for k in range(n):
+        z = chances[:, k, None] * answers[:, k] + (1 - chances[:, k, None]) * z
+        expected.append(z)
+    torch.testing.assert_close(rule.smooth(answers, chances, before), torch.stack(expected, dim=1), rtol=1e-12, atol=1e-12)
+
+
+def test_an_end_is_where_neighbours_differ():
+    rule = dynamic.Config().build(ByteCodec(), 4)
+    same, other = torch.tensor([1.0, 0, 0, 0]), torch.tensor([-1.0, 0.1, 0, 0])
+    encoded = torch.stack([same, same, other, other, same])[None]
+    zeros = torch.zeros(1, 5, dtype=torch.long)
+    cut = rule(zeros, zeros, torch.arange(5)[None], encoded, None, None)
+    assert cut.ends[0].tolist() == [True, False, True, False, True]
+    torch.testing.assert_close(cut.chances[0, 1], torch.tensor(0.0))
+
+
+@pytest.mark.parametrize("target", [2.0, 5.0])
+def test_the_loss_of_the_ratio_is_least_at_the_target(target):
+    rule = dynamic.Config(target=target, pull=1.0).build(ByteCodec(), 4)
+
+    def loss(share: float) -> float:
+        n = 1000
+        ends = torch.arange(n) < share * n
+        return float(rule._ratio_loss(ends, torch.full((n,), share, dtype=torch.double)))
+    assert loss(1 / target) == pytest.approx(1.0, abs=0.01)
+    assert loss(1 / target) < min(loss(0.6 / target), loss(1.5 / target))
+
+
+def test_weighing_changes_nothing_but_the_gradient():
+    model = small_model(DYNAMIC).train()
+    output = model(Inputs(ROWS))
+    gradient, = torch.autograd.grad(output.logits.square().sum(), model.patching.query.weight)
+    assert gradient.abs().sum() > 0
+    cut = model.patching(ROWS, torch.zeros_like(ROWS), torch.arange(ROWS.shape[1])[None],
+                         torch.randn(1, ROWS.shape[1], 8, dtype=torch.double), None, None)
+    heard = torch.randn(1, ROWS.shape[1], 8, dtype=torch.double)
+    torch.testing.assert_close(model.patching.weigh(heard, cut), heard)
+
+
+def test_the_router_has_a_learning_rate_of_its_own():
+    from stlm.optim import adamw, muon
+    model = small_model(("dynamic", "last", "conv", "tied"), patching={"kind": "dynamic", "rate": 0.5})
+    for config in (adamw.Config(lr=0.01), muon.Config(adamw_lr=0.01)):
+        rates = {id(p): group["peak_lr"] for optimizer in config.build(model) for group in optimizer.param_groups
+                 for p in group["params"]}
+        assert rates[id(model.patching.query.weight)] == pytest.approx(0.005)
+        assert rates[id(model.table)] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("rule", ["global", "monotonic"])
+@torch.no_grad()
+def test_ends_follow_the_entropy_of_the_next_byte(rule):
+    model = small_model(ENTROPY, patching={"kind": "entropy", "dim": 4, "layers": 1})
+    p = model.patching.reader(Inputs(ROWS)).logits.softmax(-1)
+    bits = -(p * p.log()).sum(-1)[0] / math.log(2)
+    assert bits.min() > 0 and bits.max() < math.log2(258)
+    compared = bits if rule == "global" else bits - torch.cat([torch.zeros(1), bits[:-1]])
+    threshold = float(compared[1:].median()) + 1e-6
+    model.patching.config = dataclasses.replace(model.patching.config, rule=rule, threshold=threshold)
+    expected = compared > threshold
+    expected[0] = True
+    assert torch.equal(checks.ends_of(model, ROWS)[0], expected)
+    assert 0.3 < expected.double().mean() < 0.7
+
+
+def test_the_small_model_is_frozen_and_begins_with_the_weights_of_its_run():
+    model, asked = small_model(ENTROPY), []
+    assert not any(p.requires_grad for p in model.patching.reader.parameters())
+
+    def load(run, part):
+        asked.append(run)
+        torch.nn.init.ones_(part.table)
+    model.begin(load)
+    assert asked == ["reader"] and (model.patching.reader.table == 1).all()
+
+    def nothing(run, part):
+        raise UserError(f"there is no run {run!r}")
+    with pytest.raises(UserError, match="there is no run 'reader'; `stlm train reader --data TEXT` makes one"):
+        model.begin(nothing)
+
+
+def test_subwords_need_marks():
+    with pytest.raises(UserError, match="--data.codec subword"):
+        subword.Config().build(ByteCodec(), 4)
+
+
+def test_reader_is_the_preset():
+    from stlm.train.presets import reader
+    config = entropy.Config()
+    assert reader().model == entropy.reader(config.dim, config.layers)
