@@ -22,7 +22,7 @@ RECIPE = Recipe(
         "steps of 8 kB": "10m --train.rows 8 --train.warmup 25",
         "steps of 2 kB": "10m --train.rows 2 --train.warmup 100",
         "patches of at most 8 bytes": "10m --model.patching.cap 8",
-        "mean pooling": "10m --model.pooling mean",
+        "last byte pooling": "10m --model.pooling last",
         "without QK-norm": "10m --model.trunk.qk-norm False",
         "SwiGLU": "10m --model.trunk.ffn swiglu",
         "averaged weights": "10m --train.ema 0.98",
