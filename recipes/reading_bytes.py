@@ -3,52 +3,41 @@
     stlm compare recipes/reading_bytes.py
 
 About two million unique parameters each. Whatever helps all alike is given to all that can take it: hashed n-grams, the
-pointer, tied tables, factored tables for large vocabularies, and a learning rate found by reading_rates.py. ``paper`` is
-the original, as it was but for its faults, and ``whitespace, plain`` what is left without n-grams and pointer.
+pointer, tied tables, and a learning rate found by reading_rates.py. ``paper`` is the original, as it was but for its faults,
+and ``whitespace, plain`` what is left without n-grams and pointer.
 """
 
 from stlm.compare.recipe import Recipe
 
-POOLED = ("demo --model.trunk.ffn.ratio 3 --model.embedding.rows 2048 --train.seq 2048 --train.rows 2 --train.warmup 50 "
-          "--train.decay 0.5 --optim.lr {rate} ")
-FLAT = ("10m-flat --model.trunk.ffn.ratio 3 --model.embedding ngrams --model.copying pointer --train.rows 4 --train.warmup 50 "
-        "--train.decay 0.5 --optim.lr {rate} ")
+PACE = " --train.warmup 50 --train.decay 0.5 --optim.lr {rate} "
+POOLED = "demo --model.trunk.ffn.ratio 3 --train.seq 2048 --train.rows 2" + PACE
+GRAMS = "--model.embedding.rows 2048 "
+FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.embedding ngrams --model.copying pointer --train.rows 4" + PACE
 BPE = FLAT + "--data.codec bpe --data.codec.vocabulary {size} --model.embedding.orders 2 --train.seq 256 "
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
          "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 2048 "
-         "--train.rows 2 --train.warmup 50 --train.decay 0.5 --optim.lr {rate} ")
+         "--train.rows 2" + PACE)
+RATES = dict[str, float]()  # of reading_rates.py; 3e-3 where none is given
 
 
 def arms(rates: dict[str, float]) -> dict[str, str]:
-    """The words of each arm at its learning rate; 3e-3 where none is given."""
-    def at(arm: str, words: str, **more: object) -> str:
-        for name, value in {"rate": rates.get(arm, 3e-3), **more}.items():
-            words = words.replace(f"{{{name}}}", str(value))
-        return words
-
+    """The words of each arm at its learning rate."""
     pooled = {f"stride {n}": f"--model.patching stride --model.patching.stride {n}" for n in (4, 6, 8)}
     pooled |= {
         "whitespace": "",
-        "whitespace, mean": "--model.pooling mean",
-        "whitespace, attention": "--model.pooling attention",
-        "whitespace, multi-byte": "--model.head multi_byte",
-        "whitespace, plain": "--model.embedding symbols --model.copying none",
         "subword": "--data.codec subword --model.patching subword",
         "entropy": "--model.patching entropy --model.patching.run {reader} --train.minutes 5",  # the reader took the sixth
         "dynamic": "--model.patching dynamic",
     }
-    out = {arm: at(arm, POOLED + flags) for arm, flags in pooled.items()}
-    out["paper"] = at("paper", PAPER)
-    flat = FLAT + "--model.dim 192 --model.local-dim 192 --model.layers 4 --model.embedding.rows 2048"
-    out["flat bytes"] = at("flat bytes", flat)
-    out["flat bytes, linear"] = at("flat bytes, linear", flat + " --model.trunk linear --model.trunk.heads 6 "
-                                   "--model.trunk.ffn.ratio 2.5")
+    out = {arm: POOLED + GRAMS + flags for arm, flags in pooled.items()}
+    out["whitespace, plain"] = POOLED + "--model.embedding symbols --model.copying none"
+    out["paper"] = PAPER
+    out["flat bytes"] = FLAT + GRAMS + "--model.dim 192 --model.local-dim 192 --model.layers 4"
     for size, dim, local, layers, rows in ((1024, 224, 224, 3, 1024), (4096, 192, 192, 3, 512), (16384, 192, 64, 2, 1024),
                                            (50257, 128, 32, 2, 1024)):
-        arm = f"BPE {size:,}"
-        out[arm] = at(arm, BPE + f"--model.dim {dim} --model.local-dim {local} --model.layers {layers} "
-                      f"--model.embedding.rows {rows} --model.trunk.heads {dim // 32}", size=size)
-    return out
+        out[f"BPE {size:,}"] = (BPE.replace("{size}", str(size)) + f"--model.dim {dim} --model.local-dim {local} "
+                                f"--model.layers {layers} --model.embedding.rows {rows} --model.trunk.heads {dim // 32}")
+    return {arm: words.replace("{rate}", f"{rates.get(arm, 3e-3):g}") for arm, words in out.items()}
 
 
 TEXT = "$STLM_DATA/text"
@@ -60,6 +49,6 @@ RECIPE = Recipe(
          "below 0.05; it shall be at or below the best byte-pair encoding and 15 % below flat bytes.",
     equal="minutes", amount=6.0, every=EVERY,
     first={"reader": f"reader --data {TEXT}/wikipedia_en_2015 --train.compile on --train.minutes 1"},
-    arms=arms({}), baseline="flat bytes",
+    arms=arms(RATES), baseline="flat bytes",
     texts={"WikiText-2": f"{TEXT}/wikitext2_raw/test.jsonl.zst", "Gutenberg": f"{TEXT}/gutenberg_classics/validation.jsonl.zst",
            "TinyStories": f"{TEXT}/tinystories_sample/validation.jsonl.zst"})
