@@ -78,6 +78,23 @@ def test_finished_runs_are_used_again(compared, monkeypatch, capsys):
     assert "bits per byte" in capsys.readouterr().err
 
 
+def test_runs_on_record_are_not_run_again(compared, tmp_path, monkeypatch, capsys):
+    """Elsewhere, where the text lies in another place and no run's folder is: the record is enough."""
+    for name in ("tiny.py", "text.txt"):
+        (tmp_path / name).write_text((compared / name).read_text())
+    before = (compared / "results" / "tiny" / "results.json").read_text()
+    (tmp_path / "results" / "tiny").mkdir(parents=True)
+    (tmp_path / "results" / "tiny" / "results.json").write_text(before)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEXT", str(tmp_path / "text.txt"))
+    monkeypatch.setattr(launch, "Process", None)
+    assert main(["compare", "tiny.py"]) == 0
+    assert "6 runs are on record" in capsys.readouterr().err
+    after = json.loads((tmp_path / "results" / "tiny" / "results.json").read_text())
+    assert after | {"git": ""} == json.loads(before) | {"git": ""}
+    assert "How each reads" in (tmp_path / "results" / "tiny" / "report.html").read_text()
+
+
 def test_a_name_stands_for_one_description(monkeypatch):
     recipe = Recipe("?", "!", "minutes", 1.0, {"a": "demo", "b": "demo --model.layers 3"}, "a")
     one, two = make_plan("x", recipe, 1), make_plan("x", recipe, 2)

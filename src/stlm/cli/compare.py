@@ -43,16 +43,21 @@ def run(arguments: list[str]) -> int:
     console = Console(stderr=True)
     console.print(f"{plan.recipe.question}\n{plan.recipe.rule}", highlight=False)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to say Ctrl-C
+    known = record.on_record(plan)
+    missing = [run for _, _, run in plan.runs() if run.name not in known.runs]
+    if known.runs:
+        console.print(f"{len(known.runs)} runs are on record; delete results/{plan.name} to have them run again",
+                      highlight=False)
     try:
-        with _Display(plan, console) as display:
-            launch.carry_out(plan.first.values(), start, at_once, display.ended, display.look)
-            launch.carry_out([run for _, _, run in plan.runs()], start, at_once, display.ended, display.look)
+        with _Display(plan, known, console) as display:
+            launch.carry_out(plan.first.values() if missing else [], start, at_once, display.ended, display.look)
+            launch.carry_out(missing, start, at_once, display.ended, display.look)
     except KeyboardInterrupt:
         console.print(f"stopped, and all is saved; go on with:  stlm compare {path}", highlight=False)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    found = record.make_record(plan)
+    found = record.make_record(plan, known)
     console.print(_table(plan, found))
     console.print(f"results: {record.save(plan, found)}\nreport:  {write_page(plan, found)}", highlight=False, soft_wrap=True)
     return 0
@@ -72,12 +77,12 @@ def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
 class _Display:
     """A bar for the whole, and one for each run at work; the record is written anew whenever a run ends."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
-        self.plan, self.console = plan, console
+    def __init__(self, plan: Plan, known: record.Known, console: Console) -> None:
+        self.plan, self.known, self.console = plan, known, console
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[info]}"),
                              TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal)
         runs = [*plan.first.values(), *(run for _, _, run in plan.runs())]
-        self._whole = self._bar.add_task(f"{plan.name}: {len(runs)} runs", total=len(runs), info="")
+        self._whole = self._bar.add_task(f"{plan.name}: {len(runs)} runs", total=len(runs), completed=len(known.runs), info="")
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> _Display:
@@ -91,7 +96,7 @@ class _Display:
         self._bar.advance(self._whole)
         found = run.found()
         self.console.print(f"{run.name}: {found[record.KEY]:.4f} bits per byte after {found['seconds']:.0f} s", highlight=False)
-        made = record.make_record(self.plan)
+        made = record.make_record(self.plan, self.known)
         if made["arms"]:
             record.save(self.plan, made)
             write_page(self.plan, made)

@@ -21,7 +21,7 @@ from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
 from stlm.evaluate.compressors import baselines
-from stlm.evaluate.during import Validation
+from stlm.evaluate.during import Benchmarks, Validation
 from stlm.evaluate.surprise import read
 from stlm.generate.during import Samples
 from stlm.model.count import count
@@ -63,7 +63,8 @@ def run(arguments: list[str]) -> int:
         folder.create(config)
         console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
                       f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
-        hooks = [Validation(), Samples(display.sample), display, *build_trackers(config, folder)]
+        hooks = [Validation(), Benchmarks(config.train.tasks), Samples(display.sample), display,
+                 *build_trackers(config, folder)]
         with _enough_memory():
             with console.status("measuring what is fast on this machine"):
                 trainer = Trainer(folder, config, corpus, device, hooks, folder.latest() if resume else None)

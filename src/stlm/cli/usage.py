@@ -6,6 +6,9 @@ VERBS = {
     "params": ("PRESET|FILE.toml|RUN [flags]", "count the parameters of a model, part by part"),
     "report": ("RUN", "write runs/NAME/report.html anew"),
     "patches": ("RUN [RUN ...] TEXT", "show where patches end in a text, and what each byte costs"),
+    "eval": ("RUN|hf:NAME [flags]", "score a model on benchmarks, or on a text"),
+    "zip": ("RUN FILE -o OUT", "pack a file with a model: bits per byte, proved"),
+    "unzip": ("RUN FILE -o OUT", "unpack what zip packed"),
     "compare": ("RECIPE.py [flags]", "train all arms of an experiment at equal cost; writes results/RECIPE"),
 }
 
@@ -69,6 +72,47 @@ Examples
 
 Example
   stlm patches demo "Anna wanted to find the red kite." """,
+    "eval": """\
+  RUN                  a run's name or folder
+  hf:NAME              a causal language model of Hugging Face, from the hub or a folder
+
+  --tasks LIST         with commas (default: paper, or bits where --text is given):
+                         paper       blimp, hellaswag, arc_easy, winogrande, mmlu
+                         more        mmlu_5shot, arc_challenge, lambada_openai, openbookqa, commonsense_qa, boolq
+                         world       minimal pairs of the built-in corpus, which need no data
+                         glue        linear probes: sst2, mrpc, rte, cb
+                         bits        bits per byte of a text
+                         progression real text against the same, spoilt in six ways
+                         writing     what it writes: variety, repetition, grammar
+                         all         all of these
+  --data FOLDER        where the benchmarks lie (default: $STLM_DATA/eval, else the hub)
+  --text TEXT          a file or folder for bits, progression and writing (default: the run's held-out text)
+  --limit N            only so many items, drawn by --seed; the table says so
+  --seed N             of subsets, spoiling and writing (default: 0)
+  --layer N            of the trunk, for glue (default: the last)
+  --judge RUN|hf:NAME  a larger model that what is written is read by
+  --output DIR         where results.json and scores.html go (default: runs/RUN/eval)
+
+  Answers are kept as they come, so a killed evaluation goes on where it was.
+
+Examples
+  stlm eval demo --tasks world
+  stlm eval 10m --tasks blimp,arc_easy
+  stlm eval 10m --text ~/notes
+  stlm eval hf:EleutherAI/pythia-70m --tasks blimp --limit 2000""",
+    "zip": """\
+  RUN                  a run's name or folder
+  FILE                 any file, text or not
+  -o OUT               where the packed file goes
+
+  One symbol at a time, so it takes a minute for some ten thousand bytes. Needs  pip install 'stlm[eval]'
+
+Example
+  stlm zip demo story.txt -o story.stlm && stlm unzip demo story.stlm -o back.txt""",
+    "unzip": """\
+  RUN                  the model that packed the file
+  FILE                 what zip wrote
+  -o OUT               where the file goes""",
     "compare": """\
   RECIPE.py            a recipe: what is asked, what is run, what is held equal, and what decides (see recipes/)
 

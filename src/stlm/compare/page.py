@@ -8,10 +8,9 @@ from typing import Any
 
 from stlm.compare.plan import Plan
 from stlm.compare.record import KEY, RESULTS
-from stlm.config.files import read_json
 from stlm.report import patches
 from stlm.report.html import INK, MUTED, drawing, render, svg
-from stlm.train.folder import RUNS, write_whole
+from stlm.train.folder import write_whole
 
 PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
 
@@ -96,10 +95,5 @@ def _curves(arms: dict[str, Any], colours: dict[str, str]) -> list[str]:
 
 
 def _readings(arms: dict[str, Any]) -> dict[str, list[list[patches.Mark]]]:
-    """The same text as each arm's first run reads it, where that run is still there."""
-    found = {}
-    for arm, record in arms.items():
-        path = RUNS / record["seeds"][0]["run"] / "results.json"
-        if path.exists():
-            found[arm] = patches.marks(read_json(path)["reading"])
-    return found
+    """The same text as each arm's first run reads it."""
+    return {arm: patches.marks(reading) for arm, record in arms.items() if (reading := record["seeds"][0].get("reading"))}

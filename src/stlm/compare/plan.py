@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stlm.compare.job import Run
 from stlm.compare.recipe import Recipe
-from stlm.config.decode import encode
+from stlm.config.decode import told
 from stlm.train.words import configure
 
 
@@ -38,20 +38,20 @@ def make_plan(name: str, recipe: Recipe, threads: int) -> Plan:
 
     Raises UserError where an arm's words make no run.
     """
+    def run(title: str, words: list[str], texts: dict[str, str]) -> Run:
+        config = configure(words[0], words[1:], f"{name}, {title}: stlm train {words[0]}")
+        made_of = [told(config), threads if config.train.minutes is not None else None]
+        digest = hashlib.sha256(recipe.unfilled(json.dumps(made_of, sort_keys=True)).encode()).hexdigest()[:8]
+        return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts)
+
     texts = {title: recipe.text(title) for title in recipe.texts}
-    first = {title: _run(f"{name}, {title}", recipe.words_first(title), {}, threads) for title in recipe.first}
-    names = {title: run.name for title, run in first.items()}
-    arms = {arm: {seed: _run(f"{name}, {arm}", [_filled(word, names) for word in recipe.words(arm, seed)], texts, threads)
-                  for seed in recipe.seeds} for arm in recipe.arms}
+    first = {title: run(title, recipe.words_first(title), {}) for title in recipe.first}
+    names = {title: found.name for title, found in first.items()}
+    arms = {arm: {seed: run(arm, [_filled(word, names) for word in recipe.words(arm, seed)], texts) for seed in recipe.seeds}
+            for arm in recipe.arms}
     return Plan(name, recipe, first, arms)
 
 
 def _filled(word: str, names: dict[str, str]) -> str:
     return re.sub(r"\{([\w-]+)\}", lambda match: names.get(match[1], match[0]), word)
 
-
-def _run(title: str, words: list[str], texts: dict[str, str], threads: int) -> Run:
-    config = configure(words[0], words[1:], f"{title}: stlm train {words[0]}")
-    made_of = [encode(config), threads if config.train.minutes is not None else None]
-    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
-    return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts)

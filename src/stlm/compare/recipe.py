@@ -61,6 +61,14 @@ class Recipe:
         """Where a further text lies."""
         return _split(self.texts[name])[0]
 
+    def unfilled(self, text: str) -> str:
+        """``text`` with the names of variables for their values: the same on every machine."""
+        words = " ".join([self.every, *self.arms.values(), *self.first.values()])
+        for name in sorted(set(re.findall(r"\$\{?(\w+)", words))):
+            if value := os.environ.get(name):
+                text = text.replace(value, f"${name}")
+        return text
+
 
 def _split(words: str) -> list[str]:
     split = [os.path.expandvars(word) for word in shlex.split(words)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 from stlm.compare.job import Run
 from stlm.compare.plan import Plan
+from stlm.compare.recipe import Recipe
 from stlm.compare.statistics import p_value, summary
 from stlm.config.files import read_json
 from stlm.train.folder import RunFolder, read_lines, write_whole
@@ -20,12 +22,34 @@ UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text",
          "steps": "steps"}
 
 
-def make_record(plan: Plan) -> dict[str, Any]:
-    """The runs that are finished, and what they come to; arms without a finished run are left out."""
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a record holds already. runs: of this plan, by name; first: the runs that others build on; hardware: of them."""
+
+    runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    first: dict[str, Any] = dataclasses.field(default_factory=dict)
+    hardware: Any = None
+
+
+def on_record(plan: Plan) -> Known:
+    """The runs of a recipe that were made earlier, maybe elsewhere: a name stands for one description."""
+    path = RESULTS / plan.name / "results.json"
+    if not path.exists():
+        return Known()
+    before = read_json(path)
+    found = {seed["run"]: seed for arm in before["arms"].values() for seed in arm["seeds"]}
+    return Known({run.name: found[run.name] for _, _, run in plan.runs()
+                  if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
+                 before["first"], before["hardware"])
+
+
+def make_record(plan: Plan, known: Known) -> dict[str, Any]:
+    """The runs that are finished, here or on record, and what they come to; arms without any are left out."""
     recipe = plan.recipe
     arms: dict[str, Any] = {}
     for arm, runs in plan.arms.items():
-        if seeds := [_of_run(seed, run) for seed, run in runs.items() if run.finished]:
+        if seeds := [_of_run(seed, run, recipe) if run.finished else known.runs[run.name] for seed, run in runs.items()
+                     if run.finished or run.name in known.runs]:
             arms[arm] = {"config": recipe.arms[arm], "seeds": seeds}
     values = {arm: [seed[KEY] for seed in found["seeds"]] for arm, found in arms.items()}
     for arm, found in arms.items():
@@ -38,22 +62,35 @@ def make_record(plan: Plan) -> dict[str, Any]:
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     return {"question": recipe.question, "rule": recipe.rule, "held_equal": f"{recipe.amount:g} {UNITS[recipe.equal]}",
             "baseline": recipe.baseline, "flags": recipe.every, "arms": arms,
-            "first": {title: {"config": recipe.first[title], **_of_run(0, run)}
-                      for title, run in plan.first.items() if run.finished},
-            "hardware": read_json(RunFolder(last.folder).env) if last else None, "git": git}
+            "first": known.first | {title: {"config": recipe.first[title], **_of_run(0, run, recipe)}
+                                    for title, run in plan.first.items() if run.finished},
+            "hardware": read_json(RunFolder(last.folder).env) if last else known.hardware, "git": git}
 
 
-def _of_run(seed: int, run: Run) -> dict[str, Any]:
+def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
     found, metrics = run.found(), read_lines(RunFolder(run.folder).metrics)
     kept = (KEY, "entropy", "baselines", "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops", "steps",
             "peak_megabytes", "written_bytes_per_second")
     return {"seed": seed, **{name: found[name] for name in kept}, "texts": {text: found["texts"][text] for text in run.texts},
-            "run": run.name, "curve": [[line["bytes"], line["seconds"], line[KEY]] for line in metrics if KEY in line]}
+            "run": run.name,
+            "curve": [[line["bytes"], line["seconds"], round(line[KEY], 4)] for line in metrics if KEY in line],
+            "reading": [[text, round(bits, 2), end] for text, bits, end in found["reading"]]
+            if seed == recipe.seeds[0] else None}  # one of an arm is enough to look at
 
 
 def save(plan: Plan, record: dict[str, Any]) -> Path:
     """Write the record of a recipe; where it lies."""
     path = RESULTS / plan.name / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(record, indent=1) + "\n")
+    write_whole(path, _lines(record) + "\n")
     return path
+
+
+def _lines(value: Any, depth: int = 1) -> str:
+    """JSON with a line for each field and each run; lists of numbers stay on one."""
+    space, end = "\n" + " " * depth, "\n" + " " * (depth - 1)
+    if isinstance(value, dict) and value:
+        return "{" + ",".join(f"{space}{json.dumps(key)}: {_lines(item, depth + 1)}" for key, item in value.items()) + end + "}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "[" + ",".join(space + _lines(item, depth + 1) for item in value) + end + "]"
+    return json.dumps(value)

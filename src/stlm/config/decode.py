@@ -67,6 +67,17 @@ def encode(value: Any) -> Any:
     return value
 
 
+def told(value: Any) -> Any:
+    """`encode`, without the fields that are as their class has them: what makes a description what it is. It stays the same
+    when a class gets another field.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        head = {"kind": value.kind} if isinstance(value, Slot) else {}
+        return head | {f.name: told(item) for f in dataclasses.fields(value)
+                       if (item := getattr(value, f.name)) != _default(type(value), f.name)}
+    return encode(value)
+
+
 def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 

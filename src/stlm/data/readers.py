@@ -6,6 +6,7 @@ row; any other file is one document, byte for byte. Each may be packed as ``.gz`
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -61,10 +62,29 @@ def documents_of(path: Path, field: str, *, skip_binary: bool = False) -> Iterat
     skip_binary: give nothing for a plain file with a zero byte in its first 8 kB.
     Raises UserError, with the file and line, where the file is damaged or lacks the field.
     """
-    read = {**dict.fromkeys(LINES, _lines), **dict.fromkeys(TABLES, _rows)}.get(kind_of(path))
+    read = {**dict.fromkeys(LINES, _texts), **dict.fromkeys(TABLES, _rows)}.get(kind_of(path))
+    with _faults(path), _opened(path) as file:
+        yield from read(file, path, field) if read else _whole(file, skip_binary)
+
+
+def records_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Records of a jsonl or parquet file, all their fields; faults as in `documents_of`."""
+    with _faults(path), _opened(path) as file:
+        if kind_of(path) in TABLES:
+            with _table(file, path) as table:
+                for batch in table.iter_batches(batch_size=_ROWS):
+                    yield from batch.to_pylist()
+            return
+        for where, record in _lines(file, path):
+            if not isinstance(record, dict):
+                raise UserError(f"{where}: this is no JSON object; each line has to be one")
+            yield record
+
+
+@contextlib.contextmanager
+def _faults(path: Path) -> Iterator[None]:
     try:
-        with _opened(path) as file:
-            yield from read(file, path, field) if read else _whole(file, skip_binary)
+        yield
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path}: a damaged {path.suffix} file ({reason(error)}); "
                         "pack it or fetch it again") from None
@@ -177,23 +197,39 @@ def _whole(file: io.BufferedIOBase, skip_binary: bool) -> Iterator[bytes]:
         yield document
 
 
-def _lines(file: io.BufferedIOBase, path: Path, field: str) -> Iterator[bytes]:
+def _lines(file: io.BufferedIOBase, path: Path) -> Iterator[tuple[str, Any]]:
+    """What each line holds, and where it stands."""
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            record = json.loads(line)
+            yield where, json.loads(line)
         except (ValueError, RecursionError) as error:
             said = getattr(error, "msg", None) or reason(error)
             raise UserError(f"{where}: this is no JSON ({said}); each line has to be an object, "
-                            f'such as {{"{field}": "..."}}') from None
+                            'such as {"text": "..."}') from None
+
+
+def _texts(file: io.BufferedIOBase, path: Path, field: str) -> Iterator[bytes]:
+    for where, record in _lines(file, path):
         if document := text_of(record, field, where):
             yield document
 
 
 def _rows(file: io.BufferedIOBase, path: Path, field: str) -> Iterator[bytes]:
     """Rows of a table; where the text is null, there is no document."""
+    with _table(file, path) as table:
+        import pyarrow
+
+        _check_column(table.schema_arrow, field, path)
+        for batch in table.iter_batches(batch_size=_ROWS, columns=[field]):
+            # as bytes, so that they come as they are in the file
+            yield from filter(None, batch.column(field).cast(pyarrow.large_binary()).to_pylist())
+
+
+@contextlib.contextmanager
+def _table(file: io.BufferedIOBase, path: Path) -> Iterator[Any]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -203,11 +239,7 @@ def _rows(file: io.BufferedIOBase, path: Path, field: str) -> Iterator[bytes]:
     try:
         # a table is read from its end, so a packed one has to be unpacked in memory first
         packed = path.suffix.lower() in PACKED
-        table = parquet.ParquetFile(io.BytesIO(file.read()) if packed else file)
-        _check_column(table.schema_arrow, field, path)
-        for batch in table.iter_batches(batch_size=_ROWS, columns=[field]):
-            # as bytes, so that they come as they are in the file
-            yield from filter(None, batch.column(field).cast(pyarrow.large_binary()).to_pylist())
+        yield parquet.ParquetFile(io.BytesIO(file.read()) if packed else file)
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: a damaged parquet file ({reason(error)}); "
                         "write it or fetch it again") from None

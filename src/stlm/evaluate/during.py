@@ -1,8 +1,11 @@
-"""Looks at the validation text while a model trains."""
+"""Looks at the validation text, and at benchmarks, while a model trains."""
 
 from __future__ import annotations
 
+from stlm.evaluate.benchmark import run
 from stlm.evaluate.bits import score
+from stlm.evaluate.native import NativeScorer
+from stlm.evaluate.tasks import choose
 from stlm.train.loop import Hook, Trainer
 
 
@@ -16,3 +19,18 @@ class Validation(Hook):
         result = score(trainer.usable_model(), trainer.corpus.validation, trainer.corpus.codec, train.seq, train.rows,
                        limit=int(train.evaluate_kilobytes * 1000))
         return {"val/bits_per_byte": result.bits_per_byte}
+
+
+class Benchmarks(Hook):
+    """``eval/TASK/METRIC`` of a subset, every so many steps and at the end."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.tasks = choose(",".join(names)) if names else []
+
+    def stepped(self, trainer: Trainer) -> dict[str, float] | None:
+        train = trainer.config.train
+        if not self.tasks or (trainer.step % train.tasks_every and not trainer.done):
+            return None
+        scorer = NativeScorer(trainer.folder.name, trainer.usable_model(), trainer.corpus.codec, train.seq)
+        found = {task: run(scorer, task, limit=train.tasks_limit) for task in self.tasks}
+        return {f"eval/{task.name}/{metric}": found[task][f"{metric},none"] for task in self.tasks for metric in task.metrics}

@@ -48,6 +48,10 @@ class Cache:
     answer: Float[Tensor, "batch answer"]
     copying: Any
 
+    def of_rows(self, rows: Int[Tensor, " n"]) -> Cache:
+        """The memory of rows ``rows``, each as often as it's named: several texts go on from one beginning."""
+        return _rows_of(self, rows)
+
 
 def ends_of_bytes(patching: Patching, document: int) -> Callable[[Tensor], Tensor] | None:
     """What finds the ends of patches in rows of symbols on the CPU, where symbols alone decide; None where it takes the
@@ -205,6 +209,18 @@ class LM(nn.Module):
             cache.patch_place = latest(torch.stack([owners, patch_positions], dim=2), counts, cache.patch_place)
             cache.answer = take(answers, where.count[:, None])[:, 0]
         return Answers(answers, where.answer[:, -seq:])
+
+
+def _rows_of(memory: Any, rows: Int[Tensor, " n"]) -> Any:
+    """Any memory made of tensors whose first dimension is the batch: of some of its rows."""
+    if isinstance(memory, Tensor):
+        return memory.index_select(0, rows)
+    if isinstance(memory, (list, tuple)):
+        return type(memory)(_rows_of(item, rows) for item in memory)
+    if dataclasses.is_dataclass(memory) and not isinstance(memory, type):
+        return dataclasses.replace(memory, **{field.name: _rows_of(getattr(memory, field.name), rows)
+                                              for field in dataclasses.fields(memory)})
+    return memory
 
 
 def _opens(documents: Int[Tensor, "batch patch"], before: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch patch"]:

@@ -74,6 +74,12 @@ class TrainConfig:
     """How much of the validation text is looked at on the way, in thousands of symbols; at the end, all of it."""
     sample_every: int = 200
     """Steps between samples of text."""
+    tasks: tuple[str, ...] = ()
+    """Benchmarks to look at on the way, such as blimp (names as for stlm eval)."""
+    tasks_every: int = 1000
+    """Steps between such looks."""
+    tasks_limit: int = 500
+    """Items of each benchmark, drawn at random and always the same."""
     log_every: int = 10
     """Steps between lines of metrics."""
     trackers: tuple[str, ...] = ()
@@ -86,7 +92,7 @@ class TrainConfig:
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be above 0")
         for name in ("seq", "rows", "accumulate", "checkpoint_every", "keep", "evaluate_every", "sample_every",
-                     "log_every"):
+                     "tasks_every", "tasks_limit", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
         if self.rows % self.accumulate:

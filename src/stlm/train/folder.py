@@ -96,9 +96,14 @@ class RunFolder:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is either the old one or the new one, whatever happens."""
+    write_bytes_whole(path, text.encode("utf-8"))
+
+
+def write_bytes_whole(path: Path, data: bytes) -> None:
+    """The same of bytes."""
     scratch = path.with_name(f".writing-{path.name}")
-    with open(scratch, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(scratch, "wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     scratch.rename(path)

@@ -23,7 +23,11 @@ from typing import Any, NoReturn
 
 
 class WorldParseError(ValueError):
-    """A text that the grammar cannot have written."""
+    """A text that the grammar cannot have written. place: the character from which on it can't be followed."""
+
+    def __init__(self, place: int, message: str) -> None:
+        super().__init__(f"character {place}: {message}")
+        self.place = place
 
 
 class Table:
@@ -134,4 +138,4 @@ class Reader(Chooser):
 
     def _fail(self, wanted: str) -> NoReturn:
         found = self._text[self._place:self._place + 24]
-        raise WorldParseError(f"character {self._place}: {wanted}, found {found!r}")
+        raise WorldParseError(self._place, f"{wanted}, found {found!r}")

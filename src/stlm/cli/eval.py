@@ -1,0 +1,222 @@
+"""``stlm eval``."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from stlm.cli.runs import open_corpus, scoring_bar
+from stlm.config.slot import did_you_mean
+from stlm.data.readers import documents_of, readable_files
+from stlm.data.sources import open_source
+from stlm.errors import UserError
+from stlm.evaluate import benchmark, probes, progression, quality, scores
+from stlm.evaluate.anchors import ANCHORS
+from stlm.evaluate.huggingface import HuggingFaceScorer
+from stlm.evaluate.native import NativeScorer
+from stlm.evaluate.scorer import Scorer
+from stlm.evaluate.tasks import PAPER, TASKS, Made, Task
+from stlm.report.scores import write_page
+from stlm.train.folder import RUNS, find_checkpoint
+from stlm.train.machine import pick_device
+
+HUGGING_FACE = "hf:"
+OF_TEXT = ("bits", "progression", "writing")
+GROUPS = {"paper": list(PAPER), "glue": [probe.name for probe in probes.PROBES]}
+NAMES = [*TASKS, *GROUPS["glue"], *OF_TEXT]
+KNOWN = 4000  # documents that grammaticality is judged by
+FEW = 200  # documents that are read where no text is given
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; `stlm eval --help` says what it takes")
+
+
+def run(arguments: list[str]) -> int:
+    parser = _Parser(prog="stlm eval", add_help=False)
+    parser.add_argument("run")
+    parser.add_argument("--tasks")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--text")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layer", type=int)
+    parser.add_argument("--judge")
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args(arguments)
+    if given.limit is not None and given.limit < 1:
+        raise UserError(f"--limit {given.limit}: it has to be 1 or more")
+    names = choose(given.tasks or ("bits" if given.text else "paper"))
+    console, scorer = Console(stderr=True), open_scorer(given.run)
+    judge = open_scorer(given.judge) if given.judge and "writing" in names else None
+    folder = given.output or _folder(given.run)
+    found = scores.open_scores(folder, scorer)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        bar, advance = scoring_bar(console, name)
+        with bar:
+            figures, seconds = scores.timed(lambda name=name, advance=advance: _figures(  # type: ignore[misc]
+                name, given, scorer, judge, folder, console, advance))
+        scores.add(found, name, figures, seconds, getattr(TASKS.get(name), "shots", 0))
+        scores.save(folder, found)
+    console.print(table(found, names))
+    if "blimp" in names:
+        console.print(parts_table(found, "blimp"))
+    if any(name in PAPER for name in names):
+        console.print(beside(found))
+    console.print(f"results: {folder / scores.FILE}\nreport:  {write_page(folder, found)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def choose(words: str) -> list[str]:
+    """The tasks that a list with commas names; paper, glue and all stand for several."""
+    out: list[str] = []
+    for word in words.split(","):
+        chosen = NAMES if word == "all" else GROUPS.get(word, [word])
+        for name in chosen:
+            if name not in NAMES:
+                raise UserError(f"--tasks: there is no task {name!r}{did_you_mean(name, [*NAMES, *GROUPS])}; the tasks are "
+                                f"{', '.join(NAMES)}; paper, glue and all stand for several")
+            if name not in out:
+                out.append(name)
+    return out
+
+
+def open_scorer(name: str) -> Scorer:
+    """A run of ours, or ``hf:NAME``."""
+    if name.startswith(HUGGING_FACE):
+        return HuggingFaceScorer.load(name.removeprefix(HUGGING_FACE))
+    return NativeScorer.of(name, find_checkpoint(name), pick_device())
+
+
+def _folder(name: str) -> Path:
+    """Where scores lie: with the run, or in a folder of their own."""
+    if name.startswith(HUGGING_FACE):
+        return RUNS / name.replace(":", "-").replace("/", "-").strip("-.") / "eval"
+    checkpoint = find_checkpoint(name).folder
+    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint
+    return run / "eval"
+
+
+def _figures(name: str, given: argparse.Namespace, scorer: Scorer, judge: Scorer | None, folder: Path, console: Console,
+             advance: Callable[[float], None]) -> dict[str, Any]:
+    kept = folder / f"samples_{name}.jsonl"
+    if name in TASKS:
+        return benchmark.run(scorer, TASKS[name], given.data, given.limit, given.seed, kept, advance)
+    probe = next((probe for probe in probes.PROBES if probe.name == name), None)
+    if probe is not None:
+        return probes.run(scorer, probe, given.data, given.layer, given.seed, advance)
+    documents, source = texts(given, console)
+    if name == "progression":
+        made = progression.items(documents, given.seed)
+        if not made:
+            raise UserError(f"{source}: no document is long enough for the progression test")
+        task: Task = Made("progression", "progression", len(made), ("acc_bytes",), source, lambda: made)
+        return benchmark.run(scorer, task, None, given.limit, given.seed, kept, advance)
+    if name == "writing":
+        known = itertools.islice(_known(given, console), KNOWN)
+        parts = quality.run(scorer, documents, known, judge, given.seed, advance)
+        return {"alias": "writing", "n": min(len(documents), quality.MOST), "source": source, "groups": parts}
+    return _bits(scorer, documents, source, advance)
+
+
+def _bits(scorer: Scorer, documents: list[bytes], source: str, advance: Callable[[float], None]) -> dict[str, Any]:
+    done, n_bytes = 0, sum(map(len, documents))
+    if not n_bytes:
+        raise UserError(f"{source}: there is no text in it")
+
+    def more(n: int) -> None:
+        nonlocal done
+        done += n
+        advance(done / len(documents))
+
+    nats = -math.fsum(scorer.log_p_of_documents(documents, more))
+    return {"alias": "bits per byte", "n": len(documents), "bits_per_byte,none": nats / math.log(2) / n_bytes, "bytes": n_bytes,
+            "source": source, "how": f"each document by itself, windows of {scorer.limit} symbols that overlap by half"}
+
+
+def texts(given: argparse.Namespace, console: Console) -> tuple[list[bytes], str]:
+    """Held-out documents: of ``--text``; else of the run's own text; else of the built-in corpus."""
+    if given.text:
+        path = Path(given.text)
+        if path.exists():
+            files = readable_files(path) if path.is_dir() else [path]
+            found = [document for file in files for document in documents_of(file, "text")]
+        else:
+            found = list(open_source(given.text, field="text", seed=0, megabytes=1.0).documents("validation"))
+        return found[:given.limit], given.text
+    if not given.run.startswith(HUGGING_FACE):
+        corpus = open_corpus(find_checkpoint(given.run).config, console)
+        return list(corpus.validation.documents(corpus.codec))[:given.limit or FEW], f"held out of {corpus.name}"
+    source = open_source("world", field="text", seed=0, megabytes=1.0)
+    return list(source.documents("validation"))[:given.limit or FEW], source.name
+
+
+def _known(given: argparse.Namespace, console: Console) -> Iterable[bytes]:
+    """Text that grammaticality is judged by."""
+    if given.run.startswith(HUGGING_FACE):
+        return open_source(given.text or "world", field="text", seed=0, megabytes=4.0).documents("train")
+    corpus = open_corpus(find_checkpoint(given.run).config, console)
+    return corpus.train.documents(corpus.codec)
+
+
+# --- tables
+
+def table(found: dict[str, Any], names: list[str]) -> Table:
+    """The tasks of this call."""
+    out = Table(title=f"{found['model_name']}, {found['parameters']:,} parameters")
+    for column in ("task", "metric", "score", "", "chance", "n", "ties", "seconds"):
+        out.add_column(column, justify="left" if column in ("task", "metric", "") else "right")
+    for name in names:
+        row = found["results"][name]
+        subset = row["n"] < row.get("published", row["n"])
+        n = f"{row['n']:,}" + (f" of {row['published']:,}" if subset else "")
+        first = True
+        for metric in [key.partition(",")[0] for key in row if key.endswith(",none") and scores.STDERR not in key]:
+            value, stderr = row[f"{metric},none"], row.get(f"{metric}{scores.STDERR},none")
+            share = metric.startswith("acc")
+            out.add_row(row["alias"] if first else "", metric, f"{value:.1%}" if share else f"{value:.3f}",
+                        "" if stderr is None else f"± {stderr:.1%}" if share else f"± {stderr:.2f}",
+                        f"{row['chance']:.0%}" if share and "chance" in row else "", n if first else "",
+                        str(row.get("ties", "")) if first else "", f"{found['seconds'][name]:.0f}" if first else "")
+            first = False
+        for part in found["group_subtasks"].get(name, []) if name == "writing" else []:
+            values = {key: value for key, value in found["results"][part].items() if key != "alias"}
+            out.add_row(f"writing{found['results'][part]['alias']}", ", ".join(f"{key} {value:.3f}" for key, value in
+                                                                                 values.items()))
+    return out
+
+
+def parts_table(found: dict[str, Any], task: str) -> Table:
+    """A task by its groups, fields and phenomena first."""
+    out = Table(title=f"{found['results'][task]['alias']} by field and phenomenon")
+    for column in ("", "acc", "n"):
+        out.add_column(column, justify="left" if not column else "right")
+    parts = [found["results"][name] for name in found["group_subtasks"][task]]
+    for row in sorted(parts, key=lambda row: row["alias"]):
+        if row["alias"].startswith((" - field", " - phenomenon")):
+            out.add_row(row["alias"].removeprefix(" - "), f"{row['acc,none']:.1%}", f"{row['n']:,}")
+    return out
+
+
+def beside(found: dict[str, Any]) -> Table:
+    """The paper's five benchmarks beside what others reached."""
+    out = Table(title="beside others (per cent; N: acc_norm)")
+    for column in ("model", "parameters", "tokens", *(TASKS[name].title for name in PAPER)):
+        out.add_column(column, justify="left" if column == "model" else "right")
+    own = [f"{100 * found['results'][name][TASKS[name].metrics[0] + ',none']:.1f}" if name in found["results"] else ""
+           for name in PAPER]
+    rows = [(anchor.parameters, anchor.name, f"{anchor.parameters:g}M", anchor.tokens,
+             *(anchor.scores.get(name, "") for name in PAPER)) for anchor in ANCHORS]
+    rows.append((found["parameters"] / 1e6, found["model_name"], f"{found['parameters'] / 1e6:.3g}M", "", *own))
+    for row in sorted(rows, key=lambda row: row[0]):
+        out.add_row(*row[1:], style="bold" if row[1] == found["model_name"] else None)
+    return out

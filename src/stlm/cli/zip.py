@@ -1,0 +1,64 @@
+"""``stlm zip``, and what it shares with ``stlm unzip``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from rich.console import Console
+
+from stlm.cli.runs import scoring_bar
+from stlm.errors import UserError
+from stlm.evaluate.archive import claimed_bits, pack
+from stlm.evaluate.native import NativeScorer
+from stlm.train.folder import find_checkpoint, write_bytes_whole
+
+Packer = Callable[[NativeScorer, bytes, Callable[[float], None]], bytes]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; `{self.prog} --help` says what it takes")
+
+
+def run(arguments: list[str]) -> int:
+    scorer, data, packed, console = convert("zip", arguments, pack)
+    if data:
+        claimed = claimed_bits(scorer, data) / 8
+        console.print(f"{len(data):,} bytes packed into {len(packed):,}: {8 * len(packed) / len(data):.4f} bits per byte; the "
+                      f"model said {8 * claimed / len(data):.4f}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer, bytes, bytes, Console]:
+    """Read a file, pack or unpack it, write another; what was read and written."""
+    parser = _Parser(prog=f"stlm {verb}", add_help=False)
+    parser.add_argument("run")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    try:
+        import constriction  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError(f"{verb} needs constriction; pip install 'stlm[eval]'") from None
+    try:
+        data = given.file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{given.file}: cannot be read ({error.strerror})") from None
+    console = Console(stderr=True)
+    # on the CPU: a GPU adds in another order each time
+    scorer = NativeScorer.of(given.run, find_checkpoint(given.run), torch.device("cpu"))
+    bar, advance = scoring_bar(console, f"{verb} {given.file.name}")
+    try:
+        with bar:
+            made = work(scorer, data, advance)
+    except UserError as error:
+        raise UserError(f"{given.file}: {error}") from None
+    try:
+        write_bytes_whole(given.output, made)
+    except OSError as error:
+        raise UserError(f"{given.output}: cannot be written ({error.strerror})") from None
+    return scorer, data, made, console

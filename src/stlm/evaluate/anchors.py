@@ -1,0 +1,35 @@
+"""What others reached, to stand beside our scores. Collected in November 2026 from model cards, repositories and papers.
+
+Figures are of lm-evaluation-harness, in per cent: ``acc``, for HellaSwag ``acc_norm``. Where of ARC-easy only
+``acc_norm`` is known, it is marked by ``N``. Two figures are the range of what sources say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Anchor:
+    """parameters: millions; tokens: that it was trained on, as its card says. scores: by the names of our tasks."""
+
+    name: str
+    parameters: float
+    tokens: str
+    scores: dict[str, str]
+
+
+ANCHORS = [
+    Anchor("Glint-1.3", 0.98, "100B", {"blimp": "68.7", "arc_easy": "32.5"}),
+    Anchor("GoLLeM-v5", 17.4, "10B", {"blimp": "70.4", "arc_easy": "39.5"}),
+    Anchor("GoLLeM-v5", 31.4, "10B", {"blimp": "70.1", "arc_easy": "42.6"}),
+    Anchor("Quark-50m", 50, "", {"blimp": "68.1", "arc_easy": "36.5N", "hellaswag": "28.5", "winogrande": "47.4",
+                                 "mmlu": "25.6"}),
+    Anchor("JugnuLM", 53, "12B", {"blimp": "78.1", "arc_easy": "51.4"}),
+    Anchor("Pythia-70m", 70, "300B", {"blimp": "72-75", "arc_easy": "37-40", "winogrande": "49-53", "mmlu": "24-25"}),
+    Anchor("JugnuLM", 110, "25B", {"blimp": "82.5", "arc_easy": "55.1"}),
+    Anchor("GPT-2", 124, "", {"arc_easy": "39.4N", "hellaswag": "31.3"}),
+    Anchor("MobileLLM", 125, "1T", {"arc_easy": "43.9", "hellaswag": "38.9", "winogrande": "53.1"}),
+    Anchor("SmolLM", 135, "", {"arc_easy": "56.3N", "hellaswag": "42.7", "winogrande": "52.7"}),
+    Anchor("Pythia-160m", 160, "300B", {"arc_easy": "43.5", "hellaswag": "30.1", "winogrande": "53.1", "mmlu": "24.4"}),
+]

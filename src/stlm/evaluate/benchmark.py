@@ -1,0 +1,137 @@
+"""Scoring a model on a benchmark, and what its answers come to.
+
+Ties count as wrong: a model that finds all choices equally likely knows nothing. (lm-evaluation-harness takes the first of
+equals, so there such a model would get all of BLiMP right.) How many there were is reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stlm.evaluate.records import write_lines
+from stlm.evaluate.scorer import Likelihood, Scorer
+from stlm.evaluate.tasks import Item, Task
+from stlm.train.folder import read_lines, write_whole
+
+CHUNK = 512  # items whose answers are kept at once: what a kill can cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One item answered. right: by metric; tie: whether the best two scores were the same."""
+
+    right: dict[str, float]
+    tie: bool
+
+
+def sample(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
+    """``limit`` of the items, drawn by ``seed`` and in their order; all where None."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    chosen = np.sort(np.random.Generator(np.random.Philox(seed)).permutation(len(items))[:limit])
+    return [items[number] for number in chosen]
+
+
+def answer(scorer: Scorer, task: Task, items: Sequence[Item], kept: Path | None = None,
+           progress: Callable[[float], None] = lambda share: None) -> list[list[Likelihood]]:
+    """How likely each choice of each item is.
+
+    kept: a file to which answers are added as they come; those that it holds already, of the same model and items, are
+    taken from there. progress is told the share that is done.
+    """
+    made_of = json.dumps([scorer.fingerprint, scorer.limit, task.name, [item.pairs for item in items]])
+    digest = hashlib.sha256(made_of.encode()).hexdigest()
+    found = _kept(kept, digest, len(items))
+    if kept is not None:  # anew, so that a line that a kill cut short is gone
+        write_whole(kept, json.dumps({"of": digest, "model": scorer.name, "task": task.name}) + "\n")
+        write_lines(kept, map(_line, range(len(found)), found))
+    while len(found) < len(items):
+        done, chunk, pairs = len(found), items[len(found):len(found) + CHUNK], 0
+        total = sum(len(item.pairs) for item in chunk)
+
+        def more(n: int, done: int = done, size: int = len(chunk), total: int = total) -> None:
+            nonlocal pairs
+            pairs += n
+            progress((done + size * pairs / total) / len(items))
+
+        each = iter(scorer.likelihoods([pair for item in chunk for pair in item.pairs], more))
+        new = [[next(each) for _ in item.pairs] for item in chunk]
+        if kept is not None:
+            write_lines(kept, map(_line, range(done, done + len(new)), new))
+        found += new
+    return found
+
+
+def _line(number: int, answers: Sequence[Likelihood]) -> dict[str, Any]:
+    return {"item": number, "log_p": [one.log_p for one in answers], "greedy": [one.greedy for one in answers]}
+
+
+def _kept(path: Path | None, digest: str, n: int) -> list[list[Likelihood]]:
+    lines = [] if path is None else read_lines(path)
+    if not lines or lines[0].get("of") != digest:
+        return []
+    return [[Likelihood(*pair) for pair in zip(line["log_p"], line["greedy"], strict=True)] for line in lines[1:n + 1]]
+
+
+def run(scorer: Scorer, task: Task, folder: Path | None = None, limit: int | None = None, seed: int = 0,
+        kept: Path | None = None, progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
+    """Score a model on a task: `summarize`, with where the items are from and the seed of a subset.
+
+    folder: where the items lie, as for `records.load`. limit: of the items, drawn by ``seed``; all where None.
+    """
+    everything, source = task.items(folder)
+    items = sample(everything, limit, seed)
+    answers = answer(scorer, task, items, kept, progress)
+    outcomes = [judge(item, found) for item, found in zip(items, answers, strict=True)]
+    return {**summarize(task, items, outcomes), "source": source, "subset_seed": seed if len(items) < len(everything) else None}
+
+
+def judge(item: Item, answers: Sequence[Likelihood]) -> Outcome:
+    """Whether the right choice is the likeliest: as it is (acc), by character (acc_norm), by byte (acc_bytes)."""
+    if len(answers) == 1:  # nothing to choose from: would it be written?
+        return Outcome({"acc": float(answers[0].greedy), "perplexity": answers[0].log_p}, False)
+    log_p = np.array([found.log_p for found in answers])
+    per = {"acc": np.ones(len(log_p)), "acc_norm": np.array([len(choice) for choice in item.choices]),
+           "acc_bytes": np.array([len(choice.encode("utf-8")) for choice in item.choices])}
+    right = {}
+    for metric, lengths in per.items():
+        scores = log_p / np.maximum(lengths, 1)
+        right[metric] = float(scores[item.gold] > np.delete(scores, item.gold).max())
+    best = np.sort(log_p)
+    return Outcome(right, bool(best[-1] == best[-2]))
+
+
+def summarize(task: Task, items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Figures of a task in the terms of lm-evaluation-harness (``acc,none``, ``acc_stderr,none``), for the whole and,
+    under ``groups``, for each of the groups; with n, how many the published set has, the chance level, and ties.
+    """
+    members = defaultdict[str, list[int]](list)
+    for number, item in enumerate(items):
+        for group in item.groups:
+            members[group].append(number)
+
+    def figures(numbers: Sequence[int]) -> dict[str, Any]:
+        out: dict[str, Any] = {"n": len(numbers)}
+        for metric in task.metrics:
+            values = [outcomes[number].right[metric] for number in numbers]
+            mean = statistics.fmean(values)
+            stderr = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+            if metric == "perplexity":
+                mean = math.exp(min(-mean, 700))
+                stderr = None if stderr is None else mean * stderr
+            out |= {f"{metric},none": mean, f"{metric}_stderr,none": stderr}
+        chances = [1 / len(items[number].pairs) if len(items[number].pairs) > 1 else 0.0 for number in numbers]
+        return out | {"chance": statistics.fmean(chances), "ties": sum(outcomes[number].tie for number in numbers)}
+
+    return {"alias": task.title, **figures(range(len(items))), "published": task.whole,
+            "groups": {group: figures(numbers) for group, numbers in members.items()}}

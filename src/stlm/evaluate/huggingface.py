@@ -1,0 +1,150 @@
+"""Any causal language model of Hugging Face as a scorer: ``hf:NAME``, from the hub or a folder.
+
+Contexts and texts are encoded and cut as lm-evaluation-harness 0.4.13 does for such models, so that answers agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from stlm.errors import UserError
+from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
+from stlm.evaluate.windows import Window, cut
+from stlm.train.machine import pick_device
+
+SYMBOLS = 8192  # read at once, at most
+SCORES = 1 << 25  # numbers that their scores may come to
+LONGEST = 2048  # where a model doesn't say how much it can read
+
+
+class HuggingFaceScorer(Scorer):
+    """A model and its tokenizer. limit: as many symbols as the model has positions for."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
+        self.name, self.model, self.tokenizer = name, model.eval().to(pick_device()), tokenizer
+        self.limit = int(getattr(model.config, "max_position_embeddings", None) or LONGEST)
+        self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if first is None:
+            raise UserError(f"hf:{name}: its tokenizer has no symbol that opens a document (bos or eos), so the first symbol "
+                            "of a text has no likelihood")
+        self._opening = [int(first)]
+        digest = hashlib.sha256()
+        for key, value in sorted(model.state_dict().items()):
+            digest.update(key.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
+
+    @classmethod
+    def load(cls, name: str) -> HuggingFaceScorer:
+        """From the hub or a folder; weights from safetensors only, and no code from elsewhere is run."""
+        try:
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+        except ModuleNotFoundError:
+            raise UserError("hf: needs transformers; pip install 'stlm[hf]'") from None
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
+        except Exception as error:  # whatever a repository or the network may be at fault for
+            said = str(error).strip().splitlines()
+            raise UserError(f"hf:{name}: cannot be loaded ({said[0] if said else type(error).__name__}); give the name of a "
+                            "causal language model on the hub, or a folder with config.json, model.safetensors and a "
+                            "tokenizer") from None
+        return cls(name, model, tokenizer)
+
+    def likelihoods(self, pairs: Sequence[Pair], progress: Progress = nothing) -> list[Likelihood]:
+        windows = []
+        for number, (context, text) in enumerate(pairs):
+            kept = context.rstrip() if context else ""
+            text, context = context[len(kept):] + text, kept  # spaces belong to what follows: tokenizers join them
+            if context:  # with whatever the tokenizer itself puts in front
+                whole, first, opening = self._symbols(context + text, None), len(self._symbols(context, None)), list[int]()
+            else:
+                whole, first, opening = self._symbols(text), 0, self._opening
+            windows += cut(whole, min(first, len(whole)), opening, self.limit + 1, number)
+        return self._score(windows, len(pairs), progress)
+
+    def log_p_of_documents(self, documents: Sequence[bytes], progress: Progress = nothing) -> list[float]:
+        windows = []
+        for number, document in enumerate(documents):
+            try:
+                text = document.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(f"hf:{self.name}: a text isn't UTF-8 at byte {error.start}, and its tokenizer reads nothing "
+                                "else") from None
+            symbols = self._symbols(text)
+            if self.tokenizer.decode(symbols, clean_up_tokenization_spaces=False).strip() != text.strip():
+                raise UserError(f"hf:{self.name}: its tokenizer changes the text, so bits per byte would be of another text")
+            windows += cut(symbols, 0, self._opening, self.limit + 1, number)
+        return [found.log_p for found in self._score(windows, len(documents), progress)]
+
+    @torch.inference_mode()
+    def features(self, texts: Sequence[str], layer: int | None, progress: Progress = nothing) -> list[list[float]]:
+        out = []
+        for text in texts:
+            symbols = [*self._opening, *self._symbols(text).tolist()][:self.limit]
+            layers = self.model(torch.tensor([symbols], device=self.model.device), output_hidden_states=True).hidden_states
+            if layer is not None and not 1 <= layer < len(layers):
+                raise UserError(f"--layer {layer}: this model has the layers 1 to {len(layers) - 1}")
+            out.append(layers[layer or -1][0].float().mean(dim=0).tolist())
+            progress(1)
+        return out
+
+    @torch.inference_mode()
+    def write(self, prompts: Sequence[str], max_bytes: int, stops: Sequence[str], temperature: float, seed: int = 0
+              ) -> list[str]:
+        out = []
+        for number, prompt in enumerate(prompts):
+            torch.manual_seed(seed + number)
+            given = torch.tensor([[*self._opening, *self._symbols(prompt).tolist()]], device=self.model.device)
+            how: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {
+                "do_sample": False}
+            # no tokenizer puts less than a byte into a symbol
+            room = min(max_bytes, max(1, self.limit - given.shape[1]))
+            whole = self.model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=room,
+                                        pad_token_id=self._opening[0], **how)
+            text = self.tokenizer.decode(whole[0, given.shape[1]:], skip_special_tokens=True)
+            out.append(cut_at(text.encode("utf-8")[:max_bytes].decode("utf-8", errors="ignore"), stops))
+        return out
+
+    def _symbols(self, text: str, specials: bool | None = False) -> np.ndarray:
+        how = {} if specials is None else {"add_special_tokens": specials}
+        return np.array(self.tokenizer.encode(text, **how), dtype=np.int64)
+
+    @torch.inference_mode()
+    def _score(self, windows: list[Window], texts: int, progress: Progress) -> list[Likelihood]:
+        """Padded on the right, which a causal model doesn't see; what's read for several windows is read once."""
+        log_p, greedy, left = np.zeros(texts), np.ones(texts, dtype=bool), np.zeros(texts, dtype=int)
+        same: dict[bytes, list[Window]] = {}
+        for window in windows:
+            same.setdefault(window.symbols[:-1].tobytes(), []).append(window)
+            left[window.text] += 1
+        waiting = sorted(same.values(), key=lambda group: len(group[0]), reverse=True)
+        most = min(SYMBOLS, SCORES // self.model.config.vocab_size)
+        while waiting:
+            width = max(1, len(waiting[0][0]) - 1)
+            batch = waiting[:max(1, most // width)]
+            waiting = waiting[len(batch):]
+            rows = np.full((len(batch), width), self._opening[0], dtype=np.int64)
+            for row, group in enumerate(batch):
+                rows[row, :len(group[0]) - 1] = group[0].symbols[:-1]
+            read = torch.from_numpy(rows).to(self.model.device)
+            sizes = torch.tensor([len(group[0]) - 1 for group in batch], device=read.device)
+            mask = (torch.arange(width, device=read.device) < sizes[:, None]).long()
+            logits = self.model(read, attention_mask=mask).logits
+            done = 0
+            for row, group in enumerate(batch):
+                for window in group:
+                    scores = logits[row, window.first - 1:len(window) - 1].float().log_softmax(-1)
+                    targets = torch.from_numpy(window.symbols[window.first:]).to(read.device)
+                    own = scores.gather(-1, targets[:, None])[:, 0]
+                    log_p[window.text] += float(own.double().sum())
+                    greedy[window.text] &= bool((own >= scores.amax(-1)).all())
+                    left[window.text] -= 1
+                    done += left[window.text] == 0
+            progress(int(done))
+        return [Likelihood(float(value), bool(likeliest)) for value, likeliest in zip(log_p, greedy, strict=True)]

@@ -1,0 +1,224 @@
+"""Our models as scorers.
+
+Two ways to read many texts at once, both exact. Short ones stand behind each other in rows, as in training, because no
+document sees another: nothing is padded. Where several texts begin alike and long, as the choices of a question do, the
+beginning is read once, and what differs goes on from the memory of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stlm.config.decode import encode
+from stlm.data.batch import Inputs
+from stlm.errors import UserError
+from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
+from stlm.evaluate.windows import Window, after, cut
+from stlm.generate.sampling import Sampling
+from stlm.generate.writer import write
+from stlm.model.count import count
+from stlm.model.lm import LM
+from stlm.text.codec import Codec
+from stlm.train.checkpoint import Checkpoint
+
+SYMBOLS = 16_384  # read at once, at most
+SCORES = 1 << 24  # numbers that their scores may come to: large vocabularies are read in smaller batches
+SHARED = 48  # symbols that texts have to begin with in common to be worth two passes
+
+
+class NativeScorer(Scorer):
+    """A model of ours. limit: as many symbols as a row of its training had."""
+
+    def __init__(self, name: str, model: LM, codec: Codec, limit: int) -> None:
+        self.name, self.model, self.codec, self.limit = name, model.eval(), codec, limit
+        self.n_parameters = count(model).unique
+        digest = hashlib.sha256(json.dumps([encode(model.config), [piece.hex() for piece in codec.symbol_bytes]]).encode())
+        for key, value in sorted(model.state_dict().items()):
+            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
+        self._room = max(limit, min(SYMBOLS, SCORES // codec.n_symbols))
+
+    @classmethod
+    def of(cls, name: str, checkpoint: Checkpoint, device: torch.device) -> NativeScorer:
+        """The model of a checkpoint."""
+        return cls(name, checkpoint.build_model().to(device), checkpoint.codec, checkpoint.config.train.seq)
+
+    def likelihoods(self, pairs: Sequence[Pair], progress: Progress = nothing) -> list[Likelihood]:
+        windows = []
+        for number, (context, text) in enumerate(pairs):
+            before, both = context.encode("utf-8"), (context + text).encode("utf-8")
+            windows += after(self._symbols(before), self._symbols(both), [self.codec.document], self.limit, number)
+        return self._score(windows, len(pairs), progress)
+
+    def log_p_of_documents(self, documents: Sequence[bytes], progress: Progress = nothing) -> list[float]:
+        return self.log_p_of_symbols([self._symbols(document) for document in documents], progress)
+
+    def log_p_of_symbols(self, documents: Sequence[np.ndarray], progress: Progress = nothing) -> list[float]:
+        """The same of texts that have been encoded."""
+        windows = [window for number, symbols in enumerate(documents)
+                   for window in cut(symbols.astype(np.int64), 0, [self.codec.document], self.limit, number)]
+        return [found.log_p for found in self._score(windows, len(documents), progress)]
+
+    def features(self, texts: Sequence[str], layer: int | None, progress: Progress = nothing) -> list[list[float]]:
+        blocks = self.model.trunk.blocks
+        if layer is not None and not 1 <= layer <= len(blocks):
+            raise UserError(f"--layer {layer}: this model's trunk has the layers 1 to {len(blocks)}")
+        found, kept = [], list[Tensor]()
+        hook = blocks[(layer or len(blocks)) - 1].register_forward_hook(lambda block, given, out: kept.append(out[0]))
+        try:
+            for text in texts:
+                symbols = self._symbols(text.encode("utf-8"))[:self.limit - 1]
+                kept.clear()
+                self._read(torch.tensor([[self.codec.document, *symbols.tolist()]]))
+                found.append(kept[0][0].float().mean(dim=0).tolist())
+                progress(1)
+        finally:
+            hook.remove()
+        return found
+
+    def write(self, prompts: Sequence[str], max_bytes: int, stops: Sequence[str], temperature: float, seed: int = 0
+              ) -> list[str]:
+        out = []
+        for number, prompt in enumerate(prompts):
+            text, how = b"", Sampling(temperature=temperature)
+            for piece in write(self.model, self.codec, prompt.encode("utf-8"), max_bytes, how, seed + number):
+                text += piece
+                if any(stop.encode("utf-8") in text for stop in stops if stop):
+                    break
+            out.append(cut_at(text.decode("utf-8", errors="ignore"), stops))
+        return out
+
+    def _symbols(self, text: bytes) -> np.ndarray:
+        return self.codec.encode(text).astype(np.int64)
+
+    # --- windows
+
+    @torch.inference_mode()
+    def _score(self, windows: list[Window], texts: int, progress: Progress) -> list[Likelihood]:
+        log_p, greedy, left = np.zeros(texts), np.ones(texts, dtype=bool), np.zeros(texts, dtype=int)
+        for window in windows:
+            left[window.text] += 1
+        alone, families = _families(windows)
+        for batch in itertools.chain(self._packed(alone), self._shared(families)):
+            for window, (value, likeliest) in batch:
+                log_p[window.text] += value
+                greedy[window.text] &= likeliest
+                left[window.text] -= 1
+            progress(sum(1 for window, _ in batch if left[window.text] == 0))
+        return [Likelihood(float(value), bool(likeliest)) for value, likeliest in zip(log_p, greedy, strict=True)]
+
+    def _read(self, rows: Tensor, cache: object = None, lengths: Tensor | None = None) -> Tensor:
+        device = self.model.device
+        lengths = None if lengths is None else lengths.to(device)
+        return self.model(Inputs(rows.to(device), lengths=lengths), cache).logits
+
+    def _packed(self, windows: list[Window]) -> Iterator[list[tuple[Window, tuple[float, bool]]]]:
+        """One behind the other, the longest first."""
+        waiting = sorted(windows, key=len, reverse=True)
+        while waiting:
+            width = max(len(waiting[0]) - 1, min(self.limit, self._room))
+            rows, placed, end = max(1, self._room // width), list[tuple[Window, int]](), 0
+            for window in waiting:
+                size = len(window) - 1
+                if end % width + size > width:  # it doesn't fit in what's left of the row
+                    end += width - end % width
+                if end + size > rows * width:
+                    break
+                placed.append((window, end))
+                end += size
+            waiting = waiting[len(placed):]
+            symbols = np.full((max(1, -(-end // width)), width), self.codec.document, dtype=np.int64)
+            for window, start in placed:
+                symbols.reshape(-1)[start:start + len(window) - 1] = window.symbols[:-1]
+            yield self._at(placed, self._read(torch.from_numpy(symbols)).flatten(0, 1))
+
+    def _at(self, placed: list[tuple[Window, int]], logits: Tensor) -> list[tuple[Window, tuple[float, bool]]]:
+        """The log-probability of each window's scored symbols, of which the first is predicted at its start."""
+        places = np.concatenate([start + np.arange(w.first - 1, len(w) - 1) for w, start in placed])
+        targets = np.concatenate([w.symbols[w.first:] for w, _ in placed])
+        at = torch.from_numpy(places).to(logits.device)
+        log_p, likeliest = _scores(logits[at], torch.from_numpy(targets).to(logits.device))
+        ends = np.cumsum([len(w) - w.first for w, _ in placed])
+        out = []
+        for (window, _), end in zip(placed, ends, strict=True):
+            part = slice(end - (len(window) - window.first), end)
+            out.append((window, (float(log_p[part].sum()), bool(likeliest[part].all()))))
+        return out
+
+    def _shared(self, families: list[tuple[int, list[Window]]]) -> Iterator[list[tuple[Window, tuple[float, bool]]]]:
+        """What texts begin with in common is read once; then each goes on by itself."""
+        waiting = sorted(families, key=lambda family: family[0], reverse=True)
+        while waiting:
+            rows = max(1, self._room // waiting[0][0])
+            batch, waiting = waiting[:rows], waiting[rows:]
+            yield self._family_batch(batch)
+
+    def _family_batch(self, batch: list[tuple[int, list[Window]]]) -> list[tuple[Window, tuple[float, bool]]]:
+        lengths = torch.tensor([shared for shared, _ in batch])
+        rows = torch.full((len(batch), int(lengths.max())), self.codec.document)
+        for row, (shared, family) in enumerate(batch):
+            rows[row, :shared] = torch.from_numpy(family[0].symbols[:shared])
+        cache = self.model.new_cache(len(batch))
+        before = self._read(rows, cache, lengths)
+        owner = [row for row, (_, family) in enumerate(batch) for _ in family]
+        members = [window for _, family in batch for window in family]
+        # the last symbol of each is only predicted, and what's shared has been read
+        rest = [window.symbols[batch[row][0]:-1] for row, window in zip(owner, members, strict=True)]
+        sizes = torch.tensor([len(symbols) for symbols in rest])
+        after = before.new_zeros(len(rest), 0, before.shape[-1])
+        if int(sizes.max()) > 0:
+            more = torch.full((len(rest), int(sizes.max())), self.codec.document)
+            for row, symbols in enumerate(rest):
+                more[row, :len(symbols)] = torch.from_numpy(symbols)
+            after = self._read(more, cache.of_rows(torch.tensor(owner, device=self.model.device)), sizes)
+        out = []
+        for number, (row, window) in enumerate(zip(owner, members, strict=True)):
+            shared = batch[row][0]
+            logits = torch.cat([before[row, window.first - 1:shared],
+                                after[number, max(0, window.first - 1 - shared):len(window) - 1 - shared]])
+            target = torch.from_numpy(window.symbols[window.first:]).to(before.device)
+            log_p, likeliest = _scores(logits, target)
+            out.append((window, (float(log_p.sum()), bool(likeliest.all()))))
+        return out
+
+
+def _scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The log-probability of each target in float64, and whether none has a higher score."""
+    logits = logits.double()
+    own = logits.gather(-1, targets[:, None])[:, 0]
+    return (own - logits.logsumexp(-1)).cpu(), (own >= logits.amax(-1)).cpu()
+
+
+def _families(windows: list[Window]) -> tuple[list[Window], list[tuple[int, list[Window]]]]:
+    """Windows to read alone, and those that begin alike, with how many symbols they share.
+
+    Neighbours only: the choices of a question follow each other.
+    """
+    alone, families, place = list[Window](), list[tuple[int, list[Window]]](), 0
+    while place < len(windows):
+        end, shared = place + 1, len(windows[place]) - 1
+        while end < len(windows):
+            common = min(shared, _common(windows[place].symbols, windows[end].symbols), len(windows[end]) - 1)
+            if common < SHARED or common < shared // 2:
+                break
+            end, shared = end + 1, common
+        group = windows[place:end]
+        if len(group) == 1:
+            alone += group
+        else:
+            families.append((shared, group))
+        place = end
+    return alone, families
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> int:
+    n = min(len(a), len(b))
+    differ = np.flatnonzero(a[:n] != b[:n])
+    return int(differ[0]) if len(differ) else n

@@ -1,0 +1,61 @@
+"""``results.json`` of a model's scores, in the shape of lm-evaluation-harness."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stlm.config.files import read_json
+from stlm.evaluate.scorer import Scorer
+from stlm.train.folder import write_whole
+
+FILE = "results.json"
+STDERR = "_stderr"
+
+
+def open_scores(folder: Path, scorer: Scorer) -> dict[str, Any]:
+    """What is known of this model; nothing yet, where the folder holds none or another model's."""
+    path = folder / FILE
+    if path.exists():
+        found = read_json(path)
+        if found.get("fingerprint") == scorer.fingerprint:
+            return found
+    return {"results": {}, "n-samples": {}, "n-shot": {}, "group_subtasks": {}, "groups": {}, "model_name": scorer.name,
+            "fingerprint": scorer.fingerprint, "parameters": scorer.n_parameters, "limit": scorer.limit, "seconds": {}}
+
+
+def add(scores: dict[str, Any], task: str, figures: dict[str, Any], seconds: float, shots: int = 0) -> None:
+    """Add the figures of a task (`benchmark.summarize`), and of its groups as tasks of their own."""
+    parts = figures.get("groups", {})
+    own = {name: value for name, value in figures.items() if name != "groups"}
+    scores["results"] = {name: kept for name, kept in scores["results"].items() if name not in scores["group_subtasks"].get(
+        task, [])}
+    names = [f"{task}_{part.replace(' ', '_')}" for part in parts]
+    scores["group_subtasks"][task] = names
+    scores["results"][task] = own
+    for name, (part, values) in zip(names, parts.items(), strict=True):
+        scores["results"][name] = {"alias": f" - {part}", **values}
+    scores["n-samples"][task] = {"original": own.get("published", own["n"]), "effective": own["n"]}
+    scores["n-shot"][task], scores["seconds"][task] = shots, round(seconds, 1)
+    scores["date"] = time.time()
+
+
+def save(folder: Path, scores: dict[str, Any]) -> Path:
+    """Write them; where they lie."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / FILE, json.dumps(scores, indent=1) + "\n")
+    return folder / FILE
+
+
+def timed(work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], float]:
+    """What ``work`` returns, and the seconds that it took."""
+    start = time.perf_counter()
+    return work(), time.perf_counter() - start
+
+
+def main_metric(figures: dict[str, Any]) -> str | None:
+    """The metric that stands for a task: the first that it has."""
+    return next((name.partition(",")[0] for name in figures if name.endswith(",none") and STDERR not in name), None)

@@ -1,0 +1,95 @@
+"""``stlm eval``, ``zip`` and ``unzip``, as a person meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.test_commands import TINY, stlm
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a tiny trained run and a text."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("STLM_CACHE", str(folder / "cache"))
+        looks = 'tasks = ["world"]\ntasks_every = 6\ntasks_limit = 20\n'
+        (folder / "tiny.toml").write_text(TINY + looks)
+        (folder / "text.txt").write_text("Anna wanted to find her red kite. " * 40)
+        from stlm.cli import main
+        assert main(["train", "tiny.toml", "--name", "tiny"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def at_home(home, monkeypatch):
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("STLM_CACHE", str(home / "cache"))
+
+
+def results():
+    return json.loads(Path("runs/tiny/eval/results.json").read_text())
+
+
+def test_looks_at_benchmarks_while_training():
+    lines = [json.loads(line) for line in Path("runs/tiny/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "eval/world/acc" in line] == [6, 12]
+
+
+def test_without_any_data(capsys):
+    status, _, said = stlm(capsys, "eval", "tiny", "--tasks", "world,bits,progression,writing", "--limit", "40")
+    assert status == 0 and "built-in pairs" in said and "40 of 1,000" in said and "bits_per_byte" in said
+    found = results()
+    assert found["n-samples"]["world"] == {"original": 1000, "effective": 40}
+    assert {"acc,none", "acc_stderr,none", "alias", "chance"} <= found["results"]["world"].keys()
+    assert "world_pronouns" in found["group_subtasks"]["world"] and 0 < found["results"]["bits"]["bits_per_byte,none"] < 9
+    assert found["results"]["writing_written"]["distinct-1"] >= 0
+    page = Path("runs/tiny/eval/scores.html").read_text()
+    assert "What it writes" in page and "pronouns" in page and "<script" not in page
+    assert stlm(capsys, "eval", "tiny", "--tasks", "world", "--limit", "30")[0] == 0
+    assert results()["results"]["world"]["n"] == 30 and "bits" in results()["results"]
+
+
+def test_the_benchmarks_of_the_paper(capsys, real_data):
+    status, _, said = stlm(capsys, "eval", "tiny", "--limit", "20")
+    assert status == 0 and "beside others" in said and "Pythia-70m" in said and "phenomenon island_effects" in said
+    assert set(results()["results"]) >= {"blimp", "hellaswag", "arc_easy", "winogrande", "mmlu", "mmlu_stem"}
+    assert "BLiMP by phenomenon" in Path("runs/tiny/eval/scores.html").read_text()
+
+
+def test_a_text_and_a_judge(capsys):
+    status, _, said = stlm(capsys, "eval", "tiny", "--text", "text.txt")
+    assert status == 0 and "bits per byte" in said and results()["results"]["bits"]["bytes"] == 34 * 40
+    status, _, said = stlm(capsys, "eval", "tiny", "--text", "text.txt", "--tasks", "writing", "--judge", "tiny")
+    assert status == 0 and "bits per byte under the judge" in said
+
+
+def test_packing_and_unpacking(capsys):
+    status, _, said = stlm(capsys, "zip", "tiny", "text.txt", "-o", "text.stlm")
+    assert status == 0 and "1,360 bytes packed into" in said and "the model said" in said
+    assert stlm(capsys, "unzip", "tiny", "text.stlm", "-o", "back.txt")[0] == 0
+    assert Path("back.txt").read_bytes() == Path("text.txt").read_bytes()
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("eval", "tiny", "--tasks", "blimb"), "did you mean 'blimp'"),
+    (("eval", "nothing"), "there is no run 'nothing'"),
+    (("eval", "tiny", "--limit", "0"), "1 or more"),
+    (("eval", "tiny", "--tasks", "boolq", "--data", "nowhere"), "there is no such folder"),
+    (("eval", "tiny", "--text", "nowhere.txt"), "nowhere.txt"),
+    (("eval", "hf:nowhere/nothing", "--tasks", "world"), "cannot be loaded"),
+    (("zip", "tiny", "nowhere.txt", "-o", "x"), "cannot be read"),
+    (("zip", "tiny", "text.txt"), "-o"),
+    (("unzip", "tiny", "text.txt", "-o", "x"), "no file of `stlm zip`"),
+    (("zip", "tiny", "text.txt", "-o", "nowhere/x"), "cannot be written"),
+    (("train", "tiny.toml", "--name", "other", "--train.tasks", "blimb"), "did you mean 'blimp'"),
+])
+def test_faults_are_one_line(capsys, monkeypatch, words, message):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    if words[1].startswith("hf:"):
+        pytest.importorskip("transformers", reason="transformers is not installed: pip install 'stlm[hf]'")
+    status, out, said = stlm(capsys, *words)
+    assert status == 2 and out == "" and message in said and said.strip().splitlines()[-1].startswith("stlm: ")

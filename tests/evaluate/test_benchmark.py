@@ -1,0 +1,233 @@
+"""Items are what the harness makes of them, and what a model answers is judged as it should be."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from tests.conftest import Bytes, small_model
+
+from stlm.errors import UserError
+from stlm.evaluate import benchmark, progression, world_pairs
+from stlm.evaluate.benchmark import answer, judge, run, sample, summarize
+from stlm.evaluate.items import Item
+from stlm.evaluate.native import NativeScorer
+from stlm.evaluate.scorer import Likelihood, Scorer
+from stlm.evaluate.tasks import TASKS, Asked, choose
+from stlm.text.world import WorldParseError, parse_story
+
+RECORDS = {
+    "blimp": {"sentence_good": "He sits.", "sentence_bad": "He sit.", "field": "morphology", "UID": "agreement_1",
+              "linguistics_term": "subject_verb_agreement"},
+    "hellaswag": {"activity_label": "Baking", "ctx_a": "A man opens an oven.", "ctx_b": "he", "label": "1",
+                  "endings": ["flies [title] away.", "takes out  bread.", "sings [step] loud.", "is an oven."]},
+    "arc_easy": {"question": "What melts?", "choices": {"text": ["ice", "iron", "air"], "label": ["A", "B", "C"]},
+                 "answerKey": "A"},
+    "winogrande": {"sentence": "Ann thanked Joan because _ had helped.", "option1": "Ann", "option2": "Joan", "answer": "2"},
+    "mmlu": {"subject": "college_physics", "question": " What is heavy? ", "choices": ["a", "b", "c", "d"], "answer": 3},
+    "lambada_openai": {"text": "She gave it to the man, and he thanked the woman"},
+    "openbookqa": {"question_stem": "Ice is", "choices": {"text": ["hot", "cold"], "label": ["A", "B"]}, "answerKey": "B"},
+    "commonsense_qa": {"question": "Where do fish live?", "answerKey": "C",
+                       "choices": {"text": ["sky", "fire", "sea", "sand", "hat"], "label": list("ABCDE")}},
+    "boolq": {"passage": "Ice is cold.", "question": "is ice hot", "label": 0},
+}
+PROMPTS = {
+    "blimp": ([("", " He sits."), ("", " He sit.")], 0),
+    "hellaswag": ([("Baking: A man opens an oven. He", f" {end}") for end in
+                   ("flies. away.", "takes out bread.", "sings loud.", "is an oven.")], 1),
+    "arc_easy": ([("Question: What melts?\nAnswer:", f" {end}") for end in ("ice", "iron", "air")], 0),
+    "winogrande": ([("Ann thanked Joan because Ann", " had helped."), ("Ann thanked Joan because Joan", " had helped.")], 1),
+    "mmlu": ([("The following are multiple choice questions (with answers) about college physics.\n\nWhat is heavy?\nA. a\nB. b"
+               "\nC. c\nD. d\nAnswer:", f" {letter}") for letter in "ABCD"], 3),
+    "lambada_openai": ([("She gave it to the man, and he thanked the", " woman")], 0),
+    "openbookqa": ([("Ice is", " hot"), ("Ice is", " cold")], 1),
+    "commonsense_qa": ([("Question: Where do fish live?\nA. sky\nB. fire\nC. sea\nD. sand\nE. hat\nAnswer:", f" {letter}")
+                        for letter in "ABCDE"], 2),
+    "boolq": ([("Ice is cold.\nQuestion: is ice hot?\nAnswer:", f" {answer}") for answer in ("no", "yes")], 0),
+}
+OTHER_LABEL = {"hellaswag": {"label": "0"}, "arc_easy": {"answerKey": "B"}, "winogrande": {"answer": "1"},
+               "mmlu": {"answer": 0}, "openbookqa": {"answerKey": "A"}, "commonsense_qa": {"answerKey": "A"}, "boolq": {"label": 1}}
+
+
+class Fixed(Scorer):
+    """Finds texts as likely as a function of the pair says."""
+
+    def __init__(self, log_p):
+        self.name, self.fingerprint, self.n_parameters, self.limit, self.calls = "fixed", "00", 1, 100, 0
+        self._log_p = log_p
+
+    def likelihoods(self, pairs, progress=None):
+        self.calls += 1
+        progress(len(pairs))
+        return [Likelihood(self._log_p(*pair), False) for pair in pairs]
+
+    def log_p_of_documents(self, documents, progress=None):
+        return [self._log_p("", document.decode()) for document in documents]
+
+    def features(self, texts, layer, progress=None):
+        return [[float(len(text))] for text in texts]
+
+    def write(self, prompts, max_bytes, stops, temperature, seed=0):
+        return ["and so on " * 3] * len(prompts)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_prompts(name):
+    item = TASKS[name].item(RECORDS[name])
+    pairs, gold = PROMPTS[name]
+    assert list(item.pairs) == pairs and item.gold == gold
+
+
+def leaks(item, record, other):
+    """Whether the prompt tells which answer is right: it changes with the label alone."""
+    return item(record).pairs != item(record | other).pairs
+
+
+@pytest.mark.parametrize("name", OTHER_LABEL)
+def test_no_prompt_tells_the_answer(name):
+    item = TASKS[name].item
+    assert not leaks(item, RECORDS[name], OTHER_LABEL[name])
+    assert item(RECORDS[name]).gold != item(RECORDS[name] | OTHER_LABEL[name]).gold
+
+    def planted(record):
+        found = item(record)
+        return Item(tuple((f"{context} ({found.gold})", text) for context, text in found.pairs), found.choices, found.gold)
+
+    assert leaks(planted, RECORDS[name], OTHER_LABEL[name])
+
+
+def test_ties_are_wrong_and_counted():
+    items = [TASKS["arc_easy"].item(RECORDS["arc_easy"])] * 3
+    outcomes = [judge(item, [Likelihood(-5.0, True)] * 3) for item in items]
+    found = summarize(TASKS["arc_easy"], items, outcomes)
+    assert found["acc,none"] == 0 and found["ties"] == 3 and found["chance"] == pytest.approx(1 / 3)
+
+
+def test_normalised_by_characters_and_by_bytes():
+    item = Item((("", "äää"), ("", "aaaa")), ("äää", "aaaa"), 0)
+    right = judge(item, [Likelihood(-9.0, False), Likelihood(-8.0, False)]).right
+    assert right == {"acc": 0.0, "acc_norm": 0.0, "acc_bytes": 1.0}  # -3 against -2 by character, -1.5 against -2 by byte
+
+
+def test_one_choice_is_right_where_it_would_be_written():
+    items = [TASKS["lambada_openai"].item(RECORDS["lambada_openai"])] * 2
+    outcomes = [judge(items[0], [Likelihood(-2.0, True)]), judge(items[0], [Likelihood(-4.0, False)])]
+    found = summarize(TASKS["lambada_openai"], items, outcomes)
+    assert found["acc,none"] == 0.5 and found["perplexity,none"] == pytest.approx(math.exp(3)) and found["chance"] == 0
+
+
+def test_standard_errors():
+    items = [TASKS["blimp"].item(RECORDS["blimp"])] * 10
+    bad = [Likelihood(-1.0 if i < 7 else 1.0, False) for i in range(10)]
+    outcomes = [judge(item, [Likelihood(0.0, False), other]) for item, other in zip(items, bad, strict=True)]
+    found = summarize(TASKS["blimp"], items, outcomes)
+    assert found["acc,none"] == 0.7 and found["acc_stderr,none"] == pytest.approx(math.sqrt(0.7 * 0.3 / 9))
+    assert found["groups"]["agreement_1"]["n"] == 10 and "field morphology" in found["groups"]
+
+
+def test_subsets_are_drawn_once():
+    items = [Item((("", str(i)),), (str(i),), 0) for i in range(50)]
+    one = sample(items, 10, 0)
+    assert one == sample(items, 10, 0) != sample(items, 10, 1) and len(set(one)) == 10
+    assert sample(items, None, 0) == sample(items, 99, 0) == items
+
+
+def test_answers_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "CHUNK", 4)
+    items = [Item((("", str(i)), ("", "x" * i)), (str(i), "x" * i), 0) for i in range(10)]
+    scorer, kept = Fixed(lambda context, text: -float(len(text))), tmp_path / "kept.jsonl"
+    whole = answer(scorer, TASKS["blimp"], items, kept)
+    assert scorer.calls == 3 and len(whole) == 10
+    lines = kept.read_text().splitlines()
+    kept.write_text("\n".join(lines[:7]) + "\n" + lines[7][:9])  # killed within the seventh answer
+    shares = []
+    assert answer(scorer, TASKS["blimp"], items, kept, shares.append) == whole
+    assert scorer.calls == 4 and len(kept.read_text().splitlines()) == 11 and shares[-1] == 1
+    assert answer(scorer, TASKS["blimp"], items, kept) == whole and scorer.calls == 4
+    assert answer(scorer, TASKS["blimp"], items[:5], kept) == whole[:5] and scorer.calls == 6  # other items: from the start
+
+
+def test_a_random_model_is_at_chance(real_data):
+    codec = Bytes()
+    model = small_model(("stride", "last", "conv", "tied"), codec, layers=1, encoder_layers=0, decoder_layers=1).float()
+    scorer = NativeScorer("random", model, codec, 512)
+    for task in choose("all"):
+        found = run(scorer, task, limit=300)
+        metric = "acc_bytes" if "acc_bytes" in task.metrics else "acc"
+        if task.name != "lambada_openai":
+            error = math.sqrt(found["chance"] * (1 - found["chance"]) / found["n"])
+            assert abs(found[f"{metric},none"] - found["chance"]) < 6 * error, task.name
+        assert found["n"] == 300 and found["source"] in ("STLM_DATA", "built-in corpus")
+
+
+def test_a_constant_model_gets_nothing(real_data):
+    scorer = Fixed(lambda context, text: -1.0)
+    for task in choose("paper"):
+        found = run(scorer, task, limit=50)
+        assert found["acc,none"] == 0 and found["ties"] == 50
+
+
+def test_sizes_and_groups(real_data):
+    sizes = {task.name: len(task.items()[0]) for task in choose("all") if isinstance(task, Asked)}
+    assert all(sizes[name] == TASKS[name].whole for name in sizes if name != "hellaswag") and sizes["hellaswag"] == 1000
+    blimp, mmlu = TASKS["blimp"].items()[0], TASKS["mmlu"].items()[0]
+    assert len({item.groups[-1] for item in blimp}) == 67 and len({item.groups[-1] for item in mmlu}) == 57
+    assert len({group for item in blimp for group in item.groups if group.startswith("field")}) == 4
+    shown = TASKS["mmlu_5shot"].items()[0]
+    assert all(item.pairs[0][0].count("\nAnswer:") == 6 for item in shown[::500])
+    assert shown[0].pairs[0][0].count("The following are") == 1 and shown[0].pairs[0][0].endswith(mmlu[0].pairs[0][0][-40:])
+
+
+def test_folders_in_the_layout_of_the_hub(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    place = tmp_path / "ai2_arc" / "ARC-Easy"
+    place.mkdir(parents=True)
+    parquet.write_table(pyarrow.Table.from_pylist([RECORDS["arc_easy"]] * 2), place / "test-00000-of-00001.parquet")
+    items, source = TASKS["arc_easy"].items(tmp_path)
+    assert list(items[0].pairs) == PROMPTS["arc_easy"][0] and len(items) == 2 and source == f"folder {tmp_path.name}"
+    (tmp_path / "blimp" / "agreement").mkdir(parents=True)
+    (tmp_path / "blimp" / "agreement" / "train.jsonl").write_text(json.dumps(RECORDS["blimp"]))
+    assert len(TASKS["blimp"].items(tmp_path)[0]) == 1
+    with pytest.raises(UserError, match="there is neither boolq_validation"):
+        TASKS["boolq"].items(tmp_path)
+    (tmp_path / "boolq_validation.jsonl").write_text('{"question": "is it"}\n')
+    with pytest.raises(UserError, match="not as it should be"):
+        TASKS["boolq"].items(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        TASKS["boolq"].items(Path("nowhere"))
+
+
+def test_pairs_of_the_world():
+    items = world_pairs.pairs()
+    kinds = [item.groups[0] for item in items]
+    assert {kind: kinds.count(kind) for kind in kinds} == dict.fromkeys(
+        ("agreement", "pronouns", "entities", "numbers"), world_pairs.EACH)
+    for item in items[:40]:
+        (context, good), (same, bad) = item.pairs
+        assert context == same and good != bad
+        with pytest.raises(WorldParseError) as caught:
+            parse_story(context + bad)
+        assert caught.value.place < len(context) + len(bad)
+    right = Fixed(lambda context, text: 0.0 if (context, text) in {item.pairs[0] for item in items} else -1.0)
+    assert run(right, TASKS["world"], limit=100)["acc,none"] == 1
+
+
+def test_progression():
+    text = "Once there was a king who had three sons, and each of them wanted to see the sea before the winter came. " * 6
+    items = progression.items([text.encode()] * 3 + [b"too short"])
+    assert {item.groups[0] for item in items} == set(progression.WAYS) and len(items) == 18
+    for item in items:
+        (before, real), (same, spoilt) = item.pairs
+        assert before == same and (before + real) in text and real != spoilt
+        assert abs(len(real) - len(spoilt)) < 12
+    assert items == progression.items([text.encode()] * 3) != progression.items([text.encode()] * 3, seed=1)
+
+
+def test_tasks_are_chosen_by_name():
+    assert [task.name for task in choose("blimp,paper")] == ["blimp", "hellaswag", "arc_easy", "winogrande", "mmlu"]
+    with pytest.raises(UserError, match="did you mean 'blimp'"):
+        choose("blimb")

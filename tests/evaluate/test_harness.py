@@ -1,0 +1,164 @@
+"""Native scores are those of lm-evaluation-harness, item by item, for a model of ours and one of Hugging Face."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from stlm.evaluate.benchmark import answer, judge
+from stlm.evaluate.native import NativeScorer
+from stlm.evaluate.tasks import TASKS
+
+lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'stlm[harness]'")
+pytestmark = pytest.mark.slow
+SHOWN = 40  # items of each task
+FILES = {
+    "hellaswag": ("validation", "hellaswag.yaml"), "arc_easy": ("test", "arc_easy.yaml"),
+    "arc_challenge": ("test", "arc_challenge.yaml"), "winogrande": ("validation", "default.yaml"),
+    "openbookqa": ("test", "openbookqa.yaml"), "commonsense_qa": ("validation", "default.yaml"),
+}
+
+
+def in_the_words_of_the_hub(name, record):
+    """A record of ours as the harness's own task files expect it."""
+    if name == "hellaswag":  # texts are ready there
+        return record | {"label": str(record["gold"])}
+    if name == "winogrande":
+        return record
+    letters = "ABCDE"[:len(record["choices"])]
+    return {"question": record["question"], "question_stem": record["question"], "answerKey": letters[record["gold"]],
+            "choices": {"text": record["choices"], "label": list(letters)}}
+
+
+def harness_tasks(folder, records):
+    """Task files of the harness over our records: its own prompts, read from files instead of the hub."""
+    from pathlib import Path
+
+    import yaml
+
+    home = Path(lm_eval.__file__).parent / "tasks"
+    for name, found in records.items():
+        data = folder / f"{name}.json"
+        data.write_text("\n".join(json.dumps(record) for record in found))
+        split, file = FILES.get(name, ("test", ""))
+        if file:
+            path = next(path for path in home.rglob(file) if path.parent.name in (name, name.split("_")[0]))
+            text = path.read_text()
+            if name == "arc_challenge":
+                text = (path.parent / "arc_easy.yaml").read_text()
+            own = yaml.load(text.replace("!function", ""), Loader=yaml.SafeLoader)
+        elif name == "blimp":
+            own = yaml.safe_load((home / "blimp" / "_template_yaml").read_text())
+            split = "train"
+        else:
+            own = yaml.safe_load((home / "mmlu" / "default" / "_default_template_yaml").read_text())
+            subject = found[0]["subject"].replace("_", " ")
+            own["description"] = f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+        own = {key: value for key, value in own.items() if key not in ("tag", "training_split", "include", "fewshot_split",
+                                                                         "fewshot_config", "dataset_name", "process_docs")}
+        if name == "hellaswag":
+            own |= {"doc_to_text": "{{query}}", "doc_to_target": "{{label}}"}
+        if name == "winogrande":
+            for key in ("doc_to_text", "doc_to_target", "doc_to_choice"):
+                own[key] = f"!function {home}/winogrande/preprocess_winogrande.{key}"
+        own |= {"task": f"our_{name}", "dataset_path": "json", "dataset_name": None, "test_split": None,
+                "validation_split": None, "dataset_kwargs": {"data_files": {split: str(data)}}}
+        own["test_split" if split == "test" else "validation_split"] = split
+        if "acc_norm" in json.dumps(own.get("metric_list", [])):
+            own["metric_list"] = [*own["metric_list"], {"metric": "acc_bytes", "aggregation": "mean", "higher_is_better": True}]
+        text = yaml.safe_dump(own)
+        for key in ("doc_to_text", "doc_to_target", "doc_to_choice"):
+            text = text.replace(f"'!function {home}/winogrande/preprocess_winogrande.{key}'",
+                                "!function preprocess_winogrande." + key)
+        (folder / f"our_{name}.yaml").write_text(text)
+    (folder / "preprocess_winogrande.py").write_text((home / "winogrande" / "preprocess_winogrande.py").read_text())
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """The first items of each task, ours and the harness's."""
+    import os
+
+    if not os.environ.get("STLM_DATA"):
+        pytest.skip("STLM_DATA is not set: no benchmarks at hand")
+    from stlm.evaluate.records import load
+    folder = tmp_path_factory.mktemp("tasks")
+    names = [*FILES, "blimp", "mmlu"]
+    records = {name: load(TASKS[name].place)[0][:SHOWN] for name in names}
+    hub = {name: [in_the_words_of_the_hub(name, r) if name in FILES else {**r, "answer": r["gold"]} if name == "mmlu" else r
+                  for r in found] for name, found in records.items()}
+    harness_tasks(folder, hub)
+    return folder, {name: [TASKS[name].item(record) for record in found] for name, found in records.items()}
+
+
+def compare(model, scorer, shared):
+    from lm_eval.tasks import TaskManager
+
+    folder, items = shared
+    manager = TaskManager(include_defaults=False, include_path=str(folder))
+    found = lm_eval.simple_evaluate(model=model, tasks=[f"our_{name}" for name in items], task_manager=manager,
+                                    log_samples=True, bootstrap_iters=0)
+    checked = 0
+    for name, own in items.items():
+        samples = sorted(found["samples"][f"our_{name}"], key=lambda sample: sample["doc_id"])
+        outcomes = [judge(item, answers) for item, answers in
+                    zip(own, answer(scorer, TASKS[name], own), strict=True)]
+        assert len(samples) == len(outcomes) == SHOWN
+        for metric in TASKS[name].metrics:
+            theirs, ours = [s[metric] for s in samples], [o.right[metric] for o in outcomes]
+            assert theirs == ours, (name, metric)
+            assert abs(found["results"][f"our_{name}"][f"{metric},none"] - sum(ours) / SHOWN) < 0.001
+            checked += SHOWN
+    assert checked == SHOWN * sum(len(TASKS[name].metrics) for name in items)
+
+
+def trained():
+    """A model of ours after a few steps: its likelihoods are no longer noise."""
+    from stlm.data.shards import Shard
+    from stlm.data.stream import Stream
+    from stlm.model.lm import LM
+    from stlm.objective import causal
+    from stlm.text.codec.bytes import ByteCodec
+    from stlm.train.presets import demo
+
+    torch.manual_seed(0)
+    codec = ByteCodec()
+    model = LM(demo().model, codec)
+    words = [item.pairs[0][0].encode() for item in TASKS["arc_easy"].items()[0][:200]]
+    stream = Stream(Shard.of(words, codec), codec, 256, 8, 0)
+    optimizer, objective = torch.optim.AdamW(model.parameters(), 3e-3), causal.Config().build()
+    for step in range(30):
+        objective(model, stream.batch(step)).total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, codec
+
+
+def test_a_model_of_ours(shared):
+    from stlm.evaluate.harness import StlmModel
+    scorer = NativeScorer("ours", *trained(), 1024)
+    compare(StlmModel(scorer=scorer), scorer, shared)
+
+
+def test_a_model_of_hugging_face(shared, tmp_path):
+    from lm_eval.models.huggingface import HFLM
+    from tests.evaluate.test_huggingface import small_llama
+
+    from stlm.evaluate.huggingface import HuggingFaceScorer
+    scorer = HuggingFaceScorer.load(str(small_llama(tmp_path / "llama", positions=2048)))
+    compare(HFLM(pretrained=scorer.model, tokenizer=scorer.tokenizer, batch_size=8, dtype="float32"), scorer, shared)
+
+
+def test_rolling_and_writing(tmp_path):
+    from lm_eval.api.instance import Instance
+
+    from stlm.evaluate.harness import StlmModel
+    scorer = NativeScorer("ours", *trained(), 256)
+    model = StlmModel(scorer=scorer)
+    text = "Which of these melts in the sun? " * 20
+    rolling = model.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, (text,), 0)])
+    assert rolling == scorer.log_p_of_documents([text.encode()])
+    until = Instance("generate_until", {}, ("Question: ", {"until": ["e"], "max_gen_toks": 30}), 0)
+    assert "e" not in model.generate_until([until])[0]

@@ -1,0 +1,128 @@
+"""Likelihoods are those of each text read alone, however many are read at once and whatever they share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.conftest import ODD, Bytes, small_model
+
+from stlm.data.batch import Inputs
+from stlm.errors import UserError
+from stlm.evaluate import native
+from stlm.evaluate.native import NativeScorer
+from stlm.evaluate.windows import after, cut
+from stlm.text.codec import bpe
+
+CELL = ("whitespace", "mean", "conv", "tied")
+QUESTION = "Which of these melts when it is left in the sun on a warm day in summer? Answer:"
+PAIRS = [
+    ("", " It rains."), ("", " It rained, and the cat sat."), (QUESTION, " ice"), (QUESTION, " a stone"), (QUESTION, " iron"),
+    ("ab", "c"), ("ab", "c"), ("ab", ""), ("", ""), (QUESTION, " A"), (QUESTION, " B"), (QUESTION + " naïve 超小", " 🎉 ok"),
+    (QUESTION + " naïve 超小", " no"), ("The end", ". " * 30),
+]
+
+
+def alone(model, codec, context, text):
+    """The definition: one text, all at once, in float64."""
+    before = codec.encode(context.encode()).tolist()
+    whole = codec.encode((context + text).encode()).tolist()
+    first = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), min(len(before), len(whole)))
+    symbols = torch.tensor([codec.document, *whole])
+    with torch.no_grad():
+        scores = model(Inputs(symbols[None, :-1])).logits[0] if len(whole) else torch.zeros(0, codec.n_symbols)
+    own = scores.log_softmax(-1).gather(1, symbols[1:, None])[first:, 0]
+    return float(own.sum()), bool((scores.argmax(-1) == symbols[1:])[first:].all())
+
+
+def check(scorer, model, codec, pairs=PAIRS):
+    seen = []
+    found = scorer.likelihoods(pairs, seen.append)
+    assert sum(seen) == len(pairs)
+    for pair, one in zip(pairs, found, strict=True):
+        log_p, greedy = alone(model, codec, *pair)
+        assert one.log_p == pytest.approx(log_p, rel=1e-9, abs=1e-9), pair
+        assert one.greedy == greedy
+
+
+def test_likelihoods_are_those_of_each_text_alone(cell, monkeypatch):
+    monkeypatch.setattr(native, "SHARED", 16)
+    monkeypatch.setattr(native, "SYMBOLS", 300)  # several batches
+    codec = Bytes()
+    model = small_model(cell, codec, layers=1)
+    check(NativeScorer("it", model, codec, 256), model, codec)
+
+
+@pytest.mark.parametrize("shared", [1, 10_000], ids=["all that can be shared", "nothing shared"])
+def test_sharing_changes_nothing(monkeypatch, shared):
+    monkeypatch.setattr(native, "SHARED", shared)
+    codec = Bytes()
+    model = small_model(CELL, codec)
+    check(NativeScorer("it", model, codec, 256), model, codec)
+
+
+def test_symbols_of_several_bytes():
+    codec = bpe.Config(vocabulary=300).build([b"the cat sat on the mat, and the ice melts in the sun " * 30])
+    model = small_model(("none", "last", "conv", "tied"), codec)
+    check(NativeScorer("it", model, codec, 256), model, codec)
+
+
+def test_long_contexts_lose_their_beginning():
+    codec = Bytes()
+    model = small_model(CELL, codec)
+    scorer = NativeScorer("it", model, codec, 32)
+    long = scorer.likelihoods([("x" * 500 + "the cat sat", " down")])[0]
+    kept = ("x" * 500 + "the cat sat down")[-31:].removesuffix(" down")
+    assert long.log_p == pytest.approx(alone(model, codec, kept, " down")[0], rel=1e-9)
+
+
+@given(data=st.data(), limit=st.integers(3, 40))
+def test_windows_score_every_symbol_once(data, limit):
+    n = data.draw(st.integers(0, 200))
+    first = data.draw(st.integers(0, n))
+    symbols = np.arange(1, n + 1)
+    windows = cut(symbols, first, [0], limit, 7)
+    scored = [int(s) for w in windows for s in w.symbols[w.first:]]
+    assert scored == symbols[first:].tolist()
+    for window in windows:
+        assert len(window) <= limit and window.symbols[0] == 0 and window.first >= 1 and window.text == 7
+        seen = window.symbols[1:].tolist()
+        assert seen == list(range(seen[0], seen[0] + len(seen))) if seen else True
+        assert window.first - 1 >= min(int(seen[0] + window.first - 2) if seen else 0, (limit - 1) // 2)
+
+
+def test_a_symbol_that_the_context_changes_is_scored():
+    whole, context = np.array([5, 6, 9]), np.array([5, 6, 7])
+    assert after(context, whole, [0], 10, 0)[0].symbols[after(context, whole, [0], 10, 0)[0].first:].tolist() == [9]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_documents(name):
+    codec = Bytes()
+    model = small_model(CELL, codec)
+    text = ODD[name][:300]
+    whole = NativeScorer("it", model, codec, 400).log_p_of_documents([text, b"another", text])
+    with torch.no_grad():
+        symbols = torch.tensor([[codec.document, *text]])
+        scores = model(Inputs(symbols[:, :-1])).logits.log_softmax(-1) if text else None
+    wanted = float(scores.gather(2, symbols[:, 1:, None]).sum()) if text else 0.0
+    assert whole[0] == pytest.approx(wanted, rel=1e-9) and whole[2] == pytest.approx(wanted, rel=1e-9)
+    short = NativeScorer("it", model, codec, 16).log_p_of_documents([text])
+    assert math.isfinite(short[0]) and (not text or short[0] < 0)
+
+
+def test_features_and_writing():
+    codec = Bytes()
+    model = small_model(CELL, codec)
+    scorer = NativeScorer("it", model, codec, 64)
+    first, last, default = (scorer.features(["The cat sat.", "No"], layer) for layer in (1, 2, None))
+    assert np.shape(first) == (2, 16) and np.isfinite(first).all()
+    assert last == default and first != last
+    with pytest.raises(UserError, match="layers 1 to 2"):
+        scorer.features(["x"], 3)
+    assert all(len(text.encode()) <= 9 for text in scorer.write(["The ", "It"], 9, [], 1.0))
+    assert "e" not in "".join(scorer.write(["The "] * 3, 50, ["e"], 1.0))
