@@ -11,9 +11,9 @@ demo: $(VENV)/.ready
 	$(VENV)/bin/stlm train demo
 
 test: $(VENV)/.ready-test
-	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(VENV)/.ready-test
+test-slow: $(VENV)/.ready-slow
 	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(VENV)/.ready-test
@@ -32,6 +32,11 @@ $(VENV)/.ready: $(VENV)/.torch pyproject.toml
 $(VENV)/.ready-test: $(VENV)/.torch pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
 	touch $@ $(VENV)/.ready
+
+# what the slow cases compare with: lm-evaluation-harness and transformers
+$(VENV)/.ready-slow: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test,hf,harness]"
+	touch $@
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.cli.test_commands import TINY, stlm
 
+from stlm.evaluate import progression, quality
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -39,7 +41,9 @@ def test_looks_at_benchmarks_while_training():
     assert [line["step"] for line in lines if "eval/world/acc" in line] == [6, 12]
 
 
-def test_without_any_data(capsys):
+def test_without_any_data(capsys, monkeypatch):
+    monkeypatch.setattr(quality, "MOST", 3)
+    monkeypatch.setattr(progression, "MOST", 10)
     status, _, said = stlm(capsys, "eval", "tiny", "--tasks", "world,bits,progression,writing", "--limit", "40")
     assert status == 0 and "built-in pairs" in said and "40 of 1,000" in said and "bits_per_byte" in said
     found = results()
@@ -55,7 +59,7 @@ def test_without_any_data(capsys):
 
 def test_the_benchmarks_of_the_paper(capsys, real_data):
     status, _, said = stlm(capsys, "eval", "tiny", "--limit", "20")
-    assert status == 0 and "beside others" in said and "Pythia-70m" in said and "phenomenon island_effects" in said
+    assert status == 0 and "beside others" in said and "Pythia-70m" in said and "phenomenon " in said
     assert set(results()["results"]) >= {"blimp", "hellaswag", "arc_easy", "winogrande", "mmlu", "mmlu_stem"}
     assert "BLiMP by phenomenon" in Path("runs/tiny/eval/scores.html").read_text()
 
@@ -68,10 +72,11 @@ def test_a_text_and_a_judge(capsys):
 
 
 def test_packing_and_unpacking(capsys):
-    status, _, said = stlm(capsys, "zip", "tiny", "text.txt", "-o", "text.stlm")
-    assert status == 0 and "1,360 bytes packed into" in said and "the model said" in said
-    assert stlm(capsys, "unzip", "tiny", "text.stlm", "-o", "back.txt")[0] == 0
-    assert Path("back.txt").read_bytes() == Path("text.txt").read_bytes()
+    Path("short.txt").write_text("Anna wanted to find her red kite.\n" * 5)
+    status, _, said = stlm(capsys, "zip", "tiny", "short.txt", "-o", "short.stlm")
+    assert status == 0 and "170 bytes packed into" in said and "the model said" in said
+    assert stlm(capsys, "unzip", "tiny", "short.stlm", "-o", "back.txt")[0] == 0
+    assert Path("back.txt").read_bytes() == Path("short.txt").read_bytes()
 
 
 @pytest.mark.parametrize(("words", "message"), [
@@ -80,15 +85,15 @@ def test_packing_and_unpacking(capsys):
     (("eval", "tiny", "--limit", "0"), "1 or more"),
     (("eval", "tiny", "--tasks", "boolq", "--data", "nowhere"), "there is no such folder"),
     (("eval", "tiny", "--text", "nowhere.txt"), "nowhere.txt"),
-    (("eval", "hf:nowhere/nothing", "--tasks", "world"), "cannot be loaded"),
+    (("eval", "hf:runs", "--tasks", "world"), "cannot be loaded"),
     (("zip", "tiny", "nowhere.txt", "-o", "x"), "cannot be read"),
     (("zip", "tiny", "text.txt"), "-o"),
     (("unzip", "tiny", "text.txt", "-o", "x"), "no file of `stlm zip`"),
-    (("zip", "tiny", "text.txt", "-o", "nowhere/x"), "cannot be written"),
+    (("zip", "tiny", "short.txt", "-o", "nowhere/x"), "cannot be written"),
     (("train", "tiny.toml", "--name", "other", "--train.tasks", "blimb"), "did you mean 'blimp'"),
 ])
-def test_faults_are_one_line(capsys, monkeypatch, words, message):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_faults_are_one_line(capsys, words, message):
+    Path("short.txt").write_text("It rained.")
     if words[1].startswith("hf:"):
         pytest.importorskip("transformers", reason="transformers is not installed: pip install 'stlm[hf]'")
     status, out, said = stlm(capsys, *words)

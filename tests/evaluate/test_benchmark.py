@@ -14,7 +14,7 @@ from stlm.evaluate import benchmark, progression, world_pairs
 from stlm.evaluate.benchmark import answer, judge, run, sample, summarize
 from stlm.evaluate.items import Item
 from stlm.evaluate.native import NativeScorer
-from stlm.evaluate.scorer import Likelihood, Scorer
+from stlm.evaluate.scorer import Likelihood, Scorer, nothing
 from stlm.evaluate.tasks import TASKS, Asked, choose
 from stlm.text.world import WorldParseError, parse_story
 
@@ -48,7 +48,8 @@ PROMPTS = {
     "boolq": ([("Ice is cold.\nQuestion: is ice hot?\nAnswer:", f" {answer}") for answer in ("no", "yes")], 0),
 }
 OTHER_LABEL = {"hellaswag": {"label": "0"}, "arc_easy": {"answerKey": "B"}, "winogrande": {"answer": "1"},
-               "mmlu": {"answer": 0}, "openbookqa": {"answerKey": "A"}, "commonsense_qa": {"answerKey": "A"}, "boolq": {"label": 1}}
+               "mmlu": {"answer": 0}, "openbookqa": {"answerKey": "A"}, "commonsense_qa": {"answerKey": "A"},
+               "boolq": {"label": 1}}
 
 
 class Fixed(Scorer):
@@ -58,7 +59,7 @@ class Fixed(Scorer):
         self.name, self.fingerprint, self.n_parameters, self.limit, self.calls = "fixed", "00", 1, 100, 0
         self._log_p = log_p
 
-    def likelihoods(self, pairs, progress=None):
+    def likelihoods(self, pairs, progress=nothing):
         self.calls += 1
         progress(len(pairs))
         return [Likelihood(self._log_p(*pair), False) for pair in pairs]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -67,7 +68,9 @@ def run(arguments: list[str]) -> int:
                 name, given, scorer, judge, folder, console, advance))
         scores.add(found, name, figures, seconds, getattr(TASKS.get(name), "shots", 0))
         scores.save(folder, found)
-    console.print(table(found, names))
+    console.print(table(found, [name for name in names if name != "writing"]))
+    if "writing" in names:
+        console.print(writing_table(found))
     if "blimp" in names:
         console.print(parts_table(found, "blimp"))
     if any(name in PAPER for name in names):
@@ -172,32 +175,37 @@ def _known(given: argparse.Namespace, console: Console) -> Iterable[bytes]:
 
 def table(found: dict[str, Any], names: list[str]) -> Table:
     """The tasks of this call."""
-    out = Table(title=f"{found['model_name']}, {found['parameters']:,} parameters")
-    for column in ("task", "metric", "score", "", "chance", "n", "ties", "seconds"):
-        out.add_column(column, justify="left" if column in ("task", "metric", "") else "right")
+    out = Table(title=f"{found['model_name']}, {found['parameters']:,} parameters", box=SIMPLE_HEAD)
+    for column in ("task", "metric", "score", "chance", "n", "ties"):
+        out.add_column(column, justify="left" if column in ("task", "metric") else "right", no_wrap=True)
     for name in names:
         row = found["results"][name]
-        subset = row["n"] < row.get("published", row["n"])
-        n = f"{row['n']:,}" + (f" of {row['published']:,}" if subset else "")
-        first = True
-        for metric in [key.partition(",")[0] for key in row if key.endswith(",none") and scores.STDERR not in key]:
-            value, stderr = row[f"{metric},none"], row.get(f"{metric}{scores.STDERR},none")
+        n = f"{row['n']:,}" + (f" of {row['published']:,}" if row["n"] < row.get("published", row["n"]) else "")
+        metrics = [key.partition(",")[0] for key in row if key.endswith(",none") and scores.STDERR not in key]
+        for place, metric in enumerate(metrics):
             share = metric.startswith("acc")
-            out.add_row(row["alias"] if first else "", metric, f"{value:.1%}" if share else f"{value:.3f}",
-                        "" if stderr is None else f"± {stderr:.1%}" if share else f"± {stderr:.2f}",
-                        f"{row['chance']:.0%}" if share and "chance" in row else "", n if first else "",
-                        str(row.get("ties", "")) if first else "", f"{found['seconds'][name]:.0f}" if first else "")
-            first = False
-        for part in found["group_subtasks"].get(name, []) if name == "writing" else []:
-            values = {key: value for key, value in found["results"][part].items() if key != "alias"}
-            out.add_row(f"writing{found['results'][part]['alias']}", ", ".join(f"{key} {value:.3f}" for key, value in
-                                                                                 values.items()))
+            shown = [f"{value:.1%}" if share else f"{value:.3f}" for value in
+                     (row[f"{metric},none"], row.get(f"{metric}{scores.STDERR},none")) if value is not None]
+            rest = ["", "", ""] if place else [f"{row['chance']:.0%}" if share else "", n, str(row.get("ties", ""))]
+            out.add_row("" if place else row["alias"], metric, " ± ".join(shown), *rest)
+    return out
+
+
+def writing_table(found: dict[str, Any]) -> Table:
+    """Figures of what was written, beside those of what people wrote."""
+    parts = {name: found["results"][f"writing_{name}"] for name in ("written", "human")}
+    out = Table(title="writing", box=SIMPLE_HEAD)
+    for column in ("", *parts):
+        out.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for key in parts["written"]:
+        if key != "alias":
+            out.add_row(key, *(f"{row[key]:.3f}" for row in parts.values()))
     return out
 
 
 def parts_table(found: dict[str, Any], task: str) -> Table:
     """A task by its groups, fields and phenomena first."""
-    out = Table(title=f"{found['results'][task]['alias']} by field and phenomenon")
+    out = Table(title=f"{found['results'][task]['alias']} by field and phenomenon", box=SIMPLE_HEAD)
     for column in ("", "acc", "n"):
         out.add_column(column, justify="left" if not column else "right")
     parts = [found["results"][name] for name in found["group_subtasks"][task]]
@@ -209,14 +217,13 @@ def parts_table(found: dict[str, Any], task: str) -> Table:
 
 def beside(found: dict[str, Any]) -> Table:
     """The paper's five benchmarks beside what others reached."""
-    out = Table(title="beside others (per cent; N: acc_norm)")
-    for column in ("model", "parameters", "tokens", *(TASKS[name].title for name in PAPER)):
-        out.add_column(column, justify="left" if column == "model" else "right")
+    out = Table(title="beside others (per cent; N: acc_norm)", box=SIMPLE_HEAD)
+    for column in ("model", "size", *(TASKS[name].title for name in PAPER)):
+        out.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
     own = [f"{100 * found['results'][name][TASKS[name].metrics[0] + ',none']:.1f}" if name in found["results"] else ""
            for name in PAPER]
-    rows = [(anchor.parameters, anchor.name, f"{anchor.parameters:g}M", anchor.tokens,
-             *(anchor.scores.get(name, "") for name in PAPER)) for anchor in ANCHORS]
-    rows.append((found["parameters"] / 1e6, found["model_name"], f"{found['parameters'] / 1e6:.3g}M", "", *own))
-    for row in sorted(rows, key=lambda row: row[0]):
-        out.add_row(*row[1:], style="bold" if row[1] == found["model_name"] else None)
+    rows = [(anchor.parameters, anchor.name, [anchor.scores.get(name, "") for name in PAPER]) for anchor in ANCHORS]
+    rows.append((found["parameters"] / 1e6, found["model_name"], own))
+    for size, name, cells in sorted(rows):
+        out.add_row(name, f"{size:.3g}M", *cells, style="bold" if name == found["model_name"] else None)
     return out

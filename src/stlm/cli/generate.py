@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from stlm.errors import UserError
 from stlm.generate.sampling import Sampling
+from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import characters, write
 from stlm.train.folder import find_checkpoint
 from stlm.train.machine import pick_device
@@ -27,9 +28,13 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--min-p", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speculate", type=int)
+    parser.add_argument("--exit", type=int)
     given = parser.parse_args(arguments)
     if given.max_bytes < 1:
         raise UserError(f"--max-bytes {given.max_bytes}: it has to be 1 or more")
+    if given.speculate is not None and given.speculate < 1:
+        raise UserError(f"--speculate {given.speculate}: it has to be 1 or more")
     try:
         how = Sampling(given.temperature, given.top_p, given.min_p)
     except ValueError as error:
@@ -37,7 +42,12 @@ def run(arguments: list[str]) -> int:
     checkpoint = find_checkpoint(given.run)
     model = checkpoint.build_model().to(pick_device())
     prompt = given.prompt.encode("utf-8", errors="surrogateescape")
-    for text in characters(write(model, checkpoint.codec, prompt, given.max_bytes, how, given.seed)):
+    if given.speculate is None:
+        pieces = write(model, checkpoint.codec, prompt, given.max_bytes, how, given.seed)
+    else:
+        pieces = write_speculating(model, checkpoint.codec, prompt, given.max_bytes, how, given.seed, given.speculate,
+                                   given.exit)
+    for text in characters(pieces):
         sys.stdout.write(text)
         sys.stdout.flush()
     sys.stdout.write("\n")

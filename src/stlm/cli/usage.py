@@ -33,6 +33,9 @@ _DETAILS = {
   --model.embedding KIND       symbols, ngrams, recall
   --model.copying KIND         none, pointer
   --model.head KIND            tied, untied, multi_byte, parallel
+  --model.sharing KIND         none, ffn, adjacent, cycle, all
+  --model.depth KIND           full, early_exit, mixture, skip
+  --train.start RUN            begin with the weights of a run, which may share less
   --model.local KIND           conv, attention, linear; --model.trunk KIND the same
   --optim KIND         adamw, muon
   --optim.lr RATE      peak learning rate
@@ -52,6 +55,9 @@ Examples
   --top-p P            keep the likeliest symbols with this probability together (default: 1)
   --min-p P            keep symbols with this share of the likeliest one's probability (default: 0)
   --seed N             same seed, same text (default: 0)
+  --speculate N        draft N symbols by the first layers, verify by all: the same text, faster with deep trunks that were
+                       trained with --model.depth early_exit
+  --exit LAYER         which layer drafts (default: a third of all)
 
   The text alone goes to standard output, as it's written.
 

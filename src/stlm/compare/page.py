@@ -22,7 +22,8 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     rows = [_row(arm, found, base["mean"] if base else None) for arm, found in arms.items()]
     colours = _colours(list(record["arms"]))
     page = render("compare.html.jinja", name=plan.name, record=record, rows=rows, parts=PARTS, texts=list(plan.recipe.texts),
-                  means=_means(arms, record["baseline"]), curves=_curves(arms, colours), colours=colours,
+                  means=_means(arms, record["baseline"]), curves=_curves(arms, colours), trades=_trades(rows, colours),
+                  colours=colours,
                   readings=_readings(arms))
     path = RESULTS / plan.name / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,6 +93,22 @@ def _curves(arms: dict[str, Any], colours: dict[str, str]) -> list[str]:
 
     return [against("megabytes of text", lambda seed, look: look[0] / 1e6),
             against("seconds", lambda seed, look: look[1]), against("training FLOPs (10\u00b9\u00b2)", teraflops)]
+
+
+def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> list[str]:
+    """Bits per byte against what a model costs to keep and to use, every arm a dot."""
+    def against(label: str, cost: Callable[[dict[str, Any]], float]) -> str:
+        figure, axes = drawing(4.6, 3.6)
+        for row in rows:
+            axes.plot(cost(row), row["mean"], "o", color=colours[row["arm"]])
+            axes.annotate(row["arm"], (cost(row), row["mean"]), xytext=(4, 3), textcoords="offset points", fontsize=7)
+        axes.set(xlabel=label, ylabel="bits per byte", xscale="log")
+        axes.margins(x=0.18)
+        return svg(figure)
+
+    return [against("unique parameters, millions", lambda row: row["parameters"]["unique"] / 1e6),
+            against("FLOPs a byte in training, millions", lambda row: row["teraflops"] / row["megabytes"]),
+            against("milliseconds to write a byte", lambda row: 1000 / row["written"])]
 
 
 def _readings(arms: dict[str, Any]) -> dict[str, list[list[patches.Mark]]]:

@@ -34,9 +34,9 @@ Progress = Callable[[float], None]
 
 def pack(scorer: NativeScorer, data: bytes, progress: Progress = lambda share: None) -> bytes:
     """``data``, packed."""
-    from constriction.stream.queue import RangeEncoder
+    import constriction
 
-    symbols, coder = scorer.codec.encode(data).astype(np.int32), RangeEncoder()
+    symbols, coder = scorer.codec.encode(data).astype(np.int32), constriction.stream.queue.RangeEncoder()
     parts = split(symbols)
     with _steady():
         lockstep = _Lockstep(scorer, len(parts))
@@ -52,7 +52,7 @@ def pack(scorer: NativeScorer, data: bytes, progress: Progress = lambda share: N
 
 def unpack(scorer: NativeScorer, packed: bytes, progress: Progress = lambda share: None) -> bytes:
     """What `pack` was given. UserError where the file is damaged, of another model, or of a machine that computes otherwise."""
-    from constriction.stream.queue import RangeDecoder
+    import constriction
 
     if len(packed) < HEAD.size + SUM or packed[:len(MAGIC)] != MAGIC:
         raise UserError("this is no file of `stlm zip`")
@@ -63,7 +63,7 @@ def unpack(scorer: NativeScorer, packed: bytes, progress: Progress = lambda shar
     if model.hex() != scorer.fingerprint or window != scorer.limit:
         raise UserError(f"this file was packed with another model (fingerprint {model.hex()}, this one's is "
                         f"{scorer.fingerprint})")
-    coder = RangeDecoder(np.frombuffer(body[HEAD.size:], dtype="<u4").astype(np.uint32))
+    coder = constriction.stream.queue.RangeDecoder(np.frombuffer(body[HEAD.size:], dtype="<u4").astype(np.uint32))
     parts = np.array_split(np.zeros(n_symbols, dtype=np.int32), n_parts)
     with _steady():
         lockstep = _Lockstep(scorer, n_parts)
@@ -93,9 +93,9 @@ def claimed_bits(scorer: NativeScorer, data: bytes) -> float:
 
 
 def _categorical() -> object:
-    from constriction.stream.model import Categorical
+    import constriction
 
-    return Categorical(perfect=False)
+    return constriction.stream.model.Categorical(perfect=False)
 
 
 def _sum(data: bytes) -> bytes:

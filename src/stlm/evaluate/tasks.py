@@ -99,7 +99,7 @@ def _gold(record: Record) -> int:
 
 
 def _blimp(record: Record) -> Item:
-    groups = (f"field {record['field']}", f"phenomenon {record['linguistics_term']}", record["UID"])
+    groups = (f"field {record['field'].replace('/', '_')}", f"phenomenon {record['linguistics_term']}", record["UID"])
     return _choose("", [record["sentence_good"], record["sentence_bad"]], 0, groups)
 
 

@@ -24,17 +24,15 @@ def pairs() -> list[Item]:
     """``EACH`` pairs each of agreement, pronouns, entities (who, and where) and numbers."""
     left, items, index = dict.fromkeys(("agreement", "pronouns", "entities", "numbers"), EACH), list[Item](), START
     while any(left.values()):
-        seen = set[str]()
-        for kind, item in _of_story(write_story(0, index).text, index):
-            if left[kind] and kind not in seen:  # one of a kind from a story
-                seen.add(kind)
-                left[kind] -= 1
-                items.append(item)
+        for kind, item in _of_story(write_story(0, index).text, index, {kind for kind in left if left[kind]}):
+            left[kind] -= 1
+            items.append(item)
         index += 1
     return items
 
 
-def _of_story(text: str, seed: int) -> Iterator[tuple[str, Item]]:
+def _of_story(text: str, seed: int, wanted: set[str]) -> Iterator[tuple[str, Item]]:
+    """At most one pair of each wanted kind."""
     draw = random.Random(seed)
     names = sorted(set(re.findall(r"\b[A-Z][a-z]+(?= (?:had|went|said)\b)|(?<=said )[A-Z][a-z]+", text)))
     places = sorted(set(re.findall(r"(?:in|at|on) (?:the [a-z]+(?: (?:square|tower))?)", text)))
@@ -49,7 +47,8 @@ def _of_story(text: str, seed: int) -> Iterator[tuple[str, Item]]:
         elif word in names or word in places:
             rest = [one for one in (names if word in names else places) if one != word]
             other = draw.choice(rest) if rest else ""
-        if other and _impossible(text, match.start(), match.end(), other):
+        if kind in wanted and other and _impossible(text, match.start(), match.end(), other):
+            wanted.remove(kind)
             end = re.compile(r"[.!?;]\"?").search(text, match.end())
             after = text[match.end():end.end() if end else len(text)]
             context = text[:match.start()]

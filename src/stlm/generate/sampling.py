@@ -33,7 +33,16 @@ class Sampling:
 def draw(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how: Sampling,
          generator: torch.Generator) -> int:
     """One of the allowed symbols. The draw itself takes one number of ``generator``, whatever the scores."""
-    chance = float(torch.rand((), generator=generator, dtype=torch.float64))
+    return pick(logits, allowed, how, chance_of(generator))
+
+
+def chance_of(generator: torch.Generator) -> float:
+    """The next number of a generator, between 0 and 1."""
+    return float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def pick(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how: Sampling, chance: float) -> int:
+    """The allowed symbol that ``chance``, between 0 and 1, falls on."""
     # in NumPy, whose calls cost a fraction of torch's for so few numbers
     scores = np.where(allowed.numpy(), logits.detach().double().numpy(), -np.inf)
     if how.temperature == 0:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 
 from stlm.data.batch import Inputs
+from stlm.generate.pen import Pen
 from stlm.generate.sampling import Sampling, draw
-from stlm.generate.utf8 import START, Utf8, run, state_after
 from stlm.model.lm import LM
 from stlm.text.codec import Codec
 
@@ -24,20 +24,14 @@ def write(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling,
     What is written is valid UTF-8 as a continuation of the prompt, and never stops inside a character.
     cached=False computes everything anew for each symbol: the plain definition, for comparison.
     """
-    table = Utf8.of(codec)
     generator = torch.Generator().manual_seed(seed)
     symbols = [codec.document, *codec.encode(prompt).tolist()]
     cache = model.new_cache(1) if cached else None
     while cache is not None and len(symbols) > PIECE:
         model(Inputs(torch.tensor([symbols[:PIECE]], device=model.device)), cache)
         symbols = symbols[PIECE:]
-    state, budget, new = state_after(prompt), max_bytes, symbols
-    while True:
-        allowed = table.mask(state, budget)
-        if codec.mark is not None and new[-1] == codec.mark:
-            allowed[codec.mark] = False  # a mark ends something, so two would stand for nothing
-        if budget <= 0 or not allowed.any():
-            return
+    pen, new = Pen.after_prompt(codec, prompt, symbols, max_bytes), symbols
+    while (allowed := pen.allowed()).any():
         inputs = torch.tensor([new if cached else symbols], device=model.device)
         logits = model(Inputs(inputs), cache).logits[0, -1].cpu()
         symbol = draw(logits, allowed, how, generator)
@@ -45,7 +39,7 @@ def write(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling,
             return
         if piece := codec.symbol_bytes[symbol]:
             yield piece
-        state, budget, new = run(state, piece) or START, budget - len(piece), [symbol]
+        pen, new = pen.after(symbol), [symbol]
         symbols = [*symbols, symbol] if not cached else symbols
 
 

@@ -35,7 +35,7 @@ class Cache:
     """
 
     encoder: StackCache
-    trunk: StackCache
+    trunk: Any
     decoder: StackCache
     recent: Int[Tensor, "batch past"]
     recent_in: Int[Tensor, "batch past"]
@@ -51,6 +51,10 @@ class Cache:
     def of_rows(self, rows: Int[Tensor, " n"]) -> Cache:
         """The memory of rows ``rows``, each as often as it's named: several texts go on from one beginning."""
         return _rows_of(self, rows)
+
+    def copy(self) -> Cache:
+        """The same memory, which stays as it is when this one moves on: tensors in it are replaced, never changed."""
+        return _copied(self)
 
 
 def ends_of_bytes(patching: Patching, document: int) -> Callable[[Tensor], Tensor] | None:
@@ -82,12 +86,13 @@ class LM(nn.Module):
         self.encoder = Stack([config.local.build(config.local_dim) for _ in range(config.encoder_layers)])
         self.pooling = config.pooling.build(config.local_dim)
         self.down = nn.Sequential(RMSNorm(config.local_dim), linear(config.local_dim, config.dim))
-        self.trunk = Stack([config.trunk.build(config.dim) for _ in range(config.layers)])
+        self.trunk = config.depth.build(config.sharing.build(config.trunk, config.dim, config.layers), config.dim)
         self.head = config.head.build(config.local_dim, codec.n_symbols)
         self.up = nn.Sequential(RMSNorm(config.dim), linear(config.dim, self.head.answer_dim or config.local_dim))
         if self.patching.every_symbol and config.dim == config.local_dim:
             self.down, self.up = nn.Sequential(), nn.Sequential()
-        self.decoder = Stack([config.local.build(config.local_dim) for _ in range(config.decoder_layers)])
+        self.decoder = Stack(list(self.encoder.blocks) if config.tie_local else  # type: ignore[arg-type]
+                             [config.local.build(config.local_dim) for _ in range(config.decoder_layers)])
         self.norm = RMSNorm(config.local_dim)
         self.copying = config.copying.build(config.local_dim, codec)
 
@@ -98,6 +103,10 @@ class LM(nn.Module):
     def begin(self, load: Callable[[str, nn.Module], None]) -> None:
         """Before a new run's first step: ``load(run, module)`` fills a module with the weights of another run."""
         self.patching.begin(load)
+
+    def tell(self, fraction: float) -> None:
+        """How much of its training is over, 0 to 1: what changes in its course acts on it. A model that isn't told is ready."""
+        self.trunk.active = self.config.sharing.layers_at(fraction, self.config.layers)
 
     def new_cache(self, batch: int) -> Cache:
         """A memory of nothing for ``batch`` rows."""
@@ -121,20 +130,29 @@ class LM(nn.Module):
         cut = (Cut(batch.ends) if batch.ends is not None else
                self.patching(inputs, documents, positions, encoded, cache.patching if cache else None, lengths))
         answers = self._answers(encoded, documents, positions, cut, batch, cache)
+        logits, hidden = self._scores(encoded, documents, positions, cut, answers, batch, cache)
+        early = [(self._scores(encoded, documents, positions, cut, dataclasses.replace(answers, states=states), batch, None)[0],
+                  weight) for states, weight in answers.early]
+        if cache is not None:
+            cache.place = latest(torch.stack([documents, positions], dim=2), lengths, cache.place)
+        ahead = self.head.ahead(hidden, self.table.to(hidden.dtype)) if self.training else None
+        return Output(logits, hidden, cut.ends, ahead, early, {**cut.losses, **answers.losses})
+
+    def _scores(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cut: Cut, answers: Answers, batch: Inputs, cache: Cache | None
+                ) -> tuple[Float[Tensor, "batch seq symbol"], Float[Tensor, "batch seq dim"]]:
+        """Logits, and what they're read from, where these are the trunk's answers."""
         if self.head.answer_dim is not None:
-            unfolded = self.head.unfold(answers, self._since(cut.ends, cache, lengths))
+            unfolded = self.head.unfold(answers, self._since(cut.ends, cache, batch.lengths))
             hidden = self.norm(self.patching.weigh(unfolded, cut))
         else:
             mixed = answers.states
             if not self.patching.every_symbol:
                 mixed = encoded + self.patching.weigh(answers.by_byte(), cut)
-            hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, lengths))
-        if cache is not None:
-            cache.place = latest(torch.stack([documents, positions], dim=2), lengths, cache.place)
-        table = self.table.to(hidden.dtype)
-        logits = self.copying(self.head(hidden, table), hidden, answers, inputs, documents, cache.copying if cache else None,
-                              lengths)
-        return Output(logits, hidden, cut.ends, self.head.ahead(hidden, table) if self.training else None, cut.losses)
+            hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, batch.lengths))
+        logits = self.copying(self.head(hidden, self.table.to(hidden.dtype)), hidden, answers, batch.inputs, documents,
+                              cache.copying if cache else None, batch.lengths)
+        return logits, hidden
 
     def _embed(self, batch: Inputs, documents: Int[Tensor, "batch seq"], cache: Cache | None
                ) -> Float[Tensor, "batch seq dim"]:
@@ -163,19 +181,20 @@ class LM(nn.Module):
                  positions: Int[Tensor, "batch seq"], cut: Cut, batch: Inputs, cache: Cache | None) -> Answers:
         """The trunk's answers, and which of them each byte hears: that to the last patch that ended."""
         if self.patching.every_symbol:
-            states = self.up(self.trunk(self.down(encoded), documents, positions, cache.trunk if cache else None,
-                                        batch.lengths))
+            went = self.trunk.travel(self.down(encoded), documents, positions, cache.trunk if cache else None, batch.lengths)
             index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
-            return Answers(states, index)
+            return Answers(self.up(went.states), index, [(self.up(x), weight) for x, weight in went.early], went.losses)
         if cache is not None:
             return self._cached_answers(encoded, documents, cut, batch.lengths, cache)
         where = layout(cut.ends, documents, batch.n_patches)
         owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
         _, patch_positions = places(_opens(owners, owners))
-        states = self.up(self.trunk(self.down(self.pooling(encoded, where)), owners, patch_positions))
+        went = self.trunk.travel(self.down(self.pooling(encoded, where)), owners, patch_positions)
+        said = [self.up(x) for x in (went.states, *(x for x, _ in went.early))]
         if cut.chances is not None:
-            states = self.patching.smooth(states, where.at_ends(cut.chances), None)
-        return Answers(states, where.answer - 1)
+            said = [self.patching.smooth(states, where.at_ends(cut.chances), None) for states in said]
+        early = [(states, weight) for states, (_, weight) in zip(said[1:], went.early, strict=True)]
+        return Answers(said[0], where.answer - 1, early, went.losses)
 
     def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"], cut: Cut,
                         lengths: Int[Tensor, " batch"] | None, cache: Cache) -> Answers:
@@ -219,6 +238,15 @@ def _rows_of(memory: Any, rows: Int[Tensor, " n"]) -> Any:
         return type(memory)(_rows_of(item, rows) for item in memory)
     if dataclasses.is_dataclass(memory) and not isinstance(memory, type):
         return dataclasses.replace(memory, **{field.name: _rows_of(getattr(memory, field.name), rows)
+                                              for field in dataclasses.fields(memory)})
+    return memory
+
+
+def _copied(memory: Any) -> Any:
+    if isinstance(memory, list):
+        return [_copied(item) for item in memory]
+    if dataclasses.is_dataclass(memory) and not isinstance(memory, type):
+        return dataclasses.replace(memory, **{field.name: _copied(getattr(memory, field.name))
                                               for field in dataclasses.fields(memory)})
     return memory
 

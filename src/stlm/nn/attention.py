@@ -60,6 +60,14 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, seq, dim)), new
 
 
+    def noted(self, x: Float[Tensor, "batch seq dim"], view: View) -> tuple[Tensor, ...]:
+        """Keys and values alone."""
+        weight = self.qkv.weight[self.heads * self.head_dim:]
+        k, v = F.linear(x, weight).unflatten(-1, (-1, self.head_dim)).transpose(1, 2).chunk(2, dim=1)
+        k = rotate(rms_norm(k) if self.qk_norm else k, view.rotation)
+        return k.transpose(1, 2), v.transpose(1, 2)
+
+
 class AttentionBlock(Block):
     """Attention, then a feed-forward layer, each behind a norm and added to what came in (pre-norm)."""
 
@@ -88,3 +96,6 @@ class AttentionBlock(Block):
         mixed, new = self.attention(self.attention_norm(x), view, past)
         x = x + mixed
         return x + self.ffn(self.ffn_norm(x)), new
+
+    def noted(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        return self.attention.noted(self.attention_norm(x), view)

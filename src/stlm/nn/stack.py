@@ -37,6 +37,10 @@ class Block(nn.Module, abc.ABC):
                 past: tuple[Tensor, ...] | None) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
         """The output, and what later positions need of these ones: tensors [batch, seq, ...]."""
 
+    def noted(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        """What later positions need of these ones, where their output isn't wanted."""
+        return self(x, view, past)[1]
+
     def remember(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
                  ) -> tuple[Tensor, ...]:
         """What the block needs from now on: of ``new``, the first ``lengths[b]`` positions count (all where None)."""
@@ -56,16 +60,36 @@ class StackCache:
         return cls(torch.empty(batch, 0, dtype=torch.long, device=device), [None] * depth)
 
 
+@dataclasses.dataclass(frozen=True)
+class Travel:
+    """What a stack makes of its input. early: what came out of a layer on the way, in training, and how much a loss of it
+    counts; losses: what the stack adds to the loss itself, by name.
+    """
+
+    states: Float[Tensor, "batch seq dim"]
+    early: list[tuple[Float[Tensor, "batch seq dim"], float]] = dataclasses.field(default_factory=list)
+    losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+
 class Stack(nn.Module):
-    """Blocks one after the other; the identity where there are none."""
+    """Blocks one after the other; the identity where there are none. A block may stand at several places.
+
+    active: how many of them run, from the first on.
+    """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks, self.active = nn.ModuleList(blocks), len(blocks)
         self.lookback = max((block.lookback for block in blocks), default=0)
 
-    def new_cache(self, batch: int, device: torch.device) -> StackCache:
+    def new_cache(self, batch: int, device: torch.device) -> Any:
+        """A memory of nothing for ``batch`` rows."""
         return StackCache.empty(batch, len(self.blocks), device)
+
+    def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+               positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None) -> Travel:
+        """The same as calling it, with whatever else comes of it. ``cache`` is what `new_cache` made."""
+        return Travel(self(x, documents, positions, cache, lengths))
 
     def forward(
         self,
@@ -77,19 +101,40 @@ class Stack(nn.Module):
     ) -> Float[Tensor, "batch seq dim"]:
         if len(self.blocks) == 0:
             return x
+        view = self.view(x, documents, positions, cache)
+        for depth in range(self.active):
+            x = self.one(depth, x, view, cache, lengths)
+        self.went(documents, cache, lengths)
+        return x
+
+    def pass_by(self, depth: int, x: Float[Tensor, "batch seq dim"], view: Any, cache: StackCache,
+                lengths: Int[Tensor, " batch"] | None) -> None:
+        """One layer remembers these places, and makes nothing of them."""
+        layer: Any = self.blocks[depth]
+        past = cache.layers[depth]
+        cache.layers[depth] = layer.remember(past, layer.noted(x, view, past), lengths)
+
+    def view(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
+             cache: StackCache | None) -> Any:
+        """What all blocks need to know of these places, and of those before them."""
         first: Any = self.blocks[0]
+        return first.view(documents if cache is None else torch.cat([cache.documents, documents], dim=1), positions, x.dtype)
+
+    def went(self, documents: Int[Tensor, "batch seq"], cache: StackCache | None, lengths: Int[Tensor, " batch"] | None
+             ) -> None:
+        """All blocks have gone through these places."""
+        if cache is not None:
+            cache.documents = remember(cache.documents, documents, self.lookback, lengths, empty=NOTHING)
+
+    def one(self, depth: int, x: Float[Tensor, "batch seq dim"], view: Any, cache: StackCache | None,
+            lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
+        """One layer, which goes on from its memory where there is a cache."""
+        layer: Any = self.blocks[depth]
         if cache is None:
-            view = first.view(documents, positions, x.dtype)
-            for block in self.blocks:
-                x, _ = block(x, view, None)
-            return x
-        view = first.view(torch.cat([cache.documents, documents], dim=1), positions, x.dtype)
-        layer: Any  # a ModuleList forgets of what kind its modules are
-        for depth, layer in enumerate(self.blocks):
-            past = cache.layers[depth]
-            x, new = layer(x, view, past)
-            cache.layers[depth] = layer.remember(past, new, lengths)
-        cache.documents = remember(cache.documents, documents, self.lookback, lengths, empty=NOTHING)
+            return layer(x, view, None)[0]
+        past = cache.layers[depth]
+        x, new = layer(x, view, past)
+        cache.layers[depth] = layer.remember(past, new, lengths)
         return x
 
 

@@ -32,6 +32,8 @@ class Causal(Objective):
             "loss": (nats.sum().detach(), count), "bits_per_byte": (bits.detach(), n_bytes),
             "bytes_per_patch": (n_bytes, (output.ends * batch.weights).sum())}
         parts = output.losses if output.ahead is None else {**output.losses, "ahead": further(output.ahead, batch)}
+        for logits, weight in output.early:
+            total = total + weight * (surprisal(logits, batch.targets) * batch.weights).sum() / count.clamp(min=1)
         for name, loss in parts.items():
             total = total + loss
             metrics[f"loss/{name}"] = (loss.detach(), count.new_ones(()))

@@ -125,6 +125,7 @@ class Checkpoint:
         """The model, with the weights that are to be used, in evaluation mode."""
         model = LM(self.config.model, self.codec)
         self.load_model(model, averaged=True)
+        model.tell(self.counters.get("fraction", 1.0))
         return model.eval()
 
 

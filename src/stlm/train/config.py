@@ -46,6 +46,8 @@ class TrainConfig:
     """Millions of bytes of text to train on, instead of steps, repetitions included."""
     teraflops: float | None = None
     """Floating-point operations to train with, in units of 10^12, instead of steps: those of large products are counted."""
+    start: str | None = None
+    """A run whose weights to begin with. Its trunk may share less than this one's."""
     seq: int = 512
     """Symbols in a row."""
     rows: int = 16

@@ -14,6 +14,7 @@ from stlm.data.batch import Batch
 from stlm.data.shards import Corpus
 from stlm.data.stream import Stream
 from stlm.errors import UserError
+from stlm.model.begin import take_over
 from stlm.model.lm import LM, ends_of_bytes
 from stlm.optim import set_learning_rate
 from stlm.optim.schedule import Plan, scale
@@ -54,6 +55,8 @@ class Trainer:
         self.model = LM(config.model, corpus.codec)
         if resume is None:
             self.model.begin(lambda run, part: find_checkpoint(run).load_model(part, averaged=True))
+            if config.train.start is not None:
+                take_over(self.model, find_checkpoint(config.train.start).build_model())
         self.model.to(device)
         self.objective = config.objective.build()
         self.optimizers = config.optim.build(self.model)
@@ -97,7 +100,7 @@ class Trainer:
         """Save a checkpoint of this step; older ones than `keep` are deleted."""
         path = self.folder.checkpoints / f"step_{self.step:07d}"
         counters = {"step": self.step, "spent": self.spent, "n_bytes": self.n_bytes,
-                    "plan": dataclasses.asdict(self.plan), "corpus": self.corpus.fingerprint}
+                    "plan": dataclasses.asdict(self.plan), "corpus": self.corpus.fingerprint, "fraction": self.fraction()}
         state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "rng": torch.get_rng_state()}
         checkpoint.save(path, self.config, self.corpus.codec, self.model, self.ema, state, counters)
         checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
@@ -105,7 +108,9 @@ class Trainer:
 
     def usable_model(self) -> LM:
         """A copy of the model on the CPU or GPU that looks and writing may use freely: averaged weights if there are."""
-        return _copy(self.ema or self.model, self.config, self.corpus).eval()
+        copy = _copy(self.ema or self.model, self.config, self.corpus).eval()
+        copy.tell(self.fraction())
+        return copy
 
     # --- the loop
 
@@ -168,6 +173,7 @@ class Trainer:
         if self.plan.total is None:
             self.plan = Plan.by_clock(self.step, self.spent, 60 * (self.config.train.minutes or 0),
                                       self.config.train.decay)
+        self.model.tell(self.fraction())
         set_learning_rate(self.optimizers, scale(self.step, self.config.train.warmup, self.plan))
         batches = self.micro_batches(self.step)
         whole = sum(float(batch.weights.sum()) for batch in batches)

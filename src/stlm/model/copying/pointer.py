@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from stlm.model.copying import Copying, CopyingConfig
-from stlm.model.hashing import BASE, INVERSE
+from stlm.model.hashing import BASE, INVERSE, MIX
 from stlm.model.layout import Answers, take
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
@@ -92,7 +92,7 @@ class Pointer(Copying):
             memory.told = remember(None, told, self.window, whole, empty=NOTHING)
             memory.keys = remember(None, keys, self.window, whole)
             symbols, documents, words = told.unbind(2)
-        alike, scores = words + documents * BASE, queries @ keys.mT
+        alike, scores = words + documents * MIX, queries @ keys.mT
         gate, wide = hidden @ self.gate.to(hidden.dtype) + self.bias, logits if logits.dtype.itemsize > 4 else logits.float()
         if memory is not None and heard.shape[1] == 1:  # the step of writing, in as few calls as possible
             odds = (take(scores, heard)[:, 0, :-1] + gate).exp().masked_fill(alike[:, :-1] != alike[:, -1:], 0)

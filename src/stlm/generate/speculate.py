@@ -1,0 +1,158 @@
+"""Self-speculative writing: the first layers of the trunk draft, the rest verify (LayerSkip, Elhoushi et al. 2024, arXiv
+2404.16710, section 4.3).
+
+A draft of a few symbols costs a few passes through the first layers; the other layers then read the whole draft at once, going
+on from what the first ones found and remember. Each symbol is drawn by the same random number both times, so what is kept is
+what full decoding writes: the first symbol that differs is replaced by the full model's, and the rest of the draft thrown away.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from stlm.data.batch import Inputs
+from stlm.errors import UserError
+from stlm.generate.pen import Pen
+from stlm.generate.sampling import Sampling, chance_of, pick
+from stlm.generate.writer import PIECE
+from stlm.model.lm import LM, Cache
+from stlm.nn.sparse import SparseStack
+from stlm.nn.stack import Stack, StackCache
+from stlm.text.codec import Codec
+
+
+@torch.inference_mode()
+def write_speculating(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0, drafts: int = 4,
+                      layer: int | None = None) -> Iterator[bytes]:
+    """What `writer.write` yields, drafting ``drafts`` symbols at a time by the first ``layer`` layers; a third where None."""
+    halves, generator, chances = Halves(model, layer), torch.Generator().manual_seed(seed), list[float]()
+    unread = [codec.document, *codec.encode(prompt).tolist()]
+    pen = Pen.after_prompt(codec, prompt, unread, max_bytes)
+    while len(unread) > PIECE:
+        halves.draft(unread[:PIECE])
+        halves.verify()
+        unread = unread[PIECE:]
+    while pen.allowed().any():
+        chances += [chance_of(generator) for _ in range(drafts - len(chances))]
+        drafted, ahead = list[int](), pen
+        while len(drafted) < drafts and ahead.allowed().any() and (not drafted or drafted[-1] != codec.document):
+            logits = halves.draft([drafted[-1]] if drafted else unread)
+            drafted.append(pick(logits, ahead.allowed(), how, chances[len(drafted)]))
+            ahead = ahead.after(drafted[-1])
+        scores, kept = halves.verify(), 0
+        while kept < len(drafted):
+            symbol = pick(scores[kept], pen.allowed(), how, chances[kept])
+            if symbol == codec.document:
+                return
+            if piece := codec.symbol_bytes[symbol]:
+                yield piece
+            pen, unread, kept = pen.after(symbol), [symbol], kept + 1
+            if symbol != drafted[kept - 1]:
+                break
+        chances = chances[kept:]
+        halves.keep(kept)
+
+
+class Halves:
+    """A model as two that share all weights: the trunk of one is the first layers, that of the other the rest, which goes on
+    from what the first made. `draft` any number of times, `verify` and, where not all counts, `keep` follow each other.
+    """
+
+    def __init__(self, model: LM, layer: int | None) -> None:
+        n = len(model.trunk.blocks)
+        if not model.patching.in_stream:
+            raise UserError(f"--speculate: where patches end by {model.config.patching.kind} is a matter of rounding, which "
+                            "differs between one symbol and several; leave --speculate out")
+        if isinstance(model.trunk, SparseStack) or getattr(model.trunk, "leave", 0) > 0:
+            raise UserError("--speculate: patches don't all go through all layers of this model; leave --speculate out")
+        if n < 2:
+            raise UserError("--speculate needs a model of two layers or more")
+        layer = max(1, n // 3) if layer is None else layer
+        if not 1 <= layer < n:
+            raise UserError(f"--exit {layer}: it has to lie between 1 and {n - 1}, for this model has {n} layers")
+        self._first, self._rest = _First(list(model.trunk.blocks)[:layer]), _Rest(list(model.trunk.blocks)[layer:])
+        self._drafter, self._verifier = _with_trunk(model, self._first), _with_trunk(model, self._rest)
+        self._draft_cache, self._cache = self._drafter.new_cache(1), self._verifier.new_cache(1)
+        self._before, self._read = list[Cache](), list[list[int]]()
+
+    def draft(self, symbols: list[int]) -> Float[Tensor, " symbol"]:
+        """The first layers' scores of what follows these symbols."""
+        self._before.append(self._draft_cache.copy())
+        self._read.append(symbols)
+        return self._drafter(self._inputs(symbols), self._draft_cache).logits[0, -1].cpu()
+
+    def verify(self) -> Float[Tensor, "n symbol"]:
+        """The whole model's scores of what follows each of the drafts since the last time."""
+        self._checked, self._start = self._read, self._cache.copy()
+        self._rest.given, self._first.made = self._first.made, []
+        self._drafts, self._before, self._read = self._before, [], []
+        symbols = [symbol for part in self._checked for symbol in part]
+        return self._verifier(self._inputs(symbols), self._cache).logits[0, len(self._checked[0]) - 1:].cpu()
+
+    def keep(self, n: int) -> None:
+        """Of the drafts that were verified, the first ``n`` count; neither half remembers the others."""
+        if n == len(self._checked):
+            return
+        self._draft_cache, self._cache = self._drafts[n], self._start
+        self._rest.again = True
+        self._verifier(self._inputs([symbol for part in self._checked[:n] for symbol in part]), self._cache)
+        self._rest.again = False
+
+    def _inputs(self, symbols: list[int]) -> Inputs:
+        inputs: Int[Tensor, "1 n"] = torch.tensor([symbols], device=self._drafter.device)
+        return Inputs(inputs)
+
+
+class _First(Stack):
+    """The first layers. made: what came out since that was last emptied."""
+
+    def __init__(self, blocks: list[Any]) -> None:
+        super().__init__(blocks)
+        self.made: list[Tensor] = []
+
+    def forward(self, *inputs: Any) -> Tensor:
+        self.made.append(super().forward(*inputs))
+        return self.made[-1]
+
+
+class _Rest(Stack):
+    """The other layers. given: what to go on from, in place of the input. again: take what the last call found, of which the
+    beginning is asked for once more.
+    """
+
+    def __init__(self, blocks: list[Any]) -> None:
+        super().__init__(blocks)
+        self.given: list[Tensor] = []
+        self.again = False
+
+    def forward(self, x: Tensor, documents: Tensor, positions: Tensor, cache: StackCache | None = None,
+                lengths: Tensor | None = None) -> Tensor:
+        assert cache is not None
+        n = x.shape[1]
+        if not self.again:
+            self._found, self._new = torch.cat(self.given, dim=1)[:, :n], []
+            view = self.view(x, documents, positions, cache)
+            for depth in range(self.active):
+                block: Any = self.blocks[depth]
+                self._found, new = block(self._found, view, cache.layers[depth])
+                self._new.append(new)
+        for depth in range(self.active):
+            block = self.blocks[depth]
+            new = tuple(item[:, :n] for item in self._new[depth])
+            cache.layers[depth] = block.remember(cache.layers[depth], new, lengths)
+        self.went(documents, cache, lengths)
+        return self._found[:, :n]
+
+
+def _with_trunk(model: LM, trunk: Stack) -> LM:
+    """The same model with another trunk; all else is shared."""
+    other = copy.copy(model)
+    other._modules = dict(model._modules)
+    other.trunk = trunk
+    return other.eval()

@@ -1,0 +1,74 @@
+"""Beginning with the weights of another model, which may share less between its layers (Relaxed Recursive Transformers, Bae et
+al. 2024, arXiv 2410.20672, section 2.3).
+
+What several layers share becomes the mean of what they were; adaptors take what they can of the difference, by its singular
+value decomposition. Between models alike, all weights are simply taken.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor, nn
+
+from stlm.errors import UserError
+from stlm.model.lm import LM
+from stlm.nn.lora import AdaptedBlock, AdaptedLayer, Adaptors
+
+
+@torch.no_grad()
+def take_over(model: LM, source: LM) -> None:
+    """Give ``model`` the weights of ``source``. UserError where they don't fit."""
+    if len(model.trunk.blocks) != len(source.trunk.blocks):
+        raise UserError(f"train.start: that model has {len(source.trunk.blocks)} layers, this one {len(model.trunk.blocks)}; "
+                        "set --model.layers to as many")
+    rest = {name: value for name, value in source.state_dict().items() if not name.startswith("trunk.")}
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith("trunk.")}
+    _check({name: value.shape for name, value in own.items()}, {name: value.shape for name, value in rest.items()})
+    for name, value in rest.items():
+        own[name].copy_(value)
+    uses, owned = defaultdict[Tensor, list[Tensor]](list), list[tuple[Adaptors, nn.Module, dict[str, Tensor]]]()
+    for mine, theirs in zip(model.trunk.blocks, source.trunk.blocks, strict=True):
+        assert isinstance(mine, nn.Module) and isinstance(theirs, nn.Module)
+        wanted = weights_of(theirs)
+        plain = dict(_plain(mine))
+        _check({name: value.shape for name, value in plain.items()}, {name: value.shape for name, value in wanted.items()})
+        for name, value in plain.items():
+            uses[value].append(wanted[name])
+        for prefix, part in mine.named_modules():
+            if isinstance(part, (AdaptedBlock, AdaptedLayer)):
+                inside = f"{prefix}." if prefix else ""
+                owned.append((part.own, part.shared, {name.removeprefix(inside): value for name, value in wanted.items()
+                                                      if name.startswith(inside)}))
+    for value, found in uses.items():
+        value.copy_(torch.stack(found).mean(dim=0))
+    for own_part, shared, wanted in owned:
+        own_part.imitate(shared, wanted)
+
+
+def weights_of(block: nn.Module) -> dict[str, Tensor]:
+    """What a block computes with, by the names that it has in an unshared one: adaptors are added in."""
+    out = dict(_plain(block))
+    for prefix, part in block.named_modules():
+        if isinstance(part, (AdaptedBlock, AdaptedLayer)):
+            inside = f"{prefix}." if prefix else ""
+            out |= {inside + name: value for name, value in part.own.weights(part.shared).items()}
+    return out
+
+
+def _plain(block: nn.Module) -> list[tuple[str, Tensor]]:
+    """The weights of a block without its adaptors, by the names that they have in an unshared block."""
+    return [(name.replace("shared.", ""), value) for name, value in block.named_parameters()
+            if "own" not in name.split(".")]
+
+
+def _check(mine: dict[str, torch.Size], theirs: dict[str, torch.Size]) -> None:
+    if mine != theirs:
+        name = next(name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name))
+        raise UserError(f"train.start: {name} is {_said(theirs.get(name))} in that model and {_said(mine.get(name))} in this "
+                        "one; choose the same dims, parts and codec")
+
+
+def _said(shape: torch.Size | None) -> str:
+    return "missing" if shape is None else "x".join(map(str, shape)) or "a number"

@@ -1,0 +1,27 @@
+"""How much of the trunk a patch goes through. The slot ``depth``; its kinds are ``full``, ``early_exit``, ``mixture`` and
+``skip``.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from stlm.config.slot import Slot
+from stlm.nn.stack import Block, Stack
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthConfig(Slot):
+    """Which layers which patches go through."""
+
+    package: ClassVar[str] = "stlm.model.depth"
+
+    def check(self, model: Any) -> None:
+        """ValueError, with the reason, where it can't go with the other parts of a ``ModelConfig``."""
+
+    @abc.abstractmethod
+    def build(self, blocks: Sequence[Block], dim: int) -> Stack:
+        """The trunk of these layers."""

@@ -1,0 +1,88 @@
+"""Every layer learns to answer, so that a patch may leave early (LayerSkip, Elhoushi et al. 2024, arXiv 2404.16710, sections
+4.1 and 4.2).
+
+In training one layer a step, drawn anew, is read by the same decoder and head as the last, and its loss added; layers are left
+out at random, the last most often. In use there are two ways to gain by it: patches leave where a layer changes them little any
+more (Schuster et al. 2022, arXiv 2207.07061), or the first layers draft and all verify (`generate/speculate.py`), which changes
+nothing in what is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from stlm.model.depth import DepthConfig
+from stlm.nn.stack import Block, Stack, StackCache, Travel
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(DepthConfig):
+    """All layers learn to answer."""
+
+    weight: float = 0.3
+    """How much the loss of an earlier layer counts: so much just below the last, less towards the first."""
+    dropout: float = 0.1
+    """How often the last layer is left out in training; others less, the first never."""
+    leave: float = 0.0
+    """In use: a patch leaves where a layer's output is as like its input as this (cosine); 0 for never."""
+
+    def __post_init__(self) -> None:
+        if self.weight < 0 or not 0 <= self.dropout < 1 or not 0 <= self.leave <= 1:
+            raise ValueError("weight has to be 0 or more, dropout at least 0 and below 1, leave between 0 and 1")
+
+    def check(self, model: Any) -> None:
+        if model.layers < 2:
+            raise ValueError("depth = early_exit needs layers = 2 or more")
+
+    def build(self, blocks: Sequence[Block], dim: int) -> Stack:
+        return EarlyExit(blocks, self)
+
+
+class EarlyExit(Stack):
+    def __init__(self, blocks: Sequence[Block], config: Config) -> None:
+        super().__init__(blocks)
+        self.weight, self.dropout, self.leave = config.weight, config.dropout, config.leave
+
+    def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+               positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
+               lengths: Int[Tensor, " batch"] | None = None) -> Travel:
+        if not self.training:
+            return Travel(self(x, documents, positions, cache, lengths))
+        view, early = self.view(x, documents, positions, None), list[tuple[Tensor, float]]()
+        drawn = torch.rand(self.active + 1).tolist()  # on the CPU, as a run's other draws
+        leaves = 1 + int(drawn[-1] * (self.active - 1))
+        for number in range(1, self.active + 1):
+            if drawn[number - 1] >= self._left_out(number):
+                x = self.one(number - 1, x, view, None, None)
+            if number == leaves < self.active and self.weight > 0:
+                early.append((x, self.weight * number / (self.active - 1)))
+        return Travel(x, early)
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
+                lengths: Int[Tensor, " batch"] | None = None) -> Float[Tensor, "batch seq dim"]:
+        """As a stack; who has left stays as it is, and is seen so by those that come later."""
+        if self.leave == 0:
+            return super().forward(x, documents, positions, cache, lengths)
+        view, gone = self.view(x, documents, positions, cache), torch.zeros_like(documents, dtype=torch.bool)
+        for depth in range(self.active):
+            if cache is not None and gone.all():  # this is where leaving saves work
+                self.pass_by(depth, x, view, cache, lengths)
+                continue
+            before, x = x, self.one(depth, x, view, cache, lengths)
+            x = torch.where(gone[..., None], before, x)
+            gone = gone | (F.cosine_similarity(x, before, dim=-1) >= self.leave)
+        self.went(documents, cache, lengths)
+        return x
+
+    def _left_out(self, number: int) -> float:
+        """How often layer ``number``, counted from 1, is left out."""
+        return self.dropout * (math.exp((number - 1) * math.log(2) / max(1, self.active - 1)) - 1)

@@ -1,0 +1,17 @@
+"""Every patch goes through every layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from stlm.model.depth import DepthConfig
+from stlm.nn.stack import Block, Stack
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(DepthConfig):
+    """All layers."""
+
+    def build(self, blocks: Sequence[Block], dim: int) -> Stack:
+        return Stack(blocks)

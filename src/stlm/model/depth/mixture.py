@@ -1,0 +1,98 @@
+"""Some layers take only the patches that need them most: mixture of depths (Raposo et al. 2024, arXiv 2404.02258).
+
+In training a router ranks the patches of a row, and the layer takes the first so many; what it adds is weighed by the router,
+so that the router learns. A rank can't be known while writing, when later patches aren't there yet: a second router learns to
+tell from a patch alone whether it was among the first, and decides in use. So in training a patch's rank depends on later ones,
+as the authors have it; in use nothing does.
+
+With ``sharing = cycle``, ``span`` = the layers of a loop, ``every`` = 1 and ``nested``, patches go through the loop as often as
+they need: mixture of recursions (Bae et al. 2025, arXiv 2507.10524).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stlm.model.depth import DepthConfig
+from stlm.nn.norm import rms_norm
+from stlm.nn.sparse import SparseCache, SparseStack, there
+from stlm.nn.stack import Block, Stack, Travel
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(DepthConfig):
+    """Some layers take some of the patches."""
+
+    capacity: float = 0.5
+    """Share of the patches that such layers take."""
+    every: int = 2
+    """Every so many spans one is such; the first never is."""
+    span: int = 1
+    """Layers that are decided about together."""
+    nested: bool = False
+    """Whether only patches that the last such span took may be taken."""
+    pull: float = 0.1
+    """Weight of the loss of the router that decides in use."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.capacity <= 1 or self.every < 1 or self.span < 1 or self.pull < 0:
+            raise ValueError("capacity has to be above 0 and at most 1, every and span 1 or more, pull 0 or more")
+
+    def check(self, model: Any) -> None:
+        if model.layers % self.span:
+            raise ValueError(f"depth = mixture: span = {self.span} has to divide layers = {model.layers}")
+
+    def build(self, blocks: Sequence[Block], dim: int) -> Stack:
+        return Mixture(blocks, dim, self)
+
+
+class Mixture(SparseStack):
+    def __init__(self, blocks: Sequence[Block], dim: int, config: Config) -> None:
+        super().__init__(blocks)
+        self.capacity, self.span, self.nested, self.pull = config.capacity, config.span, config.nested, config.pull
+        self.routed = [span for span in range(1, len(blocks) // config.span) if span % config.every == config.every - 1]
+        self.routers = nn.ModuleDict({str(span): nn.Linear(dim, 1) for span in self.routed})
+        self.guesses = nn.ModuleDict({str(span): nn.Linear(dim, 1) for span in self.routed})
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None
+                ) -> Float[Tensor, "batch seq dim"]:
+        return self.travel(x, documents, positions, cache, lengths).states
+
+    def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+               positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
+               lengths: Int[Tensor, " batch"] | None = None) -> Travel:
+        everyone = allowed = there(documents, lengths)
+        losses = list[Tensor]()
+        for span in range(self.active // self.span):
+            chosen, gate, room = everyone, None, None if cache is not None else x.shape[1]
+            if span in self.routed:
+                chosen, gate, room = self._choose(span, x, allowed, losses)
+                allowed = chosen if self.nested else allowed
+            for depth in range(span * self.span, (span + 1) * self.span):
+                added = self.added(depth, x, documents, positions, chosen, cache, room)
+                x = x + (added if gate is None else gate[..., None] * added)
+        return Travel(x, losses={"router": self.pull * torch.stack(losses).mean()} if losses else {})
+
+    def _choose(self, span: int, x: Float[Tensor, "batch seq dim"], allowed: Bool[Tensor, "batch seq"], losses: list[Tensor]
+                ) -> tuple[Bool[Tensor, "batch seq"], Float[Tensor, "batch seq"], int | None]:
+        """Who is taken, how much what's added counts, and how many are taken at most, where that's known."""
+        seen = rms_norm(x)
+        score = self.routers[str(span)](seen)[..., 0]
+        guess = self.guesses[str(span)](seen.detach())[..., 0]
+        if not self.training:
+            return allowed & (guess > 0), score.sigmoid(), None
+        rank = score.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
+        most = (self.capacity * allowed.sum(dim=1, keepdim=True)).ceil()
+        chosen = allowed & (rank < most)
+        wrong = F.binary_cross_entropy_with_logits(guess.float(), chosen.float(), reduction="none")
+        losses.append((wrong * allowed).sum() / allowed.sum().clamp(min=1))
+        return chosen, score.sigmoid(), min(x.shape[1], math.ceil(self.capacity * x.shape[1]) + 1)

@@ -1,0 +1,67 @@
+"""Layers that are left out where they aren't needed: a gate a layer and patch, learned straight through (as in SkipNet, Wang et
+al. 2018, arXiv 1711.09485; Bengio et al. 2013, arXiv 1308.3432).
+
+The gate sees the patch alone, so it decides in training as in use. What is skipped isn't seen by that layer. A loss draws the
+share of layers that are gone through towards a target; the first layer is never skipped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from stlm.model.depth import DepthConfig
+from stlm.nn.norm import rms_norm
+from stlm.nn.sparse import SparseCache, SparseStack, there
+from stlm.nn.stack import Block, Stack, Travel
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(DepthConfig):
+    """Gates leave layers out."""
+
+    target: float = 0.7
+    """Share of the layers after the first that a patch goes through, on average, that training draws towards."""
+    pull: float = 1.0
+    """Weight of the loss that draws there."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target <= 1 or self.pull < 0:
+            raise ValueError("target has to be above 0 and at most 1, pull 0 or more")
+
+    def build(self, blocks: Sequence[Block], dim: int) -> Stack:
+        return Skip(blocks, dim, self)
+
+
+class Skip(SparseStack):
+    def __init__(self, blocks: Sequence[Block], dim: int, config: Config) -> None:
+        super().__init__(blocks)
+        self.target, self.pull = config.target, config.pull
+        self.gates = nn.ModuleList(nn.Linear(dim, 1) for _ in range(len(blocks) - 1))
+        for gate in self.gates:  # at first, nearly everything is gone through
+            nn.init.constant_(gate.bias, 1.0)  # type: ignore[arg-type]
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None
+                ) -> Float[Tensor, "batch seq dim"]:
+        return self.travel(x, documents, positions, cache, lengths).states
+
+    def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+               positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
+               lengths: Int[Tensor, " batch"] | None = None) -> Travel:
+        everyone = there(documents, lengths)
+        x = x + self.added(0, x, documents, positions, everyone, cache, None if cache is not None else x.shape[1])
+        open_ = list[Tensor]()
+        for depth in range(1, self.active):
+            chance = self.gates[depth - 1](rms_norm(x))[..., 0].sigmoid()
+            added = self.added(depth, x, documents, positions, everyone & (chance > 0.5), cache)
+            x = x + (1 + chance - chance.detach())[..., None] * added
+            open_.append((chance * everyone).sum() / everyone.sum().clamp(min=1))
+        if not self.training or not open_:
+            return Travel(x)
+        return Travel(x, losses={"gates": self.pull * (torch.stack(open_).mean() - self.target).square()})

@@ -1,0 +1,64 @@
+"""Which layers of the trunk own which weights. The slot ``sharing``; its kinds are ``none``, ``ffn``, ``adjacent``, ``cycle``
+and ``all``.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+from stlm.config.slot import Slot
+from stlm.nn.block import BlockConfig
+from stlm.nn.lora import AdaptedBlock
+from stlm.nn.stack import Block
+
+
+@dataclasses.dataclass(frozen=True)
+class SharingConfig(Slot):
+    """How many layers come of how many weights."""
+
+    package: ClassVar[str] = "stlm.model.sharing"
+
+    def check(self, layers: int, block: BlockConfig) -> None:
+        """ValueError, saying what would be right, where so many layers of that kind can't be shared so."""
+
+    @abc.abstractmethod
+    def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:
+        """The layers, from first to last; those that share all are one and the same module."""
+
+    def layers_at(self, fraction: float, layers: int) -> int:
+        """How many of the layers run when this share of training is over."""
+        return layers
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptedConfig(SharingConfig):
+    """Sharing in which each use may have something of its own."""
+
+    rank: int = 0
+    """Rank of the adaptors (LoRA) that each use adds to shared matrices; 0 for none."""
+    own_norms: bool = False
+    """Whether each use has norms of its own."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ValueError("rank has to be 0 or more")
+
+    @property
+    def adapted(self) -> bool:
+        return self.rank > 0 or self.own_norms
+
+
+@dataclasses.dataclass(frozen=True)
+class BlocksConfig(AdaptedConfig):
+    """Whole blocks that are used several times."""
+
+    @abc.abstractmethod
+    def owners(self, layers: int) -> list[int]:
+        """For each layer, the number of the block that it uses, counted from 0."""
+
+    def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:
+        owners = self.owners(layers)
+        blocks = [block.build(dim) for _ in range(max(owners) + 1)]
+        return [AdaptedBlock(blocks[n], self.rank, self.own_norms) if self.adapted else blocks[n] for n in owners]

@@ -1,0 +1,25 @@
+"""Neighbouring layers share a block: A A B B (MobileLLM, Liu et al. 2024, arXiv 2402.14905, section 2.3; SEQUENCE in Takase and
+Kiyono 2021, arXiv 2104.06022).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from stlm.model.sharing import BlocksConfig
+from stlm.nn.block import BlockConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(BlocksConfig):
+    """Each block is used several times in a row."""
+
+    repeat: int = 2
+    """Uses of each block."""
+
+    def check(self, layers: int, block: BlockConfig) -> None:
+        if self.repeat < 1 or layers % self.repeat:
+            raise ValueError(f"sharing = adjacent: repeat = {self.repeat} has to divide layers = {layers}")
+
+    def owners(self, layers: int) -> list[int]:
+        return [layer // self.repeat for layer in range(layers)]

@@ -1,0 +1,45 @@
+"""One feed-forward layer for several layers, attention for each (One Wide Feedforward, Pires et al. 2023, arXiv 2309.01826)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import nn
+
+from stlm.model.sharing import AdaptedConfig
+from stlm.nn.block import BlockConfig
+from stlm.nn.lora import AdaptedLayer
+from stlm.nn.stack import Block
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(AdaptedConfig):
+    """Feed-forward layers are shared, all else is each layer's own."""
+
+    groups: int = 1
+    """Feed-forward layers; neighbouring layers share one."""
+    widen: float = 1.0
+    """How many times as wide it is: as wide as there are layers, it takes as many parameters as unshared ones."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.widen <= 0:
+            raise ValueError("widen has to be above 0")
+
+    def check(self, layers: int, block: BlockConfig) -> None:
+        if not hasattr(block, "ffn"):
+            raise ValueError(f"sharing = ffn: blocks of the kind {block.kind} have no feed-forward layer; choose "
+                             "trunk = attention or linear, or another sharing")
+        if self.groups < 1 or layers % self.groups:
+            raise ValueError(f"sharing = ffn: groups = {self.groups} has to divide layers = {layers}")
+
+    def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:
+        kind: Any = block
+        wide = dataclasses.replace(kind, ffn=dataclasses.replace(kind.ffn, ratio=kind.ffn.ratio * self.widen))
+        shared: list[nn.Module] = [wide.ffn.build(dim) for _ in range(self.groups)]
+        blocks = [kind.build(dim) for _ in range(layers)]
+        for layer, own in enumerate(blocks):
+            one = shared[layer * self.groups // layers]
+            own.ffn = AdaptedLayer(one, self.rank, self.own_norms) if self.adapted else one
+        return blocks

@@ -1,0 +1,96 @@
+"""Low-rank adaptors (LoRA, Hu et al. 2021, arXiv 2106.09685): what lets uses of one module differ.
+
+Each use of a shared module has a small module of its own, which adds ``B A`` to every matrix of the shared one, and may have
+norms of its own (Relaxed Recursive Transformers, Bae et al. 2024, arXiv 2410.20672). B starts at zero, so all uses begin
+alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from stlm.nn.norm import RMSNorm
+from stlm.nn.stack import Block
+
+
+class Adaptors(nn.Module):
+    """What one use of a module has of its own. rank: of what is added to matrices; norms: whether gains are its own."""
+
+    def __init__(self, shared: nn.Module, rank: int, norms: bool) -> None:
+        super().__init__()
+        self.down, self.up, self.gains = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
+        for name, module in shared.named_modules():
+            key = name.replace(".", "/")  # names of parameters hold no dots
+            if isinstance(module, nn.Linear) and rank > 0:
+                self.down[key] = nn.Parameter(torch.randn(rank, module.in_features) * module.in_features**-0.5)
+                self.up[key] = nn.Parameter(torch.zeros(module.out_features, rank))
+            elif isinstance(module, RMSNorm) and norms:
+                self.gains[key] = nn.Parameter(torch.ones_like(module.gain))
+        self._kept: tuple[Any, dict[str, Tensor]] | None = None
+
+    def weights(self, shared: nn.Module) -> dict[str, Tensor]:
+        """The weights of this use, by their names in ``shared``. Where nothing learns they're kept until one changes."""
+        if torch.is_grad_enabled():
+            return self._added(shared)
+        state = [(p.data_ptr(), p._version) for module in (self, shared) for p in module.parameters()]
+        if self._kept is None or self._kept[0] != state:
+            with torch.inference_mode(False):
+                self._kept = (state, self._added(shared))
+        return self._kept[1]
+
+    def _added(self, shared: nn.Module) -> dict[str, Tensor]:
+        out = {f"{key.replace('/', '.')}.gain": gain for key, gain in self.gains.items()}
+        for key, down in self.down.items():
+            name = key.replace("/", ".")
+            out[f"{name}.weight"] = shared.get_parameter(f"{name}.weight") + self.up[key] @ down
+        return out
+
+    @torch.no_grad()
+    def imitate(self, shared: nn.Module, wanted: dict[str, Tensor]) -> None:
+        """Make this use as like ``wanted``, weights by their names in ``shared``, as its rank allows: by the singular value
+        decomposition of the difference.
+        """
+        for key, gain in self.gains.items():
+            gain.copy_(wanted[f"{key.replace('/', '.')}.gain"])
+        for key, down in self.down.items():
+            name = f"{key.replace('/', '.')}.weight"
+            left, sizes, right = torch.linalg.svd(wanted[name] - shared.get_parameter(name), full_matrices=False)
+            rank = min(down.shape[0], len(sizes))
+            root = sizes[:rank].sqrt()
+            down.zero_()
+            down[:rank], self.up[key][:, :rank] = root[:, None] * right[:rank], left[:, :rank] * root
+
+
+class AdaptedLayer(nn.Module):
+    """One use of a layer that works on each position alone."""
+
+    def __init__(self, shared: nn.Module, rank: int, norms: bool) -> None:
+        super().__init__()
+        self.shared, self.own = shared, Adaptors(shared, rank, norms)
+
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        return functional_call(self.shared, self.own.weights(self.shared), (x,))
+
+
+class AdaptedBlock(Block):
+    """One use of a block."""
+
+    def __init__(self, shared: Block, rank: int, norms: bool) -> None:
+        super().__init__()
+        self.shared, self.own, self.lookback = shared, Adaptors(shared, rank, norms), shared.lookback
+
+    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Any:
+        return self.shared.view(documents, positions, dtype)
+
+    def remember(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
+                 ) -> tuple[Tensor, ...]:
+        return self.shared.remember(past, new, lengths)
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+        return functional_call(self.shared, self.own.weights(self.shared), (x, view, past))

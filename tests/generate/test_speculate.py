@@ -1,0 +1,76 @@
+"""Drafting changes nothing in what is written."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.conftest import Bytes, small_model
+
+from stlm.errors import UserError
+from stlm.generate.sampling import Sampling
+from stlm.generate.speculate import Halves, write_speculating
+from stlm.generate.writer import write
+from stlm.text.codec import bpe, subword
+
+CELLS = [("none", "last", "conv", "tied"), ("whitespace", "mean", "conv", "tied"),
+         ("stride", "attention", "attention", "multi_byte"), ("subword", "last", "linear", "untied", "recall", "pointer"),
+         ("none", "last", "conv", "tied", "ngrams", "pointer", "linear"),
+         ("whitespace", "last", "conv", "tied", "recall", "pointer", "conv"),
+         ("stride", "mean", "conv", "parallel", "ngrams", "none", "attention")]
+
+
+def alike(model, codec, prompt, n, how, seed, **more):
+    plain = b"".join(write(model, codec, prompt, n, how, seed))
+    assert b"".join(write_speculating(model, codec, prompt, n, how, seed, **more)) == plain
+    return plain
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
+def test_the_same_text(cell, temperature):
+    codec = Bytes()
+    model = small_model(cell, codec, layers=4)
+    for seed, drafts, layer in ((0, 1, None), (1, 3, 2), (2, 7, 3)):
+        alike(model, codec, "Once, naïve ".encode(), 30, Sampling(temperature), seed, drafts=drafts, layer=layer)
+    alike(model, codec, b"", 20, Sampling(temperature), 0, drafts=4)
+
+
+@pytest.mark.parametrize("kind", [bpe.Config(vocabulary=300), subword.Config(vocabulary=300)])
+def test_other_codecs(kind):
+    codec = kind.build([b"the cat sat on the mat, and the dog lay by the door " * 20])
+    model = small_model(("none", "last", "conv", "tied"), codec, layers=3)
+    alike(model, codec, b"the cat", 40, Sampling(1.0), 0)
+
+
+def test_a_long_prompt(monkeypatch):
+    from stlm.generate import speculate
+    codec = Bytes()
+    model = small_model(CELLS[1], codec, layers=3)
+    whole = alike(model, codec, b"It rained on and on. " * 9, 20, Sampling(1.0), 0)
+    monkeypatch.setattr(speculate, "PIECE", 7)
+    assert alike(model, codec, b"It rained on and on. " * 9, 20, Sampling(1.0), 0) == whole
+
+
+def test_good_drafts_are_kept(monkeypatch):
+    """Where the layers after the first add nothing, every draft is right, and the whole model is asked once for all of it."""
+    codec = Bytes()
+    model = small_model(CELLS[0], codec, layers=4)
+    for block in list(model.trunk.blocks)[1:]:
+        torch.nn.init.zeros_(block.attention.out.weight)
+        torch.nn.init.zeros_(block.ffn.down.weight)
+    asked = []
+    plain = Halves.verify
+    monkeypatch.setattr(Halves, "verify", lambda self: (asked.append(1), plain(self))[1])
+    text = alike(model, codec, b"The", 40, Sampling(1.0), 0, drafts=8, layer=1)
+    assert len(asked) <= len(text) // 8 + 6  # those at the end of a text, or where few bytes are left, are short
+
+
+def test_what_cannot_be_drafted():
+    for cell, changes, layer, message in (
+            (("dynamic", "mean", "conv", "tied"), {}, None, "a matter of rounding"),
+            (CELLS[0], {"layers": 1}, None, "two layers"), (CELLS[0], {"layers": 3}, 3, "between 1 and 2"),
+            (CELLS[0], {"depth": {"kind": "skip"}}, None, "don't all go through"),
+            (CELLS[0], {"depth": {"kind": "early_exit", "leave": 0.5}}, None, "don't all go through")):
+        model = small_model(cell, Bytes(), **changes)
+        with pytest.raises(UserError, match=message):
+            next(write_speculating(model, Bytes(), b"The", 9, Sampling(1.0), layer=layer))

@@ -1,0 +1,156 @@
+"""Layers that are left, skipped or taken by some: still causal, still the same step by step, and counted as they should be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stlm.config.decode import decode
+from stlm.config.slot import kinds
+from stlm.data.batch import Inputs
+from stlm.data.stream import Stream
+from stlm.errors import UserError
+from stlm.model.config import ModelConfig
+from stlm.model.depth import DepthConfig
+from stlm.model.patching import PatchingConfig
+from stlm.nn.block import BlockConfig
+from stlm.objective import causal
+from stlm.text.codec.bytes import ByteCodec
+from tests.conftest import SMALL, Letters, shard_of, small_model
+from tests.model import checks
+
+DOCUMENT = 256
+ROWS = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])
+WAYS = {"early_exit": {"dropout": 0.3}, "leaving": {"leave": 0.3}, "mixture": {},
+        "nested": {"span": 2, "every": 1, "nested": True}, "skip": {}}
+KIND = {"leaving": "early_exit", "nested": "mixture"}
+SHARING = {"nested": {"kind": "cycle", "loops": 3}, "skip": {"kind": "all", "rank": 2}}
+
+
+def model_of(way, patching="whitespace", codec=None, seed=0, trunk="attention", **changes):
+    cell = (patching, "last" if patching == "none" else "mean", "conv", "tied")
+    fields = {"layers": 6, "depth": {"kind": KIND.get(way, way), **WAYS.get(way, {})},
+              "sharing": SHARING.get(way, {"kind": "none"}), "trunk": {"kind": trunk, **SMALL["trunk"].get(trunk, {})}}
+    return small_model(cell, codec, seed, **{**fields, **changes})
+
+
+def test_all_kinds_are_tried():
+    assert {KIND.get(way, way) for way in WAYS} | {"full"} == set(kinds(DepthConfig))
+
+
+@pytest.mark.parametrize("patching", kinds(PatchingConfig))
+@pytest.mark.parametrize("way", WAYS)
+def test_invariants(way, patching):
+    model = model_of(way, patching)
+    for training in (False, True):
+        if training and KIND.get(way, way) == "mixture":
+            continue  # a rank among all patches of a row is what the authors train by; in use nothing looks ahead
+        # products of other sizes, where another number of patches is taken, round otherwise
+        rounding = 0.0 if KIND.get(way, way) == "early_exit" else 1e-11
+        checks.check_nothing_leaks(model.train(training), ROWS, 256, rounding)
+    model.eval()
+    checks.check_one_at_a_time(model, ROWS[0])
+    checks.check_steps_equal_whole(model, torch.cat([ROWS, ROWS.roll(9, dims=1)]), seed=0)
+    checks.check_neighbours_do_not_matter(model, b"Another one, unfini", checks.TEXT)
+    checks.check_sums_to_one(model_of(way, patching, Letters()), symbols=3, length=5)
+
+
+@pytest.mark.parametrize("trunk", kinds(BlockConfig))
+@pytest.mark.parametrize("way", WAYS)
+def test_other_blocks(way, trunk):
+    model = model_of(way, trunk=trunk)
+    checks.check_one_at_a_time(model, ROWS[0])
+    checks.check_neighbours_do_not_matter(model, b"Another one, unfini", checks.TEXT)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_parameter_learns(way):
+    model, codec = model_of(way).train(), ByteCodec()
+    if way == "skip":  # all gates open, or what's behind them can't learn
+        for gate in model.trunk.gates:
+            torch.nn.init.constant_(gate.bias, 5.0)
+    stream = Stream(shard_of([checks.TEXT * 4]), codec, 64, 2, 0)
+    objective, seen = causal.Config().build(), set()
+    for step in range(8):
+        loss = objective(model, stream.batch(step))
+        loss.total.backward()
+        seen |= {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert {name for name, _ in model.named_parameters()} == seen
+
+
+def test_losses_on_the_way():
+    torch.manual_seed(0)
+    model = model_of("early_exit").train()
+    found = [model(Inputs(ROWS)) for _ in range(60)]
+    weights = sorted({weight for output in found for _, weight in output.early})
+    assert all(len(output.early) == 1 for output in found)
+    assert weights == pytest.approx([0.3 * layer / 5 for layer in range(1, 6)])
+    assert model.eval()(Inputs(ROWS)).early == []
+    quiet = model_of("early_exit", depth={"kind": "early_exit", "dropout": 0.0}).train()
+    plain = small_model(("whitespace", "mean", "conv", "tied"), layers=6)
+    plain.load_state_dict(quiet.state_dict())
+    assert torch.equal(quiet(Inputs(ROWS)).logits, plain(Inputs(ROWS)).logits)
+    logits, weight = quiet(Inputs(ROWS)).early[0]
+    short = small_model(("whitespace", "mean", "conv", "tied"), layers=round(weight / 0.3 * 5))
+    short.load_state_dict({name: value for name, value in plain.state_dict().items() if name in short.state_dict()})
+    assert torch.equal(logits, short(Inputs(ROWS)).logits)
+
+
+def test_who_leaves_stays_as_it_is():
+    model, never = model_of("leaving"), model_of("leaving", depth={"kind": "early_exit"})
+    assert not torch.equal(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
+    with torch.no_grad():  # whoever has left isn't computed any more: what's remembered of them is the same
+        model.trunk.leave = -1.0
+        cache, whole = model.new_cache(1), checks.logits_of(model, ROWS)
+        asked = []
+        model.trunk.pass_by = lambda *given: (asked.append(given[0]), type(model.trunk).pass_by(model.trunk, *given))[1]
+        torch.testing.assert_close(model(Inputs(ROWS), cache).logits, whole)
+        assert asked == [1, 2, 3, 4, 5]
+    model.trunk.leave = 1.1
+    torch.testing.assert_close(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
+
+
+def test_a_mixture_takes_its_share():
+    model = model_of("mixture", depth={"kind": "mixture", "capacity": 0.25}, patching="none").train()
+    taken = []
+    plain = model.trunk.added
+    model.trunk.added = lambda depth, x, documents, positions, chosen, cache, room: (
+        taken.append((depth, int(chosen.sum()), room)), plain(depth, x, documents, positions, chosen, cache, room))[1]
+    model(Inputs(ROWS))
+    n = ROWS.shape[1]
+    wanted = -(-n // 4)
+    assert [count for _, count, _ in taken] == [n, wanted] * 3 and all(room >= count for _, count, room in taken)
+    assert taken[1][2] < n // 2  # what isn't taken costs nothing
+
+
+def test_a_mixture_of_all_is_a_stack_with_a_gate():
+    """With all patches taken, and a router that says 1, nothing is left of it."""
+    model = model_of("mixture", depth={"kind": "mixture", "capacity": 1.0}).train()
+    for router in model.trunk.routers.values():
+        torch.nn.init.zeros_(router.weight)
+        torch.nn.init.constant_(router.bias, 50.0)
+    plain = small_model(("whitespace", "mean", "conv", "tied"), layers=6)
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "routers" not in name and "guesses"
+                           not in name})
+    torch.testing.assert_close(model(Inputs(ROWS)).logits, checks.logits_of(plain, ROWS))
+
+
+def test_gates_are_drawn_to_their_target():
+    model = model_of("skip").train()
+    for gate in model.trunk.gates:
+        torch.nn.init.zeros_(gate.weight)
+        torch.nn.init.constant_(gate.bias, 0.0)
+    assert model(Inputs(ROWS)).losses["gates"].item() == pytest.approx(0.2 ** 2)
+    for gate in model.trunk.gates:
+        torch.nn.init.constant_(gate.bias, -9.0)
+    first = small_model(("whitespace", "mean", "conv", "tied"), layers=6, sharing=SHARING["skip"])
+    first.load_state_dict({name: value for name, value in model.state_dict().items() if "gates" not in name})
+    first.trunk.active = 1
+    torch.testing.assert_close(checks.logits_of(model.eval(), ROWS), checks.logits_of(first, ROWS))
+
+
+def test_what_does_not_go_together():
+    with pytest.raises(UserError, match="layers = 2 or more"):
+        decode(ModelConfig, {"layers": 1, "depth": "early_exit"}, ModelConfig())
+    with pytest.raises(UserError, match="span = 4 has to divide layers = 6"):
+        decode(ModelConfig, {"layers": 6, "depth": {"kind": "mixture", "span": 4}}, ModelConfig())
