@@ -161,7 +161,7 @@ def test_patches_that_have_to_be_predicted(capsys):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["trian"], "there is no verb 'trian' (did you mean 'train'?); the verbs are train, generate, params, report, "
-                "patches, eval, zip, unzip, compare"),
+                "patches, eval, zip, unzip, publish, compare"),
     (["train", "dmo"], "there is no preset 'dmo' (did you mean 'demo'?)"),
     (["train", "demo", "--data", "nowhere.txt"], "nowhere.txt: there is no such file or folder"),
     (["train", "demo", "--model.patching", "whitspace"], "there is no kind 'whitspace' (did you mean 'whitespace'?)"),

@@ -156,3 +156,10 @@ def test_minutes_and_steps_stand_for_each_other(tmp_path):
     assert parse(PRESETS["10m"](), ["--train.minutes=7"], "stlm").train.steps is None
     with pytest.raises(UserError, match="give one of steps, minutes, megabytes, teraflops"):
         parse(PRESETS["demo"](), ["--train.steps", "7", "--train.minutes", "7"], "stlm")
+
+
+def test_kinds_that_only_go_together_come_one_after_the_other():
+    flags = ["--model.head", "parallel", "--model.copying", "none", "--model.decoder-layers", "0"]
+    assert parse(demo(), flags, "stlm").model.head.kind == "parallel"
+    with pytest.raises(UserError, match="head = parallel"):
+        parse(demo(), flags[:2], "stlm")

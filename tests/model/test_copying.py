@@ -41,6 +41,18 @@ def test_pairs_are_those_found_one_by_one(keys, total, seq, window):
     assert sorted(zip(*(part.tolist() for part in found), strict=True)) == expected
 
 
+@given(texts=st.lists(st.binary(min_size=1, max_size=4).map(lambda text: bytes(97 + byte % 5 for byte in text)), min_size=2,
+                      max_size=6))
+def test_words_of_two_documents_never_meet(texts):
+    """Each document behind the others, and alone: first letters that differ as their documents' numbers do are no likeness."""
+    model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"), layers=1)
+    packed = torch.tensor([[symbol for text in texts for symbol in symbols_of(text, DOCUMENT)]])
+    with torch.no_grad():
+        whole = model(Inputs(packed)).logits[0]
+        alone = [model(Inputs(torch.tensor([symbols_of(text, DOCUMENT)]))).logits[0] for text in texts]
+    torch.testing.assert_close(whole, torch.cat(alone), rtol=1e-9, atol=1e-9)
+
+
 def test_odds_add_and_have_the_right_gradients():
     logits = torch.randn(5, dtype=torch.double, requires_grad=True)
     scores = torch.randn(4, dtype=torch.double, requires_grad=True)

@@ -105,7 +105,7 @@ def _folder(name: str) -> Path:
     if name.startswith(HUGGING_FACE):
         return RUNS / name.replace(":", "-").replace("/", "-").strip("-.") / "eval"
     checkpoint = find_checkpoint(name).folder
-    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint
+    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else RUNS / checkpoint.name
     return run / "eval"
 
 

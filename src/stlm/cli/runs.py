@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stlm.data.several import open_sources
 from stlm.data.shards import Corpus, cache_folder, prepare
-from stlm.data.sources import open_source
 from stlm.errors import UserError
 from stlm.train.config import RunConfig
+from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
 
 
@@ -30,7 +30,7 @@ def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:
 def open_corpus(config: RunConfig, console: Console) -> Corpus:
     """The text of a run, written to the cache first where it isn't there."""
     data = config.data
-    source = open_source(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes)
+    source = open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes)
     with bar(console) as progress:
         task = progress.add_task("", total=source.size_hint)
 
@@ -58,4 +58,4 @@ def scoring_bar(console: Console, what: str) -> tuple[Progress, Callable[[float]
 
 def is_run(name: str) -> bool:
     """Whether a word means a run rather than a preset."""
-    return name not in PRESETS and not name.endswith(".toml") and (Path(name).exists() or (Path("runs") / name).exists())
+    return name not in PRESETS and not name.endswith(".toml") and any(path.exists() for path in places_of(name))

@@ -9,6 +9,7 @@ VERBS = {
     "eval": ("RUN|hf:NAME [flags]", "score a model on benchmarks, or on a text"),
     "zip": ("RUN FILE -o OUT", "pack a file with a model: bits per byte, proved"),
     "unzip": ("RUN FILE -o OUT", "unpack what zip packed"),
+    "publish": ("RUN NAME", "write a run's weights alone, in bfloat16, to models/NAME"),
     "compare": ("RECIPE.py [flags]", "train all arms of an experiment at equal cost; writes results/RECIPE"),
 }
 
@@ -17,7 +18,7 @@ _DETAILS = {
   PRESET               demo, 10m, 50m, 100m; their controls 10m-flat and 10m-bpe; reader, paper
   FILE.toml            your own: the line  base = "10m"  and the lines that change
 
-  --data TEXT          a file, a folder, hf:NAME, or world, the built-in corpus (default)
+  --data TEXT          a file, a folder, hf:NAME, or world, the built-in corpus (default); several with commas
   --data.field NAME    which field of jsonl and parquet holds the text (default: text)
   --data.codec KIND    bytes, bpe, subword
   --name NAME          the run's folder in runs/ (default: the preset's name)
@@ -119,6 +120,12 @@ Example
   RUN                  the model that packed the file
   FILE                 what zip wrote
   -o OUT               where the file goes""",
+    "publish": """\
+  RUN                  a run's name or folder
+  NAME                 of the model: stlm generate NAME, eval NAME and the others find it in models/
+
+Example
+  stlm publish 10m 10m-mine""",
     "compare": """\
   RECIPE.py            a recipe: what is asked, what is run, what is held equal, and what decides (see recipes/)
 

@@ -23,12 +23,12 @@ def field_types(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def decode(cls: type[T], values: object, base: Any = None, where: str = "") -> T:
+def decode(cls: type[T], values: object, base: Any = None, where: str = "", check: bool = True) -> T:
     """Build ``cls`` from a mapping; fields that the mapping lacks come from ``base``, or from the class's defaults.
 
     For a field that is a slot the value is a kind's name, or a mapping whose ``kind`` names it; a mapping without
     ``kind`` changes fields of the kind that ``base`` has. Fields that a class lists in ``alternatives`` stand for each
-    other: giving one drops the others.
+    other: giving one drops the others. Without ``check``, fields that don't go together pass: others are still to come.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where or cls.__name__}: expected a table of fields, found {values!r}")
@@ -38,7 +38,7 @@ def decode(cls: type[T], values: object, base: Any = None, where: str = "") -> T
             raise UserError(f"{_join(where, name)}: there is no such field{did_you_mean(name, list(hints))}; "
                             f"the fields are {', '.join(hints) or 'none'}")
     known = {name: getattr(base, name) for name in hints} if base is not None else {}
-    given = {name: _value(hints[name], value, known.get(name, _default(cls, name)), _join(where, name))
+    given = {name: _value(hints[name], value, known.get(name, _default(cls, name)), _join(where, name), check)
              for name, value in values.items()}
     known |= dict.fromkeys(name for group in alternatives(cls) if group & given.keys() for name in group)
     missing = [f.name for f in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -49,6 +49,11 @@ def decode(cls: type[T], values: object, base: Any = None, where: str = "") -> T
     try:
         return cls(**{**known, **given})
     except ValueError as error:
+        if not check:
+            unchecked = object.__new__(cls)
+            for name in hints:
+                object.__setattr__(unchecked, name, given.get(name, known.get(name, _default(cls, name))))
+            return unchecked
         raise UserError(f"{where or cls.__name__}: {error}") from None
 
 
@@ -89,12 +94,12 @@ def _default(cls: type, name: str) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else None
 
 
-def _value(hint: Any, value: Any, known: Any, where: str) -> Any:
+def _value(hint: Any, value: Any, known: Any, where: str, check: bool) -> Any:
     slot = slot_of(hint)
     if slot is not None:
-        return _slot_value(slot, value, known, where)
+        return _slot_value(slot, value, known, where, check)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return decode(hint, value, known, where)
+        return decode(hint, value, known, where, check)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         if value in arguments:
@@ -104,11 +109,11 @@ def _value(hint: Any, value: Any, known: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         inner = next(a for a in arguments if a is not type(None))
-        return _value(inner, value, known, where)
+        return _value(inner, value, known, where, check)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}: expected a list, found {value!r}")
-        return tuple(_value(arguments[0], item, None, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(_value(arguments[0], item, None, f"{where}[{i}]", check) for i, item in enumerate(value))
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
@@ -116,7 +121,7 @@ def _value(hint: Any, value: Any, known: Any, where: str) -> Any:
     return value
 
 
-def _slot_value(slot: type[Slot], value: Any, known: Any, where: str) -> Slot:
+def _slot_value(slot: type[Slot], value: Any, known: Any, where: str, check: bool) -> Slot:
     if isinstance(value, str):
         value = {"kind": value}
     if not isinstance(value, dict):
@@ -125,9 +130,9 @@ def _slot_value(slot: type[Slot], value: Any, known: Any, where: str) -> Slot:
     if "kind" not in value:
         if known is None:
             raise UserError(f"{where}.kind: has to be given; the kinds are {', '.join(kinds(slot))}")
-        return decode(type(known), fields, known, where)
+        return decode(type(known), fields, known, where, check)
     config = resolve(slot, value["kind"], where)
-    return decode(config, fields, known if type(known) is config else None, where)
+    return decode(config, fields, known if type(known) is config else None, where, check)
 
 
 def _spoken(hint: Any) -> str:

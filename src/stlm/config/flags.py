@@ -70,7 +70,7 @@ def _choose_kinds(default: T, arguments: list[str]) -> tuple[T, list[str]]:
         change: Any = kind
         for name in reversed(path.split(".")):
             change = {name: change}
-        default = decode(type(default), change, default)
+        default = decode(type(default), change, default, check=False)  # kinds that only go together come one after the other
     return default, rest
 
 

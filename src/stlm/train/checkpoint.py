@@ -47,7 +47,7 @@ def save(folder: Path, config: RunConfig, codec: Codec, model: nn.Module, ema: n
         if ema is not None:
             safetensors.torch.save_model(ema, str(scratch / EMA))
         torch.save(optimizer, scratch / OPTIMIZER)
-        sums = {path.name: _sha256(path) for path in sorted(scratch.iterdir())}
+        sums = {path.name: sha256(path) for path in sorted(scratch.iterdir())}
         (scratch / TRAINER).write_text(json.dumps({"format": FORMAT, **counters, "sha256": sums}, indent=1))
         for path in [*scratch.iterdir(), scratch]:
             _sync(path)
@@ -79,7 +79,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The checksum of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -115,6 +116,9 @@ class Checkpoint:
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state, tensors and plain values only."""
+        if OPTIMIZER not in self.counters["sha256"]:
+            raise UserError(f"{self.folder}: this model was published without the state of its optimizer, so its training "
+                            "can't go on; begin a run with its weights instead (--train.start)")
         try:
             return torch.load(self.folder / OPTIMIZER, weights_only=True, map_location="cpu")
         except (RuntimeError, pickle.UnpicklingError) as error:
@@ -139,7 +143,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise UserError(f"{folder / TRAINER}: written by another program or version; "
                         f"this one reads {FORMAT!r}")
     for name, expected in counters["sha256"].items():
-        if not (folder / name).exists() or _sha256(folder / name) != expected:
+        if not (folder / name).exists() or sha256(folder / name) != expected:
             raise UserError(f"{folder / name}: damaged or missing; "
                             f"delete {folder.name} to go on from the checkpoint before it")
     config = decode(RunConfig, read_json(folder / CONFIG), where=str(folder / CONFIG))

@@ -17,7 +17,8 @@ from stlm.errors import UserError
 from stlm.train.checkpoint import TRAINER, Checkpoint, list_checkpoints, open_checkpoint
 from stlm.train.config import RunConfig
 
-RUNS = Path("runs")
+RUNS, MODELS = Path("runs"), Path("models")
+SHIPPED = Path(__file__).parents[3] / "models"  # beside the source, where stlm was installed from a clone
 
 
 class RunFolder:
@@ -121,10 +122,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def places_of(name: str) -> list[Path]:
+    """Where a run or a model of that name may be."""
+    return [Path(name), RUNS / name, MODELS / name, SHIPPED / name]
+
+
 def find_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint that a run's name, a run's folder or a checkpoint's folder stands for, opened and verified."""
-    candidates = [Path(name), RUNS / name]
-    for path in candidates:
+    """The checkpoint that a run's name, a run's folder, a checkpoint's folder or a shipped model's name stands for, opened and
+    verified.
+    """
+    for path in places_of(name):
         if (path / TRAINER).exists():
             return open_checkpoint(path)
         if (path / "checkpoints").is_dir():
@@ -132,7 +139,8 @@ def find_checkpoint(name: str) -> Checkpoint:
             if checkpoint is None:
                 raise UserError(f"{path}: this run has no checkpoint yet; train it first")
             return checkpoint
-    found = sorted(path.name for path in RUNS.iterdir() if path.is_dir()) if RUNS.is_dir() else []
+    found = sorted({path.name for place in (RUNS, MODELS, SHIPPED) if place.is_dir() for path in place.iterdir()
+                    if path.is_dir()})
     hint = f"the runs here are {', '.join(found)}" if found else "`stlm train demo` makes one"
     if Path(name).is_dir():
         raise UserError(f"{name}: neither a run nor a checkpoint of stlm; {hint}")

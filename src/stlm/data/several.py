@@ -1,0 +1,39 @@
+"""Several texts as one: ``--data wikipedia,books``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from stlm.data.sources import VALIDATION, Source, open_source
+
+
+class Several(Source):
+    """All documents of several sources. Training text comes source by source, since the stream deals it out anyway; held-out
+    text in turn, so that a look at its beginning sees something of each.
+    """
+
+    def __init__(self, sources: list[Source]) -> None:
+        self.sources = sources
+        self.name = ", ".join(source.name for source in sources)
+        sizes = [source.size_hint for source in sources]
+        self.size_hint = None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def fingerprint(self) -> str:
+        return "+".join(source.fingerprint() for source in self.sources)
+
+    def documents(self, split: str) -> Iterator[bytes]:
+        each = [source.documents(split) for source in self.sources]
+        if split != VALIDATION:
+            return itertools.chain(*each)
+        turns = itertools.zip_longest(*each)
+        return (document for turn in turns for document in turn if document is not None)
+
+
+def open_sources(spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0) -> Source:
+    """What ``spec`` names, as for `open_source`; several names stand with commas between them."""
+    names = spec.split(",")
+    if len(names) == 1 or Path(spec).exists():
+        return open_source(spec, field=field, seed=seed, megabytes=megabytes)
+    return Several([open_source(name.strip(), field=field, seed=seed, megabytes=megabytes) for name in names])
