@@ -160,6 +160,6 @@ def test_minutes_and_steps_stand_for_each_other(tmp_path):
 
 def test_kinds_that_only_go_together_come_one_after_the_other():
     flags = ["--model.head", "parallel", "--model.copying", "none", "--model.decoder-layers", "0"]
-    assert parse(demo(), flags, "stlm").model.head.kind == "parallel"
+    assert parse(PRESETS["demo"](), flags, "stlm").model.head.kind == "parallel"
     with pytest.raises(UserError, match="head = parallel"):
-        parse(demo(), flags[:2], "stlm")
+        parse(PRESETS["demo"](), flags[:2], "stlm")

@@ -182,7 +182,7 @@ ALL: list[Task] = [
           _openbookqa),
     Asked("commonsense_qa", "CommonsenseQA", 1221, _ACC,
           Place("csqa_validation", "tau/commonsense_qa", None, "validation"), _csqa),
-    Asked("boolq", "BoolQ", 3270, _ACC, Place("boolq_validation", "google/boolq", None, "validation"), _boolq),
+    Asked("boolq", "BoolQ", 3270, _ACC, Place("boolq_validation", "aps/super_glue", "boolq", "validation"), _boolq),
     Made("world", "built-in pairs", 4 * world_pairs.EACH, _ACC, "built-in corpus", world_pairs.pairs),
 ]
 TASKS = {task.name: task for task in ALL}
