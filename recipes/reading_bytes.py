@@ -17,7 +17,8 @@ BPE = FLAT + "--data.codec bpe --data.codec.vocabulary {size} --model.embedding.
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
          "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 2048 "
          "--train.rows 2" + PACE)
-RATES = dict[str, float]()  # of reading_rates.py; 3e-3 where none is given
+RATES = {"stride 4": 6e-3, "stride 6": 6e-3, "stride 8": 6e-3, "entropy": 6e-3, "whitespace, plain": 6e-3, "paper": 6e-3,
+         "BPE 1,024": 6e-3, "BPE 50,257": 6e-3}  # of reading_rates.py; 3e-3 is best for the others
 
 
 def arms(rates: dict[str, float]) -> dict[str, str]:

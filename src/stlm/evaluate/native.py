@@ -44,6 +44,7 @@ class NativeScorer(Scorer):
             digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:16]
         self._room = max(limit, min(SYMBOLS, SCORES // codec.n_symbols))
+        self._filler = int(codec.encode(b"a")[0])  # ends no patch, so that what's only filled costs little
 
     @classmethod
     def of(cls, name: str, checkpoint: Checkpoint, device: torch.device) -> NativeScorer:
@@ -134,7 +135,7 @@ class NativeScorer(Scorer):
                 placed.append((window, end))
                 end += size
             waiting = waiting[len(placed):]
-            symbols = np.full((max(1, -(-end // width)), width), self.codec.document, dtype=np.int64)
+            symbols = np.full((max(1, -(-end // width)), width), self._filler, dtype=np.int64)
             for window, start in placed:
                 symbols.reshape(-1)[start:start + len(window) - 1] = window.symbols[:-1]
             yield self._at(placed, self._read(torch.from_numpy(symbols)).flatten(0, 1))
@@ -162,7 +163,7 @@ class NativeScorer(Scorer):
 
     def _family_batch(self, batch: list[tuple[int, list[Window]]]) -> list[tuple[Window, tuple[float, bool]]]:
         lengths = torch.tensor([shared for shared, _ in batch])
-        rows = torch.full((len(batch), int(lengths.max())), self.codec.document)
+        rows = torch.full((len(batch), int(lengths.max())), self._filler)
         for row, (shared, family) in enumerate(batch):
             rows[row, :shared] = torch.from_numpy(family[0].symbols[:shared])
         cache = self.model.new_cache(len(batch))
@@ -174,7 +175,7 @@ class NativeScorer(Scorer):
         sizes = torch.tensor([len(symbols) for symbols in rest])
         after = before.new_zeros(len(rest), 0, before.shape[-1])
         if int(sizes.max()) > 0:
-            more = torch.full((len(rest), int(sizes.max())), self.codec.document)
+            more = torch.full((len(rest), int(sizes.max())), self._filler)
             for row, symbols in enumerate(rest):
                 more[row, :len(symbols)] = torch.from_numpy(symbols)
             after = self._read(more, cache.of_rows(torch.tensor(owner, device=self.model.device)), sizes)
