@@ -52,7 +52,7 @@ def test_weights_of_another_model(saved):
     config["model"]["dim"] = 32
     (saved[-1] / "config.json").write_text(json.dumps(config))
     counters = json.loads((saved[-1] / "trainer.json").read_text())
-    counters["sha256"]["config.json"] = checkpoint._sha256(saved[-1] / "config.json")
+    counters["sha256"]["config.json"] = checkpoint.sha256(saved[-1] / "config.json")
     (saved[-1] / "trainer.json").write_text(json.dumps(counters))
     with pytest.raises(UserError, match="these weights are not those of the model") as caught:
         open_checkpoint(saved[-1]).build_model()
@@ -65,7 +65,7 @@ def test_a_pickle_is_never_run(saved):
             return (pytest.fail, ("code from a checkpoint was run",))
     torch.save({"optimizers": [Evil()]}, saved[-1] / "optimizer.pt")
     counters = json.loads((saved[-1] / "trainer.json").read_text())
-    counters["sha256"]["optimizer.pt"] = checkpoint._sha256(saved[-1] / "optimizer.pt")
+    counters["sha256"]["optimizer.pt"] = checkpoint.sha256(saved[-1] / "optimizer.pt")
     (saved[-1] / "trainer.json").write_text(json.dumps(counters))
     with pytest.raises(UserError, match="optimizer.pt"):
         open_checkpoint(saved[-1]).optimizer()
