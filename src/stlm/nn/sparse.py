@@ -21,6 +21,13 @@ class SparseCache:
 
 
 class SparseStack(Stack):
+    """Of such a stack, `travel` says who goes where."""
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None
+                ) -> Float[Tensor, "batch seq dim"]:
+        return self.travel(x, documents, positions, cache, lengths).states
+
     def new_cache(self, batch: int, device: torch.device) -> SparseCache:
         nothing = torch.empty(batch, 0, dtype=torch.long, device=device)
         return SparseCache([nothing] * len(self.blocks), [None] * len(self.blocks))

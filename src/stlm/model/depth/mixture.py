@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -61,11 +60,6 @@ class Mixture(SparseStack):
         self.routed = [span for span in range(1, len(blocks) // config.span) if span % config.every == config.every - 1]
         self.routers = nn.ModuleDict({str(span): nn.Linear(dim, 1) for span in self.routed})
         self.guesses = nn.ModuleDict({str(span): nn.Linear(dim, 1) for span in self.routed})
-
-    def forward(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None
-                ) -> Float[Tensor, "batch seq dim"]:
-        return self.travel(x, documents, positions, cache, lengths).states
 
     def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,

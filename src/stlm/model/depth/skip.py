@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -45,11 +44,6 @@ class Skip(SparseStack):
         self.gates = nn.ModuleList(nn.Linear(dim, 1) for _ in range(len(blocks) - 1))
         for gate in self.gates:  # at first, nearly everything is gone through
             nn.init.constant_(gate.bias, 1.0)  # type: ignore[arg-type]
-
-    def forward(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None
-                ) -> Float[Tensor, "batch seq dim"]:
-        return self.travel(x, documents, positions, cache, lengths).states
 
     def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
