@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from stlm.cli.runs import open_corpus, scoring_bar
-from stlm.config.slot import did_you_mean
+from stlm.cli.runs import Parser, open_corpus, scoring_bar
 from stlm.data.readers import documents_of, readable_files
 from stlm.data.sources import open_source
 from stlm.errors import UserError
@@ -23,7 +23,7 @@ from stlm.evaluate.anchors import ANCHORS
 from stlm.evaluate.huggingface import HuggingFaceScorer
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Scorer
-from stlm.evaluate.tasks import PAPER, TASKS, Made, Task
+from stlm.evaluate.tasks import PAPER, TASKS, Made, Task, choose_names
 from stlm.report.scores import write_page
 from stlm.train.folder import RUNS, find_checkpoint
 from stlm.train.machine import pick_device
@@ -36,13 +36,8 @@ KNOWN = 4000  # documents that grammaticality is judged by
 FEW = 200  # documents that are read where no text is given
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; `stlm eval --help` says what it takes")
-
-
 def run(arguments: list[str]) -> int:
-    parser = _Parser(prog="stlm eval", add_help=False)
+    parser = Parser("eval")
     parser.add_argument("run")
     parser.add_argument("--tasks")
     parser.add_argument("--data", type=Path)
@@ -55,17 +50,18 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     if given.limit is not None and given.limit < 1:
         raise UserError(f"--limit {given.limit}: it has to be 1 or more")
-    names = choose(given.tasks or ("bits" if given.text else "paper"))
+    names = choose_names(given.tasks or ("bits" if given.text else "paper"), NAMES, GROUPS)
     console, scorer = Console(stderr=True), open_scorer(given.run)
     judge = open_scorer(given.judge) if given.judge and "writing" in names else None
     folder = given.output or _folder(given.run)
     found = scores.open_scores(folder, scorer)
     folder.mkdir(parents=True, exist_ok=True)
+    held_out = functools.cache(lambda: texts(given, console))  # read once, and only where a task wants it
     for name in names:
         bar, advance = scoring_bar(console, name)
         with bar:
             figures, seconds = scores.timed(lambda name=name, advance=advance: _figures(  # type: ignore[misc]
-                name, given, scorer, judge, folder, console, advance))
+                name, given, scorer, judge, folder, held_out, console, advance))
         scores.add(found, name, figures, seconds, getattr(TASKS.get(name), "shots", 0))
         scores.save(folder, found)
     console.print(table(found, [name for name in names if name != "writing"]))
@@ -77,20 +73,6 @@ def run(arguments: list[str]) -> int:
         console.print(beside(found))
     console.print(f"results: {folder / scores.FILE}\nreport:  {write_page(folder, found)}", highlight=False, soft_wrap=True)
     return 0
-
-
-def choose(words: str) -> list[str]:
-    """The tasks that a list with commas names; paper, glue and all stand for several."""
-    out: list[str] = []
-    for word in words.split(","):
-        chosen = NAMES if word == "all" else GROUPS.get(word, [word])
-        for name in chosen:
-            if name not in NAMES:
-                raise UserError(f"--tasks: there is no task {name!r}{did_you_mean(name, [*NAMES, *GROUPS])}; the tasks are "
-                                f"{', '.join(NAMES)}; paper, glue and all stand for several")
-            if name not in out:
-                out.append(name)
-    return out
 
 
 def open_scorer(name: str) -> Scorer:
@@ -109,15 +91,16 @@ def _folder(name: str) -> Path:
     return run / "eval"
 
 
-def _figures(name: str, given: argparse.Namespace, scorer: Scorer, judge: Scorer | None, folder: Path, console: Console,
-             advance: Callable[[float], None]) -> dict[str, Any]:
+def _figures(name: str, given: argparse.Namespace, scorer: Scorer, judge: Scorer | None, folder: Path,
+             held_out: Callable[[], tuple[list[bytes], str]], console: Console, advance: Callable[[float], None]
+             ) -> dict[str, Any]:
     kept = folder / f"samples_{name}.jsonl"
     if name in TASKS:
         return benchmark.run(scorer, TASKS[name], given.data, given.limit, given.seed, kept, advance)
     probe = next((probe for probe in probes.PROBES if probe.name == name), None)
     if probe is not None:
         return probes.run(scorer, probe, given.data, given.layer, given.seed, advance)
-    documents, source = texts(given, console)
+    documents, source = held_out()
     if name == "progression":
         made = progression.items(documents, given.seed)
         if not made:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from typing import NoReturn
 
+from stlm.cli.runs import Parser
 from stlm.errors import UserError
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
@@ -14,13 +13,8 @@ from stlm.train.folder import find_checkpoint
 from stlm.train.machine import pick_device
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; `stlm generate --help` says what it takes")
-
-
 def run(arguments: list[str]) -> int:
-    parser = _Parser(prog="stlm generate", add_help=False)
+    parser = Parser("generate")
     parser.add_argument("run")
     parser.add_argument("prompt")
     parser.add_argument("--max-bytes", type=int, default=500)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
+from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,6 +15,16 @@ from stlm.errors import UserError
 from stlm.train.config import RunConfig
 from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
+
+
+class Parser(argparse.ArgumentParser):
+    """The arguments of one verb, whose faults are faults of the input; `usage` has its help."""
+
+    def __init__(self, verb: str) -> None:
+        super().__init__(prog=f"stlm {verb}", add_help=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; `{self.prog} --help` says what it takes")
 
 
 def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:

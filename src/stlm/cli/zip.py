@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from rich.console import Console
 
-from stlm.cli.runs import scoring_bar
+from stlm.cli.runs import Parser, scoring_bar
 from stlm.errors import UserError
 from stlm.evaluate.archive import claimed_bits, pack
 from stlm.evaluate.native import NativeScorer
 from stlm.train.folder import find_checkpoint, write_bytes_whole
 
 Packer = Callable[[NativeScorer, bytes, Callable[[float], None]], bytes]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; `{self.prog} --help` says what it takes")
 
 
 def run(arguments: list[str]) -> int:
@@ -35,7 +28,7 @@ def run(arguments: list[str]) -> int:
 
 def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer, bytes, bytes, Console]:
     """Read a file, pack or unpack it, write another; what was read and written."""
-    parser = _Parser(prog=f"stlm {verb}", add_help=False)
+    parser = Parser(verb)
     parser.add_argument("run")
     parser.add_argument("file", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)

@@ -54,4 +54,3 @@ def make_plan(name: str, recipe: Recipe, threads: int) -> Plan:
 
 def _filled(word: str, names: dict[str, str]) -> str:
     return re.sub(r"\{([\w-]+)\}", lambda match: names.get(match[1], match[0]), word)
-

@@ -91,9 +91,15 @@ def run(scorer: Scorer, task: Task, folder: Path | None = None, limit: int | Non
     """
     everything, source = task.items(folder)
     items = sample(everything, limit, seed)
+    return {**score(scorer, task, items, kept, progress), "source": source,
+            "subset_seed": seed if len(items) < len(everything) else None}
+
+
+def score(scorer: Scorer, task: Task, items: Sequence[Item], kept: Path | None = None,
+          progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
+    """The figures of a model on these items: `answer`, `judge` and `summarize`."""
     answers = answer(scorer, task, items, kept, progress)
-    outcomes = [judge(item, found) for item, found in zip(items, answers, strict=True)]
-    return {**summarize(task, items, outcomes), "source": source, "subset_seed": seed if len(items) < len(everything) else None}
+    return summarize(task, items, [judge(item, found) for item, found in zip(items, answers, strict=True)])
 
 
 def judge(item: Item, answers: Sequence[Likelihood]) -> Outcome:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from stlm.evaluate.benchmark import run
+from stlm.evaluate import benchmark
 from stlm.evaluate.bits import score
+from stlm.evaluate.items import Item
 from stlm.evaluate.native import NativeScorer
-from stlm.evaluate.tasks import choose
+from stlm.evaluate.tasks import Task, choose
 from stlm.train.loop import Hook, Trainer
 
 
@@ -26,11 +27,15 @@ class Benchmarks(Hook):
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.tasks = choose(",".join(names)) if names else []
+        self._items: dict[Task, list[Item]] = {}
+
+    def started(self, trainer: Trainer) -> None:
+        self._items = {task: benchmark.sample(task.items()[0], trainer.config.train.tasks_limit, 0) for task in self.tasks}
 
     def stepped(self, trainer: Trainer) -> dict[str, float] | None:
         train = trainer.config.train
         if not self.tasks or (trainer.step % train.tasks_every and not trainer.done):
             return None
         scorer = NativeScorer(trainer.folder.name, trainer.usable_model(), trainer.corpus.codec, train.seq)
-        found = {task: run(scorer, task, limit=train.tasks_limit) for task in self.tasks}
+        found = {task: benchmark.score(scorer, task, items) for task, items in self._items.items()}
         return {f"eval/{task.name}/{metric}": found[task][f"{metric},none"] for task in self.tasks for metric in task.metrics}

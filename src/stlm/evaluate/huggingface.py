@@ -14,7 +14,7 @@ import torch
 
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
-from stlm.evaluate.windows import Window, cut
+from stlm.evaluate.windows import Tally, Window, cut
 from stlm.train.machine import pick_device
 
 SYMBOLS = 8192  # read at once, at most
@@ -118,11 +118,9 @@ class HuggingFaceScorer(Scorer):
     @torch.inference_mode()
     def _score(self, windows: list[Window], texts: int, progress: Progress) -> list[Likelihood]:
         """Padded on the right, which a causal model doesn't see; what's read for several windows is read once."""
-        log_p, greedy, left = np.zeros(texts), np.ones(texts, dtype=bool), np.zeros(texts, dtype=int)
-        same: dict[bytes, list[Window]] = {}
+        tally, same = Tally(windows, texts), dict[bytes, list[Window]]()
         for window in windows:
             same.setdefault(window.symbols[:-1].tobytes(), []).append(window)
-            left[window.text] += 1
         waiting = sorted(same.values(), key=lambda group: len(group[0]), reverse=True)
         most = min(SYMBOLS, SCORES // self.model.config.vocab_size)
         while waiting:
@@ -136,15 +134,11 @@ class HuggingFaceScorer(Scorer):
             sizes = torch.tensor([len(group[0]) - 1 for group in batch], device=read.device)
             mask = (torch.arange(width, device=read.device) < sizes[:, None]).long()
             logits = self.model(read, attention_mask=mask).logits
-            done = 0
             for row, group in enumerate(batch):
                 for window in group:
                     scores = logits[row, window.first - 1:len(window) - 1].float().log_softmax(-1)
                     targets = torch.from_numpy(window.symbols[window.first:]).to(read.device)
                     own = scores.gather(-1, targets[:, None])[:, 0]
-                    log_p[window.text] += float(own.double().sum())
-                    greedy[window.text] &= bool((own >= scores.amax(-1)).all())
-                    left[window.text] -= 1
-                    done += left[window.text] == 0
-            progress(int(done))
-        return [Likelihood(float(value), bool(likeliest)) for value, likeliest in zip(log_p, greedy, strict=True)]
+                    tally.add(window, float(own.double().sum()), bool((own >= scores.amax(-1)).all()))
+            progress(tally.done())
+        return tally.found()

@@ -20,7 +20,7 @@ from stlm.config.decode import encode
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
-from stlm.evaluate.windows import Window, after, cut
+from stlm.evaluate.windows import Tally, Window, after, cut
 from stlm.generate.sampling import Sampling
 from stlm.generate.writer import write
 from stlm.model.count import count
@@ -103,17 +103,13 @@ class NativeScorer(Scorer):
 
     @torch.inference_mode()
     def _score(self, windows: list[Window], texts: int, progress: Progress) -> list[Likelihood]:
-        log_p, greedy, left = np.zeros(texts), np.ones(texts, dtype=bool), np.zeros(texts, dtype=int)
-        for window in windows:
-            left[window.text] += 1
+        tally = Tally(windows, texts)
         alone, families = _families(windows)
         for batch in itertools.chain(self._packed(alone), self._shared(families)):
-            for window, (value, likeliest) in batch:
-                log_p[window.text] += value
-                greedy[window.text] &= likeliest
-                left[window.text] -= 1
-            progress(sum(1 for window, _ in batch if left[window.text] == 0))
-        return [Likelihood(float(value), bool(likeliest)) for value, likeliest in zip(log_p, greedy, strict=True)]
+            for window, (log_p, greedy) in batch:
+                tally.add(window, log_p, greedy)
+            progress(tally.done())
+        return tally.found()
 
     def _read(self, rows: Tensor, cache: object = None, lengths: Tensor | None = None) -> Tensor:
         device = self.model.device

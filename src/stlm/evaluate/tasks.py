@@ -189,15 +189,19 @@ TASKS = {task.name: task for task in ALL}
 PAPER = ("blimp", "hellaswag", "arc_easy", "winogrande", "mmlu")
 
 
-def choose(names: str) -> list[Task]:
+def choose(words: str) -> list[Task]:
     """The tasks that a list with commas names; ``all`` and ``paper`` stand for several."""
-    out: list[Task] = []
-    for name in names.split(","):
-        chosen = {"all": list(TASKS), "paper": list(PAPER)}.get(name, [name])
-        for one in chosen:
-            if one not in TASKS:
-                raise UserError(f"there is no task {one!r}{did_you_mean(one, list(TASKS))}; the tasks are "
-                                f"{', '.join(TASKS)}; paper stands for {', '.join(PAPER)}")
-            if TASKS[one] not in out:
-                out.append(TASKS[one])
+    return [TASKS[name] for name in choose_names(words, list(TASKS), {"paper": list(PAPER)})]
+
+
+def choose_names(words: str, known: list[str], groups: dict[str, list[str]]) -> list[str]:
+    """The names that a list with commas stands for, each once: names that are known, groups of them, or ``all``."""
+    out: list[str] = []
+    for word in words.split(","):
+        for name in known if word == "all" else groups.get(word, [word]):
+            if name not in known:
+                raise UserError(f"there is no task {name!r}{did_you_mean(name, [*known, *groups])}; the tasks are "
+                                f"{', '.join(known)}; {', '.join([*groups, 'all'])} stand for several")
+            if name not in out:
+                out.append(name)
     return out

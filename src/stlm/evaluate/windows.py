@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stlm.evaluate.scorer import Likelihood
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:
@@ -20,6 +22,31 @@ class Window:
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+
+class Tally:
+    """What the windows of several texts add up to."""
+
+    def __init__(self, windows: Sequence[Window], texts: int) -> None:
+        self._log_p, self._greedy = np.zeros(texts), np.ones(texts, dtype=bool)
+        self._left = np.bincount([window.text for window in windows], minlength=texts)
+        self._done = 0
+
+    def add(self, window: Window, log_p: float, greedy: bool) -> None:
+        """The figures of one window."""
+        self._log_p[window.text] += log_p
+        self._greedy[window.text] &= greedy
+        self._left[window.text] -= 1
+        self._done += int(self._left[window.text] == 0)
+
+    def done(self) -> int:
+        """How many texts have become whole since this was asked the last time."""
+        done, self._done = self._done, 0
+        return done
+
+    def found(self) -> list[Likelihood]:
+        """The likelihood of each text."""
+        return [Likelihood(float(log_p), bool(greedy)) for log_p, greedy in zip(self._log_p, self._greedy, strict=True)]
 
 
 def after(context: np.ndarray, whole: np.ndarray, opening: Sequence[int], limit: int, text: int) -> list[Window]:

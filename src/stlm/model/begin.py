@@ -25,7 +25,7 @@ def take_over(model: LM, source: LM) -> None:
                         "set --model.layers to as many")
     rest = {name: value for name, value in source.state_dict().items() if not name.startswith("trunk.")}
     own = {name: value for name, value in model.state_dict().items() if not name.startswith("trunk.")}
-    _check({name: value.shape for name, value in own.items()}, {name: value.shape for name, value in rest.items()})
+    _check(own, rest)
     for name, value in rest.items():
         own[name].copy_(value)
     uses, owned = defaultdict[Tensor, list[Tensor]](list), list[tuple[Adaptors, nn.Module, dict[str, Tensor]]]()
@@ -33,7 +33,7 @@ def take_over(model: LM, source: LM) -> None:
         assert isinstance(mine, nn.Module) and isinstance(theirs, nn.Module)
         wanted = weights_of(theirs)
         plain = dict(_plain(mine))
-        _check({name: value.shape for name, value in plain.items()}, {name: value.shape for name, value in wanted.items()})
+        _check(plain, wanted)
         for name, value in plain.items():
             uses[value].append(wanted[name])
         for prefix, part in mine.named_modules():
@@ -63,7 +63,8 @@ def _plain(block: nn.Module) -> list[tuple[str, Tensor]]:
             if "own" not in name.split(".")]
 
 
-def _check(mine: dict[str, torch.Size], theirs: dict[str, torch.Size]) -> None:
+def _check(weights: dict[str, Tensor], others: dict[str, Tensor]) -> None:
+    mine, theirs = ({name: value.shape for name, value in part.items()} for part in (weights, others))
     if mine != theirs:
         name = next(name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name))
         raise UserError(f"train.start: {name} is {_said(theirs.get(name))} in that model and {_said(mine.get(name))} in this "

@@ -44,7 +44,7 @@ class Head(nn.Module, abc.ABC):
 
     def unfold(self, answers: Answers, since: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
         """What to read scores from, by the trunk's answers alone; ``since``: symbols since the patch that is answered ended."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} reads the decoder: it has no answer_dim")
 
     def ahead(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
               ) -> Float[Tensor, "batch seq n symbol"] | None:

@@ -62,3 +62,19 @@ class BlocksConfig(AdaptedConfig):
         owners = self.owners(layers)
         blocks = [block.build(dim) for _ in range(max(owners) + 1)]
         return [AdaptedBlock(blocks[n], self.rank, self.own_norms) if self.adapted else blocks[n] for n in owners]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopsConfig(BlocksConfig):
+    """Blocks that are gone through again and again, from the first to the last."""
+
+    late: float = 0.0
+    """First share of training in which they're gone through once only."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.late < 1:
+            raise ValueError("late has to be 0 or more, and below 1")
+
+    def layers_at(self, fraction: float, layers: int) -> int:
+        return len(set(self.owners(layers))) if fraction < self.late else layers

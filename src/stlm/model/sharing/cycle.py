@@ -6,23 +6,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from stlm.model.sharing import BlocksConfig
+from stlm.model.sharing import LoopsConfig
 from stlm.nn.block import BlockConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(BlocksConfig):
+class Config(LoopsConfig):
     """A loop over the blocks."""
 
     loops: int = 2
     """How often the blocks are gone through."""
-    late: float = 0.0
-    """First share of training in which they're gone through once only."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.late < 1:
-            raise ValueError("late has to be 0 or more, and below 1")
 
     def check(self, layers: int, block: BlockConfig) -> None:
         if self.loops < 1 or layers % self.loops:
@@ -30,6 +23,3 @@ class Config(BlocksConfig):
 
     def owners(self, layers: int) -> list[int]:
         return [layer % (layers // self.loops) for layer in range(layers)]
-
-    def layers_at(self, fraction: float, layers: int) -> int:
-        return layers // self.loops if fraction < self.late else layers
