@@ -15,8 +15,8 @@ GRAMS = "--model.embedding.rows 2048 "
 FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.embedding ngrams --model.copying pointer --train.rows 4" + PACE
 BPE = FLAT + "--data.codec bpe --data.codec.vocabulary {size} --model.embedding.orders 2 --train.seq 256 "
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
-         "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 2048 "
-         "--train.rows 2" + PACE)
+         "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 512 "
+         "--train.rows 8" + PACE)
 RATES = {"stride 4": 6e-3, "stride 6": 6e-3, "stride 8": 6e-3, "entropy": 6e-3, "whitespace, plain": 6e-3, "paper": 6e-3,
          "BPE 1,024": 6e-3, "BPE 50,257": 6e-3}  # of reading_rates.py; 3e-3 is best for the others
 
@@ -42,7 +42,7 @@ def arms(rates: dict[str, float]) -> dict[str, str]:
 
 
 TEXT = "$STLM_DATA/text"
-EVERY = f"--data {TEXT}/wikipedia_en_2015 --train.evaluate-every 100 --train.sample-every 100000 --train.compile on"
+EVERY = f"--data {TEXT}/wikipedia_en_2015 --train.evaluate-every 200 --train.sample-every 100000 --train.compile on"
 
 RECIPE = Recipe(
     question="Which way of reading bytes is best, at equal seconds?",
