@@ -14,6 +14,7 @@ import pytest
 from stlm.cli import main
 from stlm.compare import launch
 from stlm.compare.job import Run
+from stlm.compare.page import _end
 from stlm.compare.plan import make_plan
 from stlm.compare.recipe import Recipe, load_recipe
 from stlm.errors import UserError
@@ -68,6 +69,13 @@ def test_the_page_is_whole_and_alone(compared):
     page = (compared / "results" / "tiny" / "report.html").read_text()
     assert all(word in page for word in ("Does it matter?", "words", "strides", "by entropy", "<svg", "How each reads"))
     assert "<script" not in page and not re.search(r"(src|href)=.https?:", page)
+    assert all((compared / "results" / "tiny" / f"{name}.svg").read_text() in page
+               for name in ("means", "parameters", "flops", "milliseconds"))
+
+
+def test_pictures_leave_no_room_for_what_is_far_above():
+    assert _end([1.0, 1.1, 1.2]) == 1.2
+    assert 1.2 < _end([1.0, 1.1, 1.2, 1.25, 9.0]) < 2.0
 
 
 def test_finished_runs_are_used_again(compared, monkeypatch, capsys):
@@ -93,6 +101,23 @@ def test_runs_on_record_are_not_run_again(compared, tmp_path, monkeypatch, capsy
     after = json.loads((tmp_path / "results" / "tiny" / "results.json").read_text())
     assert after | {"git": ""} == json.loads(before) | {"git": ""}
     assert "How each reads" in (tmp_path / "results" / "tiny" / "report.html").read_text()
+
+
+def test_runs_that_a_changed_recipe_no_longer_has_are_kept(compared, tmp_path, monkeypatch, capsys):
+    """Two arms less: their runs leave the record, and a copy of it stays."""
+    (tmp_path / "text.txt").write_text((compared / "text.txt").read_text())
+    (tmp_path / "tiny.py").write_text(RECIPE.replace("arms={", "arms={arm: words for arm, words in {").replace(
+        '--model.patching.run {reader}"}', '--model.patching.run {reader}"}.items() if arm == "words"}'))
+    before = (compared / "results" / "tiny" / "results.json").read_text()
+    (tmp_path / "results" / "tiny").mkdir(parents=True)
+    (tmp_path / "results" / "tiny" / "results.json").write_text(before)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEXT", str(tmp_path / "text.txt"))
+    monkeypatch.setattr(launch, "Process", None)
+    assert main(["compare", "tiny.py"]) == 0
+    assert "no longer describes" in capsys.readouterr().err
+    assert (tmp_path / "results" / "tiny" / "earlier-1.json").read_text() == before
+    assert list(json.loads((tmp_path / "results" / "tiny" / "results.json").read_text())["arms"]) == ["words"]
 
 
 def test_a_name_stands_for_one_description(monkeypatch):

@@ -20,6 +20,18 @@ def test_every_parameter_is_moved_by_exactly_one_optimizer(cell, config):
     assert {id(p) for p in owned} == {id(p) for p in model.parameters() if p.requires_grad}
 
 
+def test_rates_by_width():
+    """A matrix's rate falls with its inputs; what is no matrix learns alike, and every parameter is still moved once."""
+    model = small_model(("whitespace", "mean", "conv", "tied")).float()
+    matrices, tables, vectors = split_parameters(model)
+    (optimizer,) = adamw.Config(lr=0.01, width=32).build(model)
+    peaks = {id(p): group["peak_lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert len({p.shape[1] for p in matrices}) > 1
+    assert all(peaks[id(p)] == pytest.approx(0.01 * 32 / p.shape[1]) for p in matrices)
+    assert all(peaks[id(p)] == 0.01 for p in [*tables, *vectors])
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(matrices) + len(tables) + len(vectors)
+
+
 def test_tables_are_no_matrices():
     model = small_model(("whitespace", "mean", "conv", "untied"))
     matrices, tables, _ = split_parameters(model)
@@ -75,6 +87,8 @@ def test_schedule_by_the_clock():
 
 
 def test_bad_rates():
+    with pytest.raises(ValueError, match="0 or more"):
+        adamw.Config(width=-1)
     with pytest.raises(ValueError, match="above 0"):
         adamw.Config(lr=0)
     with pytest.raises(ValueError, match="above 0"):

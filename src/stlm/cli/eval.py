@@ -16,6 +16,7 @@ from rich.table import Table
 
 from stlm.cli.runs import Parser, open_corpus, scoring_bar
 from stlm.data.readers import documents_of, readable_files
+from stlm.data.shards import Corpus
 from stlm.data.sources import open_source
 from stlm.errors import UserError
 from stlm.evaluate import benchmark, probes, progression, quality, scores
@@ -25,6 +26,7 @@ from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Scorer
 from stlm.evaluate.tasks import PAPER, TASKS, Made, Task, choose_names
 from stlm.report.scores import write_page
+from stlm.train.checkpoint import Checkpoint
 from stlm.train.folder import RUNS, find_checkpoint
 from stlm.train.machine import pick_device
 
@@ -51,17 +53,20 @@ def run(arguments: list[str]) -> int:
     if given.limit is not None and given.limit < 1:
         raise UserError(f"--limit {given.limit}: it has to be 1 or more")
     names = choose_names(given.tasks or ("bits" if given.text else "paper"), NAMES, GROUPS)
-    console, scorer = Console(stderr=True), open_scorer(given.run)
-    judge = open_scorer(given.judge) if given.judge and "writing" in names else None
-    folder = given.output or _folder(given.run)
+    console, checkpoint = Console(stderr=True), _checkpoint(given.run)
+    scorer = open_scorer(given.run, checkpoint)
+    judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge and "writing" in names else None
+    folder = given.output or _folder(given.run, checkpoint)
     found = scores.open_scores(folder, scorer)
     folder.mkdir(parents=True, exist_ok=True)
-    held_out = functools.cache(lambda: texts(given, console))  # read once, and only where a task wants it
+    # read once, and only where a task wants it
+    corpus = functools.cache(lambda: open_corpus(checkpoint.config, console)) if checkpoint else None
+    held_out = functools.cache(lambda: texts(given, corpus))
     for name in names:
         bar, advance = scoring_bar(console, name)
         with bar:
             figures, seconds = scores.timed(lambda name=name, advance=advance: _figures(  # type: ignore[misc]
-                name, given, scorer, judge, folder, held_out, console, advance))
+                name, given, scorer, judge, folder, held_out, corpus, advance))
         scores.add(found, name, figures, seconds, getattr(TASKS.get(name), "shots", 0))
         scores.save(folder, found)
     console.print(table(found, [name for name in names if name != "writing"]))
@@ -75,25 +80,29 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def open_scorer(name: str) -> Scorer:
-    """A run of ours, or ``hf:NAME``."""
-    if name.startswith(HUGGING_FACE):
+def open_scorer(name: str, checkpoint: Checkpoint | None) -> Scorer:
+    """A run of ours, or ``hf:NAME``, which has no checkpoint."""
+    if checkpoint is None:
         return HuggingFaceScorer.load(name.removeprefix(HUGGING_FACE))
-    return NativeScorer.of(name, find_checkpoint(name), pick_device())
+    return NativeScorer.of(name, checkpoint, pick_device())
 
 
-def _folder(name: str) -> Path:
+def _checkpoint(name: str) -> Checkpoint | None:
+    return None if name.startswith(HUGGING_FACE) else find_checkpoint(name)
+
+
+def _folder(name: str, checkpoint: Checkpoint | None) -> Path:
     """Where scores lie: with the run, or in a folder of their own."""
-    if name.startswith(HUGGING_FACE):
+    if checkpoint is None:
         return RUNS / name.replace(":", "-").replace("/", "-").strip("-.") / "eval"
-    checkpoint = find_checkpoint(name).folder
-    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else RUNS / checkpoint.name
+    folder = checkpoint.folder
+    run = folder.parent.parent if folder.parent.name == "checkpoints" else RUNS / folder.name
     return run / "eval"
 
 
 def _figures(name: str, given: argparse.Namespace, scorer: Scorer, judge: Scorer | None, folder: Path,
-             held_out: Callable[[], tuple[list[bytes], str]], console: Console, advance: Callable[[float], None]
-             ) -> dict[str, Any]:
+             held_out: Callable[[], tuple[list[bytes], str]], corpus: Callable[[], Corpus] | None,
+             advance: Callable[[float], None]) -> dict[str, Any]:
     kept = folder / f"samples_{name}.jsonl"
     if name in TASKS:
         return benchmark.run(scorer, TASKS[name], given.data, given.limit, given.seed, kept, advance)
@@ -108,7 +117,7 @@ def _figures(name: str, given: argparse.Namespace, scorer: Scorer, judge: Scorer
         task: Task = Made("progression", "progression", len(made), ("acc_bytes",), source, lambda: made)
         return benchmark.run(scorer, task, None, given.limit, given.seed, kept, advance)
     if name == "writing":
-        known = itertools.islice(_known(given, console), KNOWN)
+        known = itertools.islice(_known(given, corpus), KNOWN)
         parts = quality.run(scorer, documents, known, judge, given.seed, advance)
         return {"alias": "writing", "n": min(len(documents), quality.MOST), "source": source, "groups": parts}
     return _bits(scorer, documents, source, advance)
@@ -129,7 +138,7 @@ def _bits(scorer: Scorer, documents: list[bytes], source: str, advance: Callable
             "source": source, "how": f"each document by itself, windows of {scorer.limit} symbols that overlap by half"}
 
 
-def texts(given: argparse.Namespace, console: Console) -> tuple[list[bytes], str]:
+def texts(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> tuple[list[bytes], str]:
     """Held-out documents: of ``--text``; else of the run's own text; else of the built-in corpus."""
     if given.text:
         path = Path(given.text)
@@ -139,19 +148,18 @@ def texts(given: argparse.Namespace, console: Console) -> tuple[list[bytes], str
         else:
             found = list(open_source(given.text, field="text", seed=0, megabytes=1.0).documents("validation"))
         return found[:given.limit], given.text
-    if not given.run.startswith(HUGGING_FACE):
-        corpus = open_corpus(find_checkpoint(given.run).config, console)
-        return list(corpus.validation.documents(corpus.codec))[:given.limit or FEW], f"held out of {corpus.name}"
+    if corpus is not None:
+        own = corpus()
+        return list(own.validation.documents(own.codec))[:given.limit or FEW], f"held out of {own.name}"
     source = open_source("world", field="text", seed=0, megabytes=1.0)
     return list(source.documents("validation"))[:given.limit or FEW], source.name
 
 
-def _known(given: argparse.Namespace, console: Console) -> Iterable[bytes]:
+def _known(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> Iterable[bytes]:
     """Text that grammaticality is judged by."""
-    if given.run.startswith(HUGGING_FACE):
+    if corpus is None:
         return open_source(given.text or "world", field="text", seed=0, megabytes=4.0).documents("train")
-    corpus = open_corpus(find_checkpoint(given.run).config, console)
-    return corpus.train.documents(corpus.codec)
+    return corpus().train.documents(corpus().codec)
 
 
 # --- tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,19 @@ PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
 
 
 def write_page(plan: Plan, record: dict[str, Any]) -> Path:
-    """Write ``results/RECIPE/report.html``; where it lies."""
+    """Write ``results/RECIPE/report.html``, and its pictures of means and costs as files of their own; where the page lies."""
     arms = dict(sorted(record["arms"].items(), key=lambda item: item[1]["mean"]))
     base = arms.get(record["baseline"])
     rows = [_row(arm, found, base["mean"] if base else None) for arm, found in arms.items()]
     colours = _colours(list(record["arms"]))
+    pictures = {"means": _means(arms, record["baseline"]), **_trades(rows, colours)}
     page = render("compare.html.jinja", name=plan.name, record=record, rows=rows, parts=PARTS, texts=list(plan.recipe.texts),
-                  means=_means(arms, record["baseline"]), curves=_curves(arms, colours), trades=_trades(rows, colours),
-                  colours=colours,
-                  readings=_readings(arms))
+                  pictures=pictures, curves=_curves(arms, colours), colours=colours, readings=_readings(arms))
     path = RESULTS / plan.name / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
+    for name, picture in pictures.items():
+        write_whole(path.with_name(f"{name}.svg"), picture)
     return path
 
 
@@ -67,10 +69,19 @@ def _means(arms: dict[str, Any], baseline: str) -> str:
         axes.plot([found["mean"]], [place], "|", color=colour, markersize=12, markeredgewidth=2)
     axes.set_yticks(range(len(arms)), list(reversed(arms)))
     means = [found["mean"] for found in arms.values()]
-    room = 0.08 * (max(means) - min(means)) + 0.005
+    end = _end(means)
+    room = 0.08 * (end - min(means)) + 0.005
     axes.set(xlabel="bits per byte of held-out text: each run, the mean, and its 95 % interval",
-             xlim=(min(means) - room, max(means) + room))
+             xlim=(min(means) - room, end + room))
+    for place, mean in enumerate(reversed(means)):
+        if mean > end:
+            axes.annotate(f"{mean:.2f} \u2192", (end + room, place), ha="right", va="center", color=MUTED)
     return svg(figure)
+
+
+def _end(means: list[float]) -> float:
+    """The largest mean that pictures show: arms that are far from all others would leave these no room."""
+    return min(max(means), min(means) + 3 * (statistics.median(means) - min(means)) + 0.01)
 
 
 def _curves(arms: dict[str, Any], colours: dict[str, str]) -> list[str]:
@@ -84,7 +95,7 @@ def _curves(arms: dict[str, Any], colours: dict[str, str]) -> list[str]:
                               color=colours[arm], linewidth=1.2)
         ends = [seed["curve"][-1][2] for found in arms.values() for seed in found["seeds"] if seed["curve"]]
         if ends:
-            axes.set_ylim(min(ends) * 0.97, max(ends) * 1.25)
+            axes.set_ylim(min(ends) * 0.97, _end(ends) * 1.25)
         axes.set(xlabel=label, ylabel="bits per byte of held-out text", xlim=(0, None))
         return svg(figure)
 
@@ -95,8 +106,11 @@ def _curves(arms: dict[str, Any], colours: dict[str, str]) -> list[str]:
             against("seconds", lambda seed, look: look[1]), against("training FLOPs (10\u00b9\u00b2)", teraflops)]
 
 
-def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> list[str]:
+def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, str]:
     """Bits per byte against what a model costs to keep and to use, every arm a dot."""
+    end = _end([row["mean"] for row in rows])
+    far, rows = [row["arm"] for row in rows if row["mean"] > end], [row for row in rows if row["mean"] <= end]
+
     def against(label: str, cost: Callable[[dict[str, Any]], float]) -> str:
         figure, axes = drawing(4.6, 3.6)
         for row in rows:
@@ -104,11 +118,13 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> list[str]:
             axes.annotate(row["arm"], (cost(row), row["mean"]), xytext=(4, 3), textcoords="offset points", fontsize=7)
         axes.set(xlabel=label, ylabel="bits per byte", xscale="log")
         axes.margins(x=0.18)
+        if far:
+            axes.set_title(f"far above: {', '.join(far)}", color=MUTED, fontsize=8)
         return svg(figure)
 
-    return [against("unique parameters, millions", lambda row: row["parameters"]["unique"] / 1e6),
-            against("FLOPs a byte in training, millions", lambda row: row["teraflops"] / row["megabytes"]),
-            against("milliseconds to write a byte", lambda row: 1000 / row["written"])]
+    return {"parameters": against("unique parameters, millions", lambda row: row["parameters"]["unique"] / 1e6),
+            "flops": against("FLOPs a byte in training, millions", lambda row: row["teraflops"] / row["megabytes"]),
+            "milliseconds": against("milliseconds to write a byte", lambda row: 1000 / row["written"])}
 
 
 def _readings(arms: dict[str, Any]) -> dict[str, list[list[patches.Mark]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import subprocess
@@ -41,6 +42,18 @@ def on_record(plan: Plan) -> Known:
     return Known({run.name: found[run.name] for _, _, run in plan.runs()
                   if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
                  before["first"], before["hardware"])
+
+
+def set_aside(plan: Plan) -> Path | None:
+    """A copy of the record, if it holds runs that the recipe as it stands doesn't describe and that would go with the next
+    writing; where the copy lies.
+    """
+    path, names = RESULTS / plan.name / "results.json", {run.name for _, _, run in plan.runs()}
+    if not path.exists() or {seed["run"] for arm in read_json(path)["arms"].values() for seed in arm["seeds"]} <= names:
+        return None
+    free = next(place for n in itertools.count(1) if not (place := path.with_name(f"earlier-{n}.json")).exists())
+    write_whole(free, path.read_text())
+    return free
 
 
 def make_record(plan: Plan, known: Known) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,20 +25,32 @@ class Config(OptimConfig):
     """Decay of the second moment."""
     weight_decay: float = 0.1
     """Decay of matrices, as a multiple of the learning rate."""
+    width: int = 0
+    """Where above 0: ``lr`` was found at this width, and a matrix of n inputs learns at lr * width / n, so that it serves
+    other widths too (Yang et al. 2022, arXiv 2203.03466, table 8); at 0 all learn at ``lr``."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise ValueError(f"lr = {self.lr}: it has to be above 0")
+        if self.width < 0:
+            raise ValueError(f"width = {self.width}: it has to be 0 or more")
 
     def build(self, model: nn.Module) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(model)
-        groups = [{"params": matrices, "weight_decay": self.weight_decay},
+        by_width: dict[int, list[nn.Parameter]] = defaultdict(list)
+        for matrix in matrices:
+            by_width[matrix.shape[1] if self.width else 0].append(matrix)
+        groups = [*({"params": alike, "weight_decay": self.weight_decay, "rate": self.width / inputs if inputs else 1.0}
+                    for inputs, alike in sorted(by_width.items())),
                   {"params": [*tables, *vectors], "weight_decay": 0.0}]
         return [adamw(groups, self.lr, (self.beta1, self.beta2))]
 
 
-def adamw(groups: list[dict], lr: float, betas: tuple[float, float]) -> Optimizer:
-    """PyTorch's fused AdamW over ``groups``, each marked with its peak rate; parameters with a rate of their own apart."""
-    parted = [{**group, "params": [p for p in group["params"] if rate_of(p) == rate], "peak_lr": lr * rate}
+def adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> Optimizer:
+    """PyTorch's fused AdamW over ``groups``, each marked with its peak rate; parameters with a rate of their own apart. A
+    group's ``rate`` is a multiple of ``lr``.
+    """
+    parted = [{"weight_decay": group["weight_decay"], "params": [p for p in group["params"] if rate_of(p) == rate],
+               "peak_lr": lr * group.get("rate", 1.0) * rate}
               for group in groups for rate in sorted({rate_of(p) for p in group["params"]})]
     return torch.optim.AdamW(parted, lr=lr, betas=betas, eps=1e-10, fused=True)

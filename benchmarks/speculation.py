@@ -1,0 +1,99 @@
+"""How much faster text is written when the first layers draft and all verify.
+
+    python -m benchmarks speculation [--minutes 40] [--exits 2 3 4 6] [--drafts 3 4 6 8] [--bytes 192] [--prompts 12]
+
+A deep and narrow model over flat bytes (24 layers of 192, about 10M parameters) trains with early exits; `full` is the same
+without, whose first layers never learned to answer. Then both write on from held-out text, batch 1, float32, one thread,
+plainly and by speculation in turn; what is written has to be the same byte for byte. Where to leave and how many to draft is
+chosen on half of the prompts, the ratio is of the other half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import os
+from typing import Any
+
+import torch
+
+from benchmarks import common
+from benchmarks.llama import CODEC
+from stlm.generate.sampling import Sampling
+from stlm.generate.speculate import write_speculating
+from stlm.generate.writer import write
+from stlm.model.lm import LM
+from stlm.text.codec import Codec
+from stlm.train.folder import find_checkpoint
+
+DEEP = ["--model.layers", "24", "--model.dim", "192", "--model.local-dim", "192", "--model.trunk.heads", "3",
+        "--train.compile", "on", "--model.copying", "pointer", "--model.embedding", "ngrams", "--model.embedding.rows",
+        "2048", "--train.sample-every", "100000", "--train.evaluate-every", "500"]
+RULE = ("At least 1.4 times as many bytes a second as the same model writes plainly, at temperature 0.8, with what is written "
+        "equal.")
+PROMPT = 96  # bytes of held-out text that are gone on from
+WAYS = {"temperature 0.8": Sampling(0.8), "greedy": Sampling(0.0)}
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks speculation", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=40.0)
+    parser.add_argument("--exits", type=int, nargs="+", default=[2, 3, 4, 6])
+    parser.add_argument("--drafts", type=int, nargs="+", default=[3, 4, 6, 8])
+    parser.add_argument("--bytes", type=int, default=192)
+    parser.add_argument("--prompts", type=int, default=12)
+    given = parser.parse_args(arguments)
+    source = common.real_text("wikipedia_en_2015")
+    texts = prompts(source, given.prompts)
+    record: dict[str, Any] = {"question": "How much faster is writing when the first layers draft?", "rule": RULE, "models": {}}
+    rows = []
+    for depth in ("early_exit", "full"):
+        run = common.trained("10m-flat", ["--data", source, "--train.minutes", f"{given.minutes:g}", "--model.depth", depth,
+                                          *DEEP], seed=0)
+        checkpoint = find_checkpoint(run["run"])
+        model = checkpoint.build_model()
+        torch.set_num_threads(1)
+        found: dict[str, Any] = {key: run[key] for key in ("bits_per_byte", "bytes", "seconds", "parameters")}
+        for way, how in WAYS.items():
+            measure = functools.partial(pairs, model, checkpoint.codec, how, given.bytes)
+            tried = {(exit_, drafts): measure(texts[::2], exit_, drafts) for exit_ in given.exits for drafts in given.drafts}
+            exit_, drafts = max(tried, key=lambda key: tried[key]["times_as_fast"]["mean"])
+            best = measure(texts[1::2], exit_, drafts)
+            found[way] = {"exit": exit_, "drafts": drafts, **best, "tried": {f"{e} {d}": t for (e, d), t in tried.items()}}
+            rows.append([f"{depth}, {way}", f"{run['bits_per_byte']:.3f}", str(exit_), str(drafts),
+                         f"{best['plain']['mean']:.0f}", f"{best['speculating']['mean']:.0f}",
+                         common.shown(best["times_as_fast"])])
+            record["models"][depth] = found
+            common.save("speculation", record)
+        torch.set_num_threads(os.cpu_count() or 1)
+    common.print_table("writing on one thread, bytes a second",
+                       ["", "bits per byte", "layers that draft", "drafts", "plain", "speculating", "times as fast"], rows)
+
+
+def prompts(source: str, n: int) -> list[bytes]:
+    """Beginnings of the first ``n`` held-out documents that go on after that."""
+    documents = common.open_text(source).validation.documents(CODEC)
+    long = (text for text in documents if len(text) > 2 * PROMPT)
+    return [text[:PROMPT].decode(errors="ignore").encode() for text in itertools.islice(long, n)]
+
+
+def pairs(model: LM, codec: Codec, how: Sampling, n: int, texts: list[bytes], exit_: int, drafts: int) -> dict[str, Any]:
+    """Bytes a second of both ways, text by text, which way goes first changing each time."""
+    plain, speculating = list[float](), list[float]()
+    for seed, text in enumerate(texts):
+        written: dict[int, bytes] = {}
+
+        def one(way: int, text: bytes = text, seed: int = seed, written: dict[int, bytes] = written) -> None:
+            pieces = (write(model, codec, text, n, how, seed) if way == 0 else
+                      write_speculating(model, codec, text, n, how, seed, drafts, exit_))
+            written[way] = b"".join(pieces)
+
+        taken = {way: common.timed(functools.partial(one, way)) for way in ((0, 1) if seed % 2 else (1, 0))}
+        assert written[0] == written[1], f"speculating wrote another text after {text!r}"
+        if written[0]:
+            plain.append(len(written[0]) / taken[0])
+            speculating.append(len(written[1]) / taken[1])
+    return {"plain": common.spread(plain), "speculating": common.spread(speculating),
+            "times_as_fast": common.spread(b / a for a, b in zip(plain, speculating, strict=True))}

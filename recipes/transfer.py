@@ -1,0 +1,28 @@
+"""Does the learning rate that is best for a narrow model serve a wide one? Three widths, at equal bytes.
+
+    stlm compare recipes/transfer.py --jobs 2
+
+``by width``: a matrix of n inputs learns at lr * 256 / n (Yang et al. 2022, arXiv 2203.03466); ``alike``: all matrices learn at
+lr. Whatever rule has its best rate at the same place in all three widths transfers.
+"""
+
+from stlm.compare.recipe import Recipe
+
+WIDTHS, RATES = (128, 256, 512), (1.5e-3, 3e-3, 6e-3, 1.2e-2)
+RULES = {"alike": "", "by width": " --optim.width 256"}
+
+
+def _shape(width: int) -> str:
+    return (f"demo --model.dim {width} --model.local-dim {width // 2} --model.trunk.heads {width // 64} "
+            "--model.trunk.ffn.ratio 3 --model.embedding.rows 2048")
+
+
+RECIPE = Recipe(
+    question="Does the best learning rate stay where it is when the model gets wider?",
+    rule="A rule transfers where the rate that is best at width 256 is within 0.5 % of the best at 128 and at 512.",
+    equal="megabytes", amount=1.5, seeds=(0,),
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 --train.precision bf16 "
+          "--train.compile on --train.evaluate-every 100 --train.sample-every 100000",
+    arms={f"{width}, {rule}, {rate:g}": f"{_shape(width)} --optim.lr {rate:g}{flag}"
+          for width in WIDTHS for rule, flag in RULES.items() for rate in RATES},
+    baseline="256, alike, 0.003")
