@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import os
 from typing import Any
 
 import torch
@@ -47,6 +46,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     source = common.real_text("wikipedia_en_2015")
     texts = prompts(source, given.prompts)
+    torch.set_num_threads(1)  # of writing; training is a process of its own
     record: dict[str, Any] = {"question": "How much faster is writing when the first layers draft?", "rule": RULE, "models": {}}
     rows = []
     for depth in ("early_exit", "full"):
@@ -54,7 +54,6 @@ def main(arguments: list[str]) -> None:
                                           *DEEP], seed=0)
         checkpoint = find_checkpoint(run["run"])
         model = checkpoint.build_model()
-        torch.set_num_threads(1)
         found: dict[str, Any] = {key: run[key] for key in ("bits_per_byte", "bytes", "seconds", "parameters")}
         for way, how in WAYS.items():
             measure = functools.partial(pairs, model, checkpoint.codec, how, given.bytes)
@@ -67,7 +66,6 @@ def main(arguments: list[str]) -> None:
                          common.shown(best["times_as_fast"])])
             record["models"][depth] = found
             common.save("speculation", record)
-        torch.set_num_threads(os.cpu_count() or 1)
     common.print_table("writing on one thread, bytes a second",
                        ["", "bits per byte", "layers that draft", "drafts", "plain", "speculating", "times as fast"], rows)
 
@@ -83,17 +81,13 @@ def pairs(model: LM, codec: Codec, how: Sampling, n: int, texts: list[bytes], ex
     """Bytes a second of both ways, text by text, which way goes first changing each time."""
     plain, speculating = list[float](), list[float]()
     for seed, text in enumerate(texts):
-        written: dict[int, bytes] = {}
-
-        def one(way: int, text: bytes = text, seed: int = seed, written: dict[int, bytes] = written) -> None:
-            pieces = (write(model, codec, text, n, how, seed) if way == 0 else
-                      write_speculating(model, codec, text, n, how, seed, drafts, exit_))
-            written[way] = b"".join(pieces)
-
-        taken = {way: common.timed(functools.partial(one, way)) for way in ((0, 1) if seed % 2 else (1, 0))}
+        ways = [write(model, codec, text, n, how, seed), write_speculating(model, codec, text, n, how, seed, drafts, exit_)]
+        written: list[list[bytes]] = [[], []]
+        turns = (0, 1) if seed % 2 else (1, 0)
+        taken = {way: common.timed(functools.partial(written[way].extend, ways[way])) for way in turns}
         assert written[0] == written[1], f"speculating wrote another text after {text!r}"
-        if written[0]:
-            plain.append(len(written[0]) / taken[0])
-            speculating.append(len(written[1]) / taken[1])
+        if length := sum(map(len, written[0])):
+            plain.append(length / taken[0])
+            speculating.append(length / taken[1])
     return {"plain": common.spread(plain), "speculating": common.spread(speculating),
             "times_as_fast": common.spread(b / a for a, b in zip(plain, speculating, strict=True))}

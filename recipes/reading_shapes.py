@@ -1,5 +1,5 @@
-"""Where should two million parameters lie: in layers, in tables, or in local networks? For reading_bytes.py, so that both sides
-have their best shape.
+"""Where should two million parameters lie: in layers, in tables, or in local networks? For reading_bytes.py, so that each way
+has its best shape.
 
     stlm compare recipes/reading_shapes.py
 """

@@ -86,16 +86,22 @@ def test_finished_runs_are_used_again(compared, monkeypatch, capsys):
     assert "bits per byte" in capsys.readouterr().err
 
 
-def test_runs_on_record_are_not_run_again(compared, tmp_path, monkeypatch, capsys):
-    """Elsewhere, where the text lies in another place and no run's folder is: the record is enough."""
-    for name in ("tiny.py", "text.txt"):
+@pytest.fixture
+def before(compared, tmp_path, monkeypatch):
+    """The record of that recipe, carried with it to a folder where the text lies in another place and no run's folder is, and
+    where nothing can be started.
+    """
+    for name in ("tiny.py", "text.txt", "results/tiny/results.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((compared / name).read_text())
-    before = (compared / "results" / "tiny" / "results.json").read_text()
-    (tmp_path / "results" / "tiny").mkdir(parents=True)
-    (tmp_path / "results" / "tiny" / "results.json").write_text(before)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEXT", str(tmp_path / "text.txt"))
     monkeypatch.setattr(launch, "Process", None)
+    return (tmp_path / "results/tiny/results.json").read_text()
+
+
+def test_runs_on_record_are_not_run_again(before, tmp_path, capsys):
+    """Elsewhere, the record is enough."""
     assert main(["compare", "tiny.py"]) == 0
     assert "6 runs are on record" in capsys.readouterr().err
     after = json.loads((tmp_path / "results" / "tiny" / "results.json").read_text())
@@ -103,17 +109,10 @@ def test_runs_on_record_are_not_run_again(compared, tmp_path, monkeypatch, capsy
     assert "How each reads" in (tmp_path / "results" / "tiny" / "report.html").read_text()
 
 
-def test_runs_that_a_changed_recipe_no_longer_has_are_kept(compared, tmp_path, monkeypatch, capsys):
+def test_runs_that_a_changed_recipe_no_longer_has_are_kept(before, tmp_path, capsys):
     """Two arms less: their runs leave the record, and a copy of it stays."""
-    (tmp_path / "text.txt").write_text((compared / "text.txt").read_text())
     (tmp_path / "tiny.py").write_text(RECIPE.replace("arms={", "arms={arm: words for arm, words in {").replace(
         '--model.patching.run {reader}"}', '--model.patching.run {reader}"}.items() if arm == "words"}'))
-    before = (compared / "results" / "tiny" / "results.json").read_text()
-    (tmp_path / "results" / "tiny").mkdir(parents=True)
-    (tmp_path / "results" / "tiny" / "results.json").write_text(before)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TEXT", str(tmp_path / "text.txt"))
-    monkeypatch.setattr(launch, "Process", None)
     assert main(["compare", "tiny.py"]) == 0
     assert "no longer describes" in capsys.readouterr().err
     assert (tmp_path / "results" / "tiny" / "earlier-1.json").read_text() == before

@@ -45,8 +45,9 @@ def run(arguments: list[str]) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to say Ctrl-C
     known = record.on_record(plan)
     missing = [run for _, _, run in plan.runs() if run.name not in known.runs]
-    if copy := record.set_aside(plan):
-        console.print(f"the record has runs that this recipe no longer describes; {copy} keeps them", highlight=False)
+    if known.others:
+        console.print("the record has runs that this recipe no longer describes; "
+                      f"{record.set_aside(plan)} keeps them", highlight=False)
     if known.runs:
         console.print(f"{len(known.runs)} runs are on record; delete results/{plan.name} to have them run again",
                       highlight=False)

@@ -25,11 +25,14 @@ UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text",
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What a record holds already. runs: of this plan, by name; first: the runs that others build on; hardware: of them."""
+    """What a record holds already. runs: of this plan, by name; first: the runs that others build on; hardware: of them.
+    others: runs that the recipe doesn't describe, and that go with the next writing.
+    """
 
     runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     first: dict[str, Any] = dataclasses.field(default_factory=dict)
     hardware: Any = None
+    others: frozenset[str] = frozenset()
 
 
 def on_record(plan: Plan) -> Known:
@@ -41,16 +44,12 @@ def on_record(plan: Plan) -> Known:
     found = {seed["run"]: seed for arm in before["arms"].values() for seed in arm["seeds"]}
     return Known({run.name: found[run.name] for _, _, run in plan.runs()
                   if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
-                 before["first"], before["hardware"])
+                 before["first"], before["hardware"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
 
 
-def set_aside(plan: Plan) -> Path | None:
-    """A copy of the record, if it holds runs that the recipe as it stands doesn't describe and that would go with the next
-    writing; where the copy lies.
-    """
-    path, names = RESULTS / plan.name / "results.json", {run.name for _, _, run in plan.runs()}
-    if not path.exists() or {seed["run"] for arm in read_json(path)["arms"].values() for seed in arm["seeds"]} <= names:
-        return None
+def set_aside(plan: Plan) -> Path:
+    """Copy the record; where the copy lies."""
+    path = RESULTS / plan.name / "results.json"
     free = next(place for n in itertools.count(1) if not (place := path.with_name(f"earlier-{n}.json")).exists())
     write_whole(free, path.read_text())
     return free

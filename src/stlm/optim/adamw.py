@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -37,20 +36,17 @@ class Config(OptimConfig):
 
     def build(self, model: nn.Module) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(model)
-        by_width: dict[int, list[nn.Parameter]] = defaultdict(list)
-        for matrix in matrices:
-            by_width[matrix.shape[1] if self.width else 0].append(matrix)
-        groups = [*({"params": alike, "weight_decay": self.weight_decay, "rate": self.width / inputs if inputs else 1.0}
-                    for inputs, alike in sorted(by_width.items())),
+        by_width = {id(matrix): self.width / matrix.shape[1] for matrix in matrices} if self.width else {}
+        groups = [{"params": matrices, "weight_decay": self.weight_decay},
                   {"params": [*tables, *vectors], "weight_decay": 0.0}]
-        return [adamw(groups, self.lr, (self.beta1, self.beta2))]
+        return [adamw(groups, self.lr, (self.beta1, self.beta2), lambda p: rate_of(p) * by_width.get(id(p), 1.0))]
 
 
-def adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> Optimizer:
-    """PyTorch's fused AdamW over ``groups``, each marked with its peak rate; parameters with a rate of their own apart. A
-    group's ``rate`` is a multiple of ``lr``.
+def adamw(groups: list[dict], lr: float, betas: tuple[float, float],
+          rate_of: Callable[[nn.Parameter], float] = rate_of) -> Optimizer:
+    """PyTorch's fused AdamW over ``groups``, each marked with its peak rate; parameters with a rate of their own, a multiple of
+    ``lr``, apart.
     """
-    parted = [{"weight_decay": group["weight_decay"], "params": [p for p in group["params"] if rate_of(p) == rate],
-               "peak_lr": lr * group.get("rate", 1.0) * rate}
+    parted = [{**group, "params": [p for p in group["params"] if rate_of(p) == rate], "peak_lr": lr * rate}
               for group in groups for rate in sorted({rate_of(p) for p in group["params"]})]
     return torch.optim.AdamW(parted, lr=lr, betas=betas, eps=1e-10, fused=True)
