@@ -2,9 +2,9 @@
 
     stlm compare recipes/reading_bytes.py
 
-About two million unique parameters each. Whatever helps all alike is given to all that can take it: hashed n-grams, the
-pointer, tied tables, and a learning rate found by reading_rates.py. ``paper`` is the original, as it was but for its faults,
-and ``whitespace, plain`` what is left without n-grams and pointer.
+About two million unique parameters each. Whatever helps all alike is given to all that gain by it: hashed n-grams, recall, the
+pointer, tied tables, a learning rate found by reading_rates.py and a shape found by reading_shapes.py. ``paper`` is the
+original, as it was but for its faults.
 """
 
 from stlm.compare.recipe import Recipe

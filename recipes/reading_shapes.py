@@ -6,14 +6,16 @@ has its best shape.
 
 import dataclasses
 
-from reading_bytes import BPE, FLAT, POOLED
 from reading_bytes import RECIPE as BYTES
+from reading_rates import BPE, FLAT, POOLED
 
 WORDS = POOLED.replace("{rate}", "3e-3")
 TOKENS = (BPE.replace("{rate}", "3e-3").replace("{size}", "4096") +
           "--model.dim 192 --model.local-dim 192 --model.trunk.heads 6 ")
 FEWER = (BPE.replace("{rate}", "6e-3").replace("{size}", "1024") +
          "--model.dim 224 --model.local-dim 224 --model.trunk.heads 7 ")
+MORE = (BPE.replace("{rate}", "3e-3").replace("{size}", "16384") +
+        "--model.dim 192 --model.local-dim 64 --model.trunk.heads 6 ")
 BYTEWISE = FLAT.replace("{rate}", "3e-3") + "--model.dim 192 --model.local-dim 192 "
 
 RECIPE = dataclasses.replace(
@@ -25,17 +27,26 @@ RECIPE = dataclasses.replace(
         "words, 1 layer, 6,656 rows, recall": WORDS + "--model.layers 1 --model.embedding recall --model.embedding.rows 6656",
         "words, 1 layer, 4,096 rows, recall, local 160": WORDS + "--model.layers 1 --model.embedding recall "
                                                          "--model.embedding.rows 4096 --model.local-dim 160",
+        "words, 1 layer, 6,656 rows, recall, at 6e-3": WORDS + "--model.layers 1 --model.embedding recall "
+                                                       "--model.embedding.rows 6656 --optim.lr 6e-3",
         "words, 2 layers, steps of 8 kB": WORDS + "--model.embedding.rows 2048 --train.rows 4",
         "tokens, 3 layers, 512 rows": TOKENS + "--model.layers 3 --model.embedding.rows 512",
         "tokens, 2 layers, 2,432 rows": TOKENS + "--model.layers 2 --model.embedding.rows 2432",
+        "tokens, 2 layers, 2,432 rows, at 6e-3": TOKENS + "--model.layers 2 --model.embedding.rows 2432 --optim.lr 6e-3",
         "tokens, 1 layer, 4,352 rows": TOKENS + "--model.layers 1 --model.embedding.rows 4352",
         "tokens, 1 layer, 256 rows, recall": TOKENS + "--model.layers 1 --model.embedding recall --model.embedding.matches 2 "
                                              "--model.embedding.rows 256",
         "flat bytes, 3 layers, 3,584 rows, recall": BYTEWISE + "--model.layers 3 --model.embedding recall "
                                                     "--model.embedding.rows 3584",
+        "flat bytes, 2 layers, 5,632 rows, recall": BYTEWISE + "--model.layers 2 --model.embedding recall "
+                                                    "--model.embedding.rows 5632",
+        "flat bytes, 1 layer, 7,680 rows, recall": BYTEWISE + "--model.layers 1 --model.embedding recall "
+                                                    "--model.embedding.rows 7680",
         "flat bytes, 4 layers, 2,048 rows": BYTEWISE + "--model.layers 4 --model.embedding.rows 2048",
         "1,024 tokens, 2 layers, 1,152 rows, recall": FEWER + "--model.layers 2 --model.embedding recall "
                                                       "--model.embedding.matches 2 3 --model.embedding.rows 1152",
         "1,024 tokens, 3 layers, 1,024 rows": FEWER + "--model.layers 3 --model.embedding.rows 1024",
+        "16,384 tokens, 2 layers, 2,816 rows": MORE + "--model.layers 2 --model.embedding.rows 2816",
+        "16,384 tokens, 1 layer, 8,448 rows": MORE + "--model.layers 1 --model.embedding.rows 8448",
     },
     baseline="words, 2 layers, 2,048 rows")

@@ -34,10 +34,23 @@ def test_it_is_written_once(source, tmp_path):
     told = []
     first = prepare(source, byte_codec.Config(), tmp_path / "cache", lambda split, n: told.append(n))
     second = prepare(source, byte_codec.Config(), tmp_path / "cache", lambda split, n: told.append(n))
-    assert first.fingerprint == second.fingerprint
+    assert first.contents == second.contents
     assert sum(told) == len(TEXT) + 256
-    assert [path.name for path in (tmp_path / "cache" / "corpora").iterdir()] == [first.fingerprint]
-    assert prepare(source, bpe.Config(vocabulary=280), tmp_path / "cache").fingerprint != first.fingerprint
+    assert len(list((tmp_path / "cache" / "corpora").iterdir())) == 1
+    assert prepare(source, bpe.Config(vocabulary=280), tmp_path / "cache").contents != first.contents
+    assert len(list((tmp_path / "cache" / "corpora").iterdir())) == 2
+
+
+def test_contents_are_of_the_text_to_train_on_wherever_it_lies(tmp_path):
+    def contents(folder: str, *texts: str) -> str:
+        for split, text in zip(("train", "validation"), texts, strict=True):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{split}.txt").write_text(text * 200)
+        return prepare(open_source(str(tmp_path / folder)), byte_codec.Config(), tmp_path / "cache").contents
+    first = contents("here", "some text", "held out")
+    assert contents("there", "some text", "held out") == first
+    assert contents("there", "some text", "another") == first
+    assert contents("there", "other text", "held out") != first
 
 
 def test_an_interrupted_writing_leaves_nothing(source, tmp_path):
@@ -49,8 +62,8 @@ def test_an_interrupted_writing_leaves_nothing(source, tmp_path):
 
 
 def test_damage_is_found(source, tmp_path):
-    corpus = prepare(source, byte_codec.Config(), tmp_path / "cache")
-    path = tmp_path / "cache" / "corpora" / corpus.fingerprint / "train.bin"
+    prepare(source, byte_codec.Config(), tmp_path / "cache")
+    path = next((tmp_path / "cache" / "corpora").iterdir()) / "train.bin"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match="a damaged corpus .* delete that folder and run again"):
         prepare(source, byte_codec.Config(), tmp_path / "cache")

