@@ -3,45 +3,45 @@
     stlm compare recipes/reading_bytes.py
 
 About two million unique parameters each. Whatever helps all alike is given to all that gain by it: hashed n-grams, recall, the
-pointer, tied tables, a learning rate found by reading_rates.py and a shape found by reading_shapes.py. ``paper`` is the
-original, as it was but for its faults.
+pointer, tied tables, a learning rate found by reading_rates.py and a shape found by reading_shapes.py: where there are only so
+many parameters, all but BPE 1,024 want few layers and large tables. ``paper`` is the original, as it was but for its faults.
 """
 
 from stlm.compare.recipe import Recipe
 
 PACE = " --train.warmup 50 --train.decay 0.5 --optim.lr {rate} "
-POOLED = "demo --model.trunk.ffn.ratio 3 --train.seq 2048 --train.rows 2" + PACE
-GRAMS = "--model.embedding.rows 2048 "
-FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.embedding ngrams --model.copying pointer --train.rows 4" + PACE
-BPE = FLAT + "--data.codec bpe --data.codec.vocabulary {size} --model.embedding.orders 2 --train.seq 256 "
+POOLED = ("demo --model.layers 1 --model.trunk.ffn.ratio 3 --model.embedding recall --model.embedding.rows 6656 "
+          "--train.seq 2048 --train.rows 2" + PACE)
+FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.copying pointer --train.rows 4" + PACE
+BPE = FLAT + "--train.seq 256 --data.codec bpe --data.codec.vocabulary "
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
          "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 512 "
          "--train.rows 8" + PACE)
-RATES = {"stride 4": 6e-3, "stride 6": 6e-3, "stride 8": 6e-3, "entropy": 6e-3, "whitespace, plain": 6e-3, "paper": 6e-3,
-         "BPE 1,024": 6e-3, "BPE 50,257": 6e-3}  # of reading_rates.py; 3e-3 is best for the others
-
-
-def arms(rates: dict[str, float]) -> dict[str, str]:
-    """The words of each arm at its learning rate."""
-    pooled = {f"stride {n}": f"--model.patching stride --model.patching.stride {n}" for n in (4, 6, 8)}
-    pooled |= {
-        "whitespace": "",
-        "subword": "--data.codec subword --model.patching subword",
-        "entropy": "--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6",
-        "dynamic": "--model.patching dynamic",
-    }
-    out = {arm: POOLED + GRAMS + flags for arm, flags in pooled.items()}
-    out["whitespace, plain"] = POOLED + "--model.embedding symbols --model.copying none"
-    out["paper"] = PAPER
-    out["flat bytes"] = FLAT + GRAMS + "--model.dim 192 --model.local-dim 192 --model.layers 4"
-    for size, dim, local, layers, rows in ((1024, 224, 224, 3, 1024), (4096, 192, 192, 3, 512), (16384, 192, 64, 2, 1024),
-                                           (50257, 128, 32, 2, 1024)):
-        out[f"BPE {size:,}"] = (BPE.replace("{size}", str(size)) + f"--model.dim {dim} --model.local-dim {local} "
-                                f"--model.layers {layers} --model.embedding.rows {rows} --model.trunk.heads {dim // 32}")
-    return {arm: words.replace("{rate}", f"{rates.get(arm, 3e-3):g}") for arm, words in out.items()}
-
-
 TEXT = "$STLM_DATA/text"
+
+
+def _shape(dim: int, local: int, layers: int, embedding: str, rows: int) -> str:
+    return (f" --model.dim {dim} --model.trunk.heads {dim // 32} --model.local-dim {local} --model.layers {layers} "
+            f"--model.embedding {embedding} --model.embedding.rows {rows} ")
+
+
+ARMS = {
+    "stride 4": (6e-3, POOLED + "--model.patching stride --model.patching.stride 4"),
+    "stride 6": (6e-3, POOLED + "--model.patching stride --model.patching.stride 6"),
+    "stride 8": (6e-3, POOLED + "--model.patching stride --model.patching.stride 8"),
+    "whitespace": (3e-3, POOLED),
+    "subword": (3e-3, POOLED + "--data.codec subword --model.patching subword"),
+    "entropy": (6e-3, POOLED + "--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6 "
+                               "--model.embedding.rows 4928 --train.minutes 5"),  # the reader took the sixth, and rows
+    "dynamic": (3e-3, POOLED + "--model.patching dynamic --model.embedding.rows 6400"),
+    "paper": (6e-3, PAPER),
+    "flat bytes": (3e-3, FLAT + _shape(192, 192, 1, "recall", 7680)),
+    "BPE 1,024": (6e-3, BPE + "1024" + _shape(224, 224, 2, "recall", 1152) + "--model.embedding.matches 2 3"),
+    "BPE 4,096": (3e-3, BPE + "4096" + _shape(192, 192, 2, "ngrams", 2432) + "--model.embedding.orders 2"),
+    "BPE 16,384": (3e-3, BPE + "16384" + _shape(192, 64, 2, "ngrams", 2816) + "--model.embedding.orders 2"),
+    "BPE 50,257": (6e-3, BPE + "50257" + _shape(128, 32, 2, "ngrams", 1024) + "--model.embedding.orders 2"),
+}
+
 EVERY = f"--data {TEXT}/wikipedia_en_2015 --train.evaluate-every 200 --train.sample-every 100000 --train.compile on"
 
 RECIPE = Recipe(
@@ -50,7 +50,6 @@ RECIPE = Recipe(
          "below 0.05; it shall be at or below the best byte-pair encoding and 15 % below flat bytes.",
     equal="minutes", amount=6.0, every=EVERY,
     first={"reader": f"reader --data {TEXT}/wikipedia_en_2015 --train.compile on --train.minutes 1"},
-    arms={arm: words + " --train.minutes 5" * (arm == "entropy")  # the reader took the sixth
-          for arm, words in arms(RATES).items()}, baseline="flat bytes",
+    arms={arm: words.replace("{rate}", f"{rate:g}") for arm, (rate, words) in ARMS.items()}, baseline="flat bytes",
     texts={"WikiText-2": f"{TEXT}/wikitext2_raw/test.jsonl.zst", "Gutenberg": f"{TEXT}/gutenberg_classics/validation.jsonl.zst",
            "TinyStories": f"{TEXT}/tinystories_sample/validation.jsonl.zst"})

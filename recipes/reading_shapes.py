@@ -45,6 +45,8 @@ RECIPE = dataclasses.replace(
         "flat bytes, 4 layers, 2,048 rows": BYTEWISE + "--model.layers 4 --model.embedding.rows 2048",
         "1,024 tokens, 2 layers, 1,152 rows, recall": FEWER + "--model.layers 2 --model.embedding recall "
                                                       "--model.embedding.matches 2 3 --model.embedding.rows 1152",
+        "1,024 tokens, 1 layer, 3,392 rows, recall": FEWER + "--model.layers 1 --model.embedding recall "
+                                                     "--model.embedding.matches 2 3 --model.embedding.rows 3392",
         "1,024 tokens, 3 layers, 1,024 rows": FEWER + "--model.layers 3 --model.embedding.rows 1024",
         "16,384 tokens, 2 layers, 2,816 rows": MORE + "--model.layers 2 --model.embedding.rows 2816",
         "16,384 tokens, 1 layer, 8,448 rows": MORE + "--model.layers 1 --model.embedding.rows 8448",
