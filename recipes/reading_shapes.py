@@ -29,6 +29,10 @@ RECIPE = dataclasses.replace(
                                                          "--model.embedding.rows 4096 --model.local-dim 160",
         "words, 1 layer, 6,656 rows, recall, at 6e-3": WORDS + "--model.layers 1 --model.embedding recall "
                                                        "--model.embedding.rows 6656 --optim.lr 6e-3",
+        "words, 1 layer, 7,424 rows, recall, decoder of 1": WORDS + "--model.layers 1 --model.embedding recall "
+                                                           "--model.embedding.rows 7424 --model.decoder-layers 1",
+        "words, 1 layer, 10,688 rows, recall, local 96": WORDS + "--model.layers 1 --model.embedding recall "
+                                                         "--model.embedding.rows 10688 --model.local-dim 96",
         "words, 2 layers, steps of 8 kB": WORDS + "--model.embedding.rows 2048 --train.rows 4",
         "tokens, 3 layers, 512 rows": TOKENS + "--model.layers 3 --model.embedding.rows 512",
         "tokens, 2 layers, 2,432 rows": TOKENS + "--model.layers 2 --model.embedding.rows 2432",
