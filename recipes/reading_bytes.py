@@ -36,7 +36,7 @@ ARMS = {
     "dynamic": (3e-3, POOLED + "--model.patching dynamic --model.embedding.rows 6400"),
     "paper": (6e-3, PAPER),
     "flat bytes": (3e-3, FLAT + _shape(192, 192, 1, "recall", 7680)),
-    "BPE 1,024": (6e-3, BPE + "1024" + _shape(224, 224, 2, "recall", 1152) + "--model.embedding.matches 2 3"),
+    "BPE 1,024": (6e-3, BPE + "1024" + _shape(224, 224, 1, "recall", 3392) + "--model.embedding.matches 2 3"),
     "BPE 4,096": (3e-3, BPE + "4096" + _shape(192, 192, 2, "ngrams", 2432) + "--model.embedding.orders 2"),
     "BPE 16,384": (3e-3, BPE + "16384" + _shape(192, 64, 2, "ngrams", 2816) + "--model.embedding.orders 2"),
     "BPE 50,257": (6e-3, BPE + "50257" + _shape(128, 32, 2, "ngrams", 1024) + "--model.embedding.orders 2"),
