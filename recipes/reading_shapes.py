@@ -33,6 +33,8 @@ RECIPE = dataclasses.replace(
                                                            "--model.embedding.rows 7424 --model.decoder-layers 1",
         "words, 1 layer, 10,688 rows, recall, local 96": WORDS + "--model.layers 1 --model.embedding recall "
                                                          "--model.embedding.rows 10688 --model.local-dim 96",
+        "words, 1 layer, 18,176 rows, recall, local 64": WORDS + "--model.layers 1 --model.embedding recall "
+                                                         "--model.embedding.rows 18176 --model.local-dim 64",
         "words, 2 layers, steps of 8 kB": WORDS + "--model.embedding.rows 2048 --train.rows 4",
         "tokens, 3 layers, 512 rows": TOKENS + "--model.layers 3 --model.embedding.rows 512",
         "tokens, 2 layers, 2,432 rows": TOKENS + "--model.layers 2 --model.embedding.rows 2432",
@@ -46,11 +48,15 @@ RECIPE = dataclasses.replace(
                                                     "--model.embedding.rows 5632",
         "flat bytes, 1 layer, 7,680 rows, recall": BYTEWISE + "--model.layers 1 --model.embedding recall "
                                                     "--model.embedding.rows 7680",
+        "flat bytes, 1 layer, 15,552 rows, recall, tables 96 wide": BYTEWISE + "--model.layers 1 --model.embedding recall "
+                                                                    "--model.embedding.rows 15552 --model.local-dim 96",
         "flat bytes, 4 layers, 2,048 rows": BYTEWISE + "--model.layers 4 --model.embedding.rows 2048",
         "1,024 tokens, 2 layers, 1,152 rows, recall": FEWER + "--model.layers 2 --model.embedding recall "
                                                       "--model.embedding.matches 2 3 --model.embedding.rows 1152",
         "1,024 tokens, 1 layer, 3,392 rows, recall": FEWER + "--model.layers 1 --model.embedding recall "
                                                      "--model.embedding.matches 2 3 --model.embedding.rows 3392",
+        "1,024 tokens, 1 layer, 9,600 rows, recall, tables 112 wide": FEWER + "--model.layers 1 --model.embedding recall "
+            "--model.embedding.matches 2 3 --model.embedding.rows 9600 --model.local-dim 112",
         "1,024 tokens, 3 layers, 1,024 rows": FEWER + "--model.layers 3 --model.embedding.rows 1024",
         "16,384 tokens, 2 layers, 2,816 rows": MORE + "--model.layers 2 --model.embedding.rows 2816",
         "16,384 tokens, 1 layer, 8,448 rows": MORE + "--model.layers 1 --model.embedding.rows 8448",
