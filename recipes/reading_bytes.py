@@ -10,8 +10,8 @@ many parameters, all but BPE 1,024 want few layers and large tables. ``paper`` i
 from stlm.compare.recipe import Recipe
 
 PACE = " --train.warmup 50 --train.decay 0.5 --optim.lr {rate} "
-POOLED = ("demo --model.layers 1 --model.trunk.ffn.ratio 3 --model.embedding recall --model.embedding.rows 6656 "
-          "--train.seq 2048 --train.rows 2" + PACE)
+POOLED = ("demo --model.layers 1 --model.local-dim 96 --model.trunk.ffn.ratio 3 --model.embedding recall "
+          "--model.embedding.rows 10688 --train.seq 2048 --train.rows 2" + PACE)
 FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.copying pointer --train.rows 4" + PACE
 BPE = FLAT + "--train.seq 256 --data.codec bpe --data.codec.vocabulary "
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
@@ -32,8 +32,8 @@ ARMS = {
     "whitespace": (3e-3, POOLED),
     "subword": (3e-3, POOLED + "--data.codec subword --model.patching subword"),
     "entropy": (6e-3, POOLED + "--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6 "
-                               "--model.embedding.rows 4928 --train.minutes 5"),  # the reader took the sixth, and rows
-    "dynamic": (3e-3, POOLED + "--model.patching dynamic --model.embedding.rows 6400"),
+                               "--model.embedding.rows 8480 --train.minutes 5"),  # the reader took the sixth, and rows
+    "dynamic": (3e-3, POOLED + "--model.patching dynamic --model.embedding.rows 10432"),
     "paper": (6e-3, PAPER),
     "flat bytes": (3e-3, FLAT + _shape(192, 192, 1, "recall", 7680)),
     "BPE 1,024": (6e-3, BPE + "1024" + _shape(224, 224, 1, "recall", 3392) + "--model.embedding.matches 2 3"),
