@@ -20,7 +20,7 @@ PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.t
 TEXT = "$STLM_DATA/text"
 
 
-def _shape(dim: int, local: int, layers: int, embedding: str, rows: int) -> str:
+def shape(dim: int, local: int, layers: int, embedding: str, rows: int) -> str:
     return (f" --model.dim {dim} --model.trunk.heads {dim // 32} --model.local-dim {local} --model.layers {layers} "
             f"--model.embedding {embedding} --model.embedding.rows {rows} ")
 
@@ -35,11 +35,11 @@ ARMS = {
                                "--model.embedding.rows 8480 --train.minutes 5"),  # the reader took the sixth, and rows
     "dynamic": (3e-3, POOLED + "--model.patching dynamic --model.embedding.rows 10432"),
     "paper": (6e-3, PAPER),
-    "flat bytes": (3e-3, FLAT + _shape(192, 192, 1, "recall", 7680)),
-    "BPE 1,024": (6e-3, BPE + "1024" + _shape(224, 224, 1, "recall", 3392) + "--model.embedding.matches 2 3"),
-    "BPE 4,096": (3e-3, BPE + "4096" + _shape(192, 192, 2, "ngrams", 2432) + "--model.embedding.orders 2"),
-    "BPE 16,384": (3e-3, BPE + "16384" + _shape(192, 64, 2, "ngrams", 2816) + "--model.embedding.orders 2"),
-    "BPE 50,257": (6e-3, BPE + "50257" + _shape(128, 32, 2, "ngrams", 1024) + "--model.embedding.orders 2"),
+    "flat bytes": (3e-3, FLAT + shape(192, 192, 1, "recall", 7680)),
+    "BPE 1,024": (6e-3, BPE + "1024" + shape(224, 224, 1, "recall", 3392) + "--model.embedding.matches 2 3"),
+    "BPE 4,096": (3e-3, BPE + "4096" + shape(192, 192, 2, "ngrams", 2432) + "--model.embedding.orders 2"),
+    "BPE 16,384": (3e-3, BPE + "16384" + shape(192, 64, 2, "ngrams", 2816) + "--model.embedding.orders 2"),
+    "BPE 50,257": (6e-3, BPE + "50257" + shape(128, 32, 2, "ngrams", 1024) + "--model.embedding.orders 2"),
 }
 
 EVERY = f"--data {TEXT}/wikipedia_en_2015 --train.evaluate-every 200 --train.sample-every 100000 --train.compile on"
