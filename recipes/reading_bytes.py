@@ -17,6 +17,8 @@ BPE = FLAT + "--train.seq 256 --data.codec bpe --data.codec.vocabulary "
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
          "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 512 "
          "--train.rows 8" + PACE)
+ENTROPY = ("--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6 "
+           "--model.embedding.rows 8480 --train.minutes 5")  # the reader took the sixth, and some rows
 TEXT = "$STLM_DATA/text"
 
 
@@ -31,8 +33,7 @@ ARMS = {
     "stride 8": (6e-3, POOLED + "--model.patching stride --model.patching.stride 8"),
     "whitespace": (3e-3, POOLED),
     "subword": (3e-3, POOLED + "--data.codec subword --model.patching subword"),
-    "entropy": (6e-3, POOLED + "--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6 "
-                               "--model.embedding.rows 8480 --train.minutes 5"),  # the reader took the sixth, and rows
+    "entropy": (6e-3, POOLED + ENTROPY),
     "dynamic": (3e-3, POOLED + "--model.patching dynamic --model.embedding.rows 10432"),
     "paper": (6e-3, PAPER),
     "flat bytes": (3e-3, FLAT + shape(192, 192, 1, "recall", 7680)),

@@ -8,25 +8,25 @@ wants lower rates and deeper models the longer it is.
 
 import dataclasses
 
-from reading_bytes import BPE, FLAT, POOLED, shape
+from reading_bytes import BPE, ENTROPY, FLAT, POOLED, shape
 from reading_bytes import RECIPE as BYTES
 
 WAYS = {
     "words, 1 layer": (POOLED, (1.5e-3, 3e-3)),
+    "words, 2 layers": (POOLED + "--model.layers 2 --model.embedding.rows 3840", (3e-3,)),
     "4,096 tokens, 2 layers": (BPE + "4096" + shape(192, 192, 2, "ngrams", 2432) + "--model.embedding.orders 2",
                                (1.5e-3, 3e-3)),
+    "4,096 tokens, 3 layers": (BPE + "4096" + shape(192, 192, 3, "ngrams", 512) + "--model.embedding.orders 2", (3e-3,)),
+    "1,024 tokens, 2 layers": (BPE + "1024" + shape(224, 224, 2, "recall", 1152) + "--model.embedding.matches 2 3", (3e-3,)),
+    "1,024 tokens, 3 layers": (BPE + "1024" + shape(224, 224, 3, "ngrams", 1024) + "--model.embedding.orders 2", (3e-3, 6e-3)),
     "flat bytes, 1 layer": (FLAT + shape(192, 192, 1, "recall", 7680), (1.5e-3, 3e-3)),
-    "1,024 tokens, 2 layers": (BPE + "1024" + shape(224, 224, 2, "recall", 1152) + "--model.embedding.matches 2 3",
-                               (1.5e-3, 3e-3)),
-    "4,096 tokens, 3 layers": (BPE + "4096" + shape(192, 192, 3, "ngrams", 512) + "--model.embedding.orders 2",
-                               (1.5e-3, 3e-3)),
-    "words, 2 layers, 3,840 rows": (POOLED + "--model.layers 2 --model.embedding.rows 3840", (1.5e-3, 3e-3)),
-    "flat bytes, 2 layers": (FLAT + shape(192, 192, 2, "recall", 5632), (1.5e-3, 3e-3)),
-    "stride 6": (POOLED + "--model.patching stride --model.patching.stride 6", (3e-3,)),
+    "flat bytes, 2 layers": (FLAT + shape(192, 192, 2, "recall", 5632), (3e-3,)),
+    "stride 6": (POOLED + "--model.patching stride --model.patching.stride 6", (3e-3, 6e-3)),
+    "entropy": (POOLED + ENTROPY, (3e-3, 6e-3)),
 }
 
 RECIPE = dataclasses.replace(
     BYTES, question="Do the rates and shapes that are best after two minutes serve six?",
-    rule="The lowest bits per byte with one seed, each way by itself.", seeds=(0,), texts={}, first={},
+    rule="The lowest bits per byte with one seed, each way by itself.", seeds=(0,), texts={},
     arms={f"{way} at {rate}": words.replace("{rate}", f"{rate:g}") for way, (words, rates) in WAYS.items() for rate in rates},
     baseline="words, 1 layer at 0.003")
