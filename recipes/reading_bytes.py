@@ -3,8 +3,8 @@
     stlm compare recipes/reading_bytes.py
 
 About two million unique parameters each. Whatever helps all alike is given to all that gain by it: hashed n-grams, recall, the
-pointer, tied tables, a learning rate found by reading_rates.py and a shape found by reading_shapes.py: where there are only so
-many parameters, all but BPE 1,024 want few layers and large tables. ``paper`` is the original, as it was but for its faults.
+pointer, tied tables, a learning rate found by reading_rates.py and a shape found by reading_shapes.py, both looked at again by
+reading_longer.py. ``paper`` is the original, as it was but for its faults.
 """
 
 from stlm.compare.recipe import Recipe
@@ -23,6 +23,7 @@ TEXT = "$STLM_DATA/text"
 
 
 def shape(dim: int, local: int, layers: int, embedding: str, rows: int) -> str:
+    """Where the parameters of a control lie."""
     return (f" --model.dim {dim} --model.trunk.heads {dim // 32} --model.local-dim {local} --model.layers {layers} "
             f"--model.embedding {embedding} --model.embedding.rows {rows} ")
 
