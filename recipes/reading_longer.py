@@ -2,8 +2,8 @@
 
     stlm compare recipes/reading_longer.py
 
-Six minutes on two threads are five times the text of two minutes on one, where the rates were found; a longer run may want lower
-rates and deeper models.
+Six minutes on two threads are five times the text of two minutes on one, where the rates were found; a longer run may want
+lower rates and deeper models.
 """
 
 import dataclasses
