@@ -13,7 +13,7 @@ PACE = " --train.warmup 50 --train.decay 0.5 --optim.lr {rate} "
 POOLED = ("demo --model.layers 1 --model.local-dim 96 --model.trunk.ffn.ratio 3 --model.embedding recall "
           "--model.embedding.rows 10688 --train.seq 2048 --train.rows 2" + PACE)
 FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.copying pointer --train.rows 4" + PACE
-BPE = FLAT + "--train.seq 256 --data.codec bpe --data.codec.vocabulary "
+BPE = FLAT + "--train.seq 256 --model.embedding.orders 2 --data.codec bpe --data.codec.vocabulary "
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
          "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 512 "
          "--train.rows 8" + PACE)
@@ -39,9 +39,9 @@ ARMS = {
     "paper": (6e-3, PAPER),
     "flat bytes": (3e-3, FLAT + shape(192, 192, 1, "recall", 7680)),
     "BPE 1,024": (6e-3, BPE + "1024" + shape(224, 224, 1, "recall", 3392) + "--model.embedding.matches 2 3"),
-    "BPE 4,096": (3e-3, BPE + "4096" + shape(192, 192, 2, "ngrams", 2432) + "--model.embedding.orders 2"),
-    "BPE 16,384": (3e-3, BPE + "16384" + shape(192, 64, 2, "ngrams", 2816) + "--model.embedding.orders 2"),
-    "BPE 50,257": (6e-3, BPE + "50257" + shape(128, 32, 2, "ngrams", 1024) + "--model.embedding.orders 2"),
+    "BPE 4,096": (3e-3, BPE + "4096" + shape(192, 192, 2, "ngrams", 2432)),
+    "BPE 16,384": (3e-3, BPE + "16384" + shape(192, 64, 2, "ngrams", 2816)),
+    "BPE 50,257": (6e-3, BPE + "50257" + shape(128, 32, 2, "ngrams", 1024)),
 }
 
 EVERY = f"--data {TEXT}/wikipedia_en_2015 --train.evaluate-every 200 --train.sample-every 100000 --train.compile on"

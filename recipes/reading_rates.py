@@ -7,18 +7,11 @@ The shapes are those from before reading_shapes.py, which looks at the rates aga
 
 import dataclasses
 
-from reading_bytes import EVERY
+from reading_bytes import BPE, EVERY, FLAT, PACE, PAPER, shape
 from reading_bytes import RECIPE as BYTES
 
 RATES = (1.5e-3, 3e-3, 6e-3)
-PACE = " --train.warmup 50 --train.decay 0.5 --optim.lr {rate} "
 POOLED = "demo --model.trunk.ffn.ratio 3 --train.seq 2048 --train.rows 2" + PACE
-GRAMS = "--model.embedding.rows 2048 "
-FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.embedding ngrams --model.copying pointer --train.rows 4" + PACE
-BPE = FLAT + "--data.codec bpe --data.codec.vocabulary {size} --model.embedding.orders 2 --train.seq 256 "
-PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
-         "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 2048 "
-         "--train.rows 2" + PACE)
 
 
 def arms(rate: float) -> dict[str, str]:
@@ -30,14 +23,14 @@ def arms(rate: float) -> dict[str, str]:
         "entropy": "--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6",
         "dynamic": "--model.patching dynamic",
     }
-    out = {arm: POOLED + GRAMS + flags for arm, flags in pooled.items()}
+    out = {arm: POOLED + "--model.embedding.rows 2048 " + flags for arm, flags in pooled.items()}
     out["whitespace, plain"] = POOLED + "--model.embedding symbols --model.copying none"
-    out["paper"] = PAPER
-    out["flat bytes"] = FLAT + GRAMS + "--model.dim 192 --model.local-dim 192 --model.layers 4"
-    for size, dim, local, layers, rows in ((1024, 224, 224, 3, 1024), (4096, 192, 192, 3, 512), (16384, 192, 64, 2, 1024),
-                                           (50257, 128, 32, 2, 1024)):
-        out[f"BPE {size:,}"] = (BPE.replace("{size}", str(size)) + f"--model.dim {dim} --model.local-dim {local} "
-                                f"--model.layers {layers} --model.embedding.rows {rows} --model.trunk.heads {dim // 32}")
+    out["paper"] = PAPER + "--train.seq 2048 --train.rows 2"
+    out["flat bytes"] = FLAT + shape(192, 192, 4, "ngrams", 2048)
+    out["BPE 1,024"] = BPE + "1024" + shape(224, 224, 3, "ngrams", 1024)
+    out["BPE 4,096"] = BPE + "4096" + shape(192, 192, 3, "ngrams", 512)
+    out["BPE 16,384"] = BPE + "16384" + shape(192, 64, 2, "ngrams", 1024)
+    out["BPE 50,257"] = BPE + "50257" + shape(128, 32, 2, "ngrams", 1024)
     return {f"{arm} at {rate}": words.replace("{rate}", f"{rate:g}") for arm, words in out.items()}
 
 

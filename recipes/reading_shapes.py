@@ -6,17 +6,19 @@ has its best shape.
 
 import dataclasses
 
+from reading_bytes import BPE, FLAT
 from reading_bytes import RECIPE as BYTES
-from reading_rates import BPE, FLAT, POOLED
+from reading_rates import POOLED
 
 WORDS = POOLED.replace("{rate}", "3e-3")
-TOKENS = (BPE.replace("{rate}", "3e-3").replace("{size}", "4096") +
+NGRAMS = " --model.embedding ngrams "
+TOKENS = (BPE.replace("{rate}", "3e-3") + "4096" + NGRAMS +
           "--model.dim 192 --model.local-dim 192 --model.trunk.heads 6 ")
-FEWER = (BPE.replace("{rate}", "6e-3").replace("{size}", "1024") +
+FEWER = (BPE.replace("{rate}", "6e-3") + "1024" + NGRAMS +
          "--model.dim 224 --model.local-dim 224 --model.trunk.heads 7 ")
-MORE = (BPE.replace("{rate}", "3e-3").replace("{size}", "16384") +
+MORE = (BPE.replace("{rate}", "3e-3") + "16384" + NGRAMS +
         "--model.dim 192 --model.local-dim 64 --model.trunk.heads 6 ")
-BYTEWISE = FLAT.replace("{rate}", "3e-3") + "--model.dim 192 --model.local-dim 192 "
+BYTEWISE = FLAT.replace("{rate}", "3e-3") + NGRAMS + "--model.dim 192 --model.local-dim 192 "
 
 RECIPE = dataclasses.replace(
     BYTES, question="Which shape of two million parameters is best for patches of words, for tokens and for bytes?",

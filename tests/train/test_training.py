@@ -107,7 +107,7 @@ def test_micro_batches_add_up(tmp_path):
 def test_a_run_by_the_clock_ends_near_its_time(tmp_path):
     trainer = tiny_trainer(tmp_path / "run", steps=None, minutes=0.03, decay=0.5)
     trainer.run()
-    assert trainer.spent >= 1.8
+    assert 1.0 <= trainer.spent / 1.8 < 1.6
     assert trainer.fraction() == 1.0
 
 
