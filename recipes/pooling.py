@@ -1,20 +1,24 @@
-"""What becomes of a patch's bytes, and how bytes come of its answer: poolings, heads and local networks, at equal bytes.
+"""What becomes of a patch's bytes, and how bytes come of its answer: poolings, heads, local networks, tables, norms and rates.
 
     stlm compare recipes/pooling.py --jobs 2
 
-One change at a time from the whitespace arm of reading_bytes.py, about two million unique parameters each.
+One change at a time from the whitespace arm of reading_bytes.py, which has two million unique parameters; arms without tables
+have fewer.
 """
+
+from reading_bytes import POOLED
 
 from stlm.compare.recipe import Recipe
 
-BASE = "demo --model.trunk.ffn.ratio 3 --model.embedding.rows 2048 --optim.lr 3e-3"
+BASE = POOLED.replace("{rate}", "3e-3")
+TABLE = "--model.embedding recall --model.embedding.rows 10688"
 
 RECIPE = Recipe(
-    question="Which pooling, head and local network read and write a patch best, at equal bytes?",
+    question="Which pooling, head, local network and table read and write a patch best, at equal bytes?",
     rule="A change counts where p is below 0.01; the default changes where one is better and costs no more seconds.",
     equal="megabytes", amount=3.0,
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.seq 2048 --train.rows 2 --train.warmup 50 --train.decay 0.5 "
-          "--train.precision bf16 --train.compile on --train.evaluate-every 100 --train.sample-every 100000",
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.precision bf16 --train.compile on --train.evaluate-every 100 "
+          "--train.sample-every 100000",
     arms={
         "last byte": BASE,
         "mean": BASE + " --model.pooling mean",
@@ -24,6 +28,14 @@ RECIPE = Recipe(
         "parallel head": BASE + " --model.copying none --model.decoder-layers 0 --model.head parallel",
         "local attention": BASE + " --model.local attention --model.local.window 16 --model.local.ffn.ratio 2",
         "local linear attention": BASE + " --model.local linear --model.local.ffn.ratio 2",
-        "without n-grams": BASE.replace(" --model.embedding.rows 2048", " --model.embedding symbols"),
+        "encoder of two layers": BASE + " --model.encoder-layers 2",
+        "decoder of one layer": BASE + " --model.decoder-layers 1",
+        "norms on both sides": BASE + " --model.trunk recipes.ideas.sandwich",
+        "all but the trunk at twice the rate": BASE + " --optim recipes.ideas.stages --optim.local 2",
+        "all but the trunk at half the rate": BASE + " --optim recipes.ideas.stages --optim.local 0.5",
+        "patches of at most 8 bytes": BASE + " --model.patching.cap 8",
+        "without recall": BASE.replace(TABLE, "--model.embedding.rows 10688"),
+        "without n-grams and recall": BASE.replace(TABLE, "--model.embedding symbols"),
+        "without the pointer": BASE + " --model.copying none",
     },
     baseline="last byte")

@@ -47,18 +47,18 @@ SMALL = {"patching": {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "dynami
 
 
 def _cells() -> list[tuple[str, ...]]:
-    """Every combination of patching, pooling and head that isn't refused, with all combinations of the other parts in turn.
+    """Every combination of patching, pooling and head that isn't refused, with all combinations of the other parts in turn,
+    and those that presets are made of.
 
-    Nothing is pooled where every symbol is a patch. Local blocks, embedding, copying and trunk meet the rest of the model in
-    what they look back at only.
+    Local blocks, embedding, copying and trunk meet the rest of the model in what they look back at only.
     """
     of = {name: kinds(slot) for name, slot in SLOTS.items()}
-    others = itertools.cycle(itertools.product(of["local"], of["embedding"], of["copying"], of["trunk"]))
-    cells = []
+    others = list(itertools.product(of["local"], of["embedding"], of["copying"], of["trunk"]))
+    cells = [(patching, "last", "conv", "tied", "recall", "pointer", "attention") for patching in of["patching"]]
     for patching, pooling, head in itertools.product(of["patching"], of["pooling"], of["head"]):
-        if patching == "none" and (pooling != "last" or head == "parallel"):
+        if patching == "none" and (pooling == "attention" or head == "parallel"):
             continue
-        local, embedding, copying, trunk = next(others)
+        local, embedding, copying, trunk = others[17 * len(cells) % len(others)]  # 17 steps: each meets each of the others
         cells.append((patching, pooling, local, head, embedding, "none" if head == "parallel" else copying, trunk))
     return cells
 

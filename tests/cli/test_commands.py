@@ -146,6 +146,13 @@ def test_other_text_and_other_parts(capsys):
     assert "".join(re.findall(r"^.*\|.*$", out, re.M)[0].split("|")) == "Some words of my own"
 
 
+def test_a_part_of_ones_own_lies_in_the_folder():
+    Path("mine").mkdir()
+    Path("mine/wide.py").write_text("from stlm.nn.block.conv import Config as C\nclass Config(C):\n    taps: int = 9\n")
+    program = Path(sys.executable).with_name("stlm")
+    subprocess.run([program, "params", "tiny.toml", "--model.local", "mine.wide"], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_patches_that_have_to_be_predicted(capsys):
     """Marks between tokens are read, written and counted, and never shown as text."""
     status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "marked", "--data.codec", "subword",

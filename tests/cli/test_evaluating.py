@@ -55,6 +55,9 @@ def test_without_any_data(capsys, monkeypatch):
     assert "What it writes" in page and "pronouns" in page and "<script" not in page
     assert stlm(capsys, "eval", "tiny", "--tasks", "world", "--limit", "30")[0] == 0
     assert results()["results"]["world"]["n"] == 30 and "bits" in results()["results"]
+    assert stlm(capsys, "eval", "tiny", "--tasks", "world")[0] == 0
+    assert stlm(capsys, "eval", "tiny", "--tasks", "world", "--limit", "30")[0] == 0
+    assert results()["results"]["world"]["n"] == 1000  # a subset doesn't take the place of the whole
 
 
 def test_the_benchmarks_of_the_paper(capsys, real_data):
@@ -69,6 +72,25 @@ def test_a_text_and_a_judge(capsys):
     assert status == 0 and "bits per byte" in said and results()["results"]["bits"]["bytes"] == 34 * 40
     status, _, said = stlm(capsys, "eval", "tiny", "--text", "text.txt", "--tasks", "writing", "--judge", "tiny")
     assert status == 0 and "bits per byte under the judge" in said
+
+
+def test_a_folder_of_text_and_a_published_model(capsys):
+    Path("texts").mkdir(exist_ok=True)
+    for name, line in (("train", "The dog lay by the door. "), ("validation", "The cat sat on the mat. ")):
+        Path(f"texts/{name}.jsonl").write_text("\n".join(json.dumps({"text": line * 40}) for _ in range(3)))
+    status, _, said = stlm(capsys, "eval", "tiny", "--text", "texts", "--limit", "2")
+    assert status == 0 and "2 of 3" in said
+    found = results()["results"]["bits"]
+    assert found["bytes"] == 24 * 40 * 2 and found["published"] == 3 and found["subset_seed"] == 0  # what's named train is left
+    assert stlm(capsys, "publish", "tiny", "small")[0] == 0
+    status, _, said = stlm(capsys, "eval", "small", "--text", "texts", "--tasks", "writing,bits")
+    assert status == 0, said
+    found = json.loads(Path("runs/small/eval/results.json").read_text())
+    assert found["results"]["writing"]["n"] == 3 and found["training"]["steps"] == 12 and found["training"]["flops"] > 0
+    assert "Trained on world" in Path("runs/small/eval/scores.html").read_text()
+    Path("few.jsonl").write_text("\n".join(json.dumps({"text": f"Too short, number {n}."}) for n in range(200)))
+    status, _, said = stlm(capsys, "eval", "tiny", "--text", "few.jsonl", "--tasks", "writing")
+    assert status == 2 and "long enough" in said
 
 
 def test_packing_and_unpacking(capsys):

@@ -30,7 +30,7 @@ RECIPE = Recipe(question="Does it matter?", rule="The lowest mean.", equal="mega
                 arms={{"words": TINY, "strides": TINY + " --model.patching stride",
                        "by entropy": TINY + " --model.patching entropy --model.patching.run {{reader}}"}},
                 first={{"reader": "reader --data $TEXT --train.steps 2 --train.seq 64 --train.precision fp32"}},
-                baseline="words", seeds=(0, 1), texts={{"other": "$TEXT"}})
+                baseline="words", against=("strides",), seeds=(0, 1), texts={{"other": "$TEXT"}})
 """
 
 IMPORT = "from stlm.compare.recipe import Recipe\n"
@@ -52,15 +52,19 @@ def compared(tmp_path_factory):
 
 def test_the_record(compared):
     record = json.loads((compared / "results" / "tiny" / "results.json").read_text())
-    assert {"question", "rule", "held_equal", "arms", "hardware", "git"} <= record.keys()
+    assert {"question", "rule", "held_equal", "arms", "first"} <= record.keys()
     assert list(record["arms"]) == ["words", "strides", "by entropy"]
     for arm in record["arms"].values():
         assert [run["seed"] for run in arm["seeds"]] == [0, 1]
         assert arm["n"] == 2 and arm["std"] > 0 and arm["interval"][0] < arm["mean"] < arm["interval"][1]
         for run in arm["seeds"]:
             assert run["trained_bytes"] == pytest.approx(2000, rel=0.1)
-            assert 0 < run["texts"]["other"] < 9 and run["curve"] and run["written_bytes_per_second"] > 0
-    assert record["arms"]["words"]["p"] is None and 0 < record["arms"]["strides"]["p"] < 1
+            assert 0 < run["texts"]["other"] < 9 and run["written_bytes_per_second"] > 0
+            assert run["made"]["threads"] == 1 and run["made"]["precision"] == "fp32" and not run["made"]["compile"]
+            n_bytes, seconds, flops, bits = run["curve"][-1]
+            assert (n_bytes, flops) == (run["trained_bytes"], run["flops"]) and seconds > 0 and 0 < bits < 9
+    assert list(record["arms"]["words"]["p"]) == ["strides"] and 0 < record["arms"]["strides"]["p"]["words"] < 1
+    assert record["arms"]["by entropy"]["uses"] == ["reader"] and set(record["arms"]["by entropy"]["p"]) == {"words", "strides"}
     assert record["first"]["reader"]["steps"] == 2
     assert record["arms"]["strides"]["seeds"][0]["bytes_per_patch"] == pytest.approx(4, rel=0.1)
 
@@ -105,13 +109,14 @@ def test_runs_on_record_are_not_run_again(before, tmp_path, capsys):
     assert main(["compare", "tiny.py"]) == 0
     assert "6 runs are on record" in capsys.readouterr().err
     after = json.loads((tmp_path / "results" / "tiny" / "results.json").read_text())
-    assert after | {"git": ""} == json.loads(before) | {"git": ""}
+    assert after == json.loads(before)
     assert "How each reads" in (tmp_path / "results" / "tiny" / "report.html").read_text()
 
 
 def test_runs_that_a_changed_recipe_no_longer_has_are_kept(before, tmp_path, capsys):
     """Two arms less: their runs leave the record, and a copy of it stays."""
-    (tmp_path / "tiny.py").write_text(RECIPE.replace("arms={", "arms={arm: words for arm, words in {").replace(
+    alone = RECIPE.replace('against=("strides",), ', "")
+    (tmp_path / "tiny.py").write_text(alone.replace("arms={", "arms={arm: words for arm, words in {").replace(
         '--model.patching.run {reader}"}', '--model.patching.run {reader}"}.items() if arm == "words"}'))
     assert main(["compare", "tiny.py"]) == 0
     assert "no longer describes" in capsys.readouterr().err

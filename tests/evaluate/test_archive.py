@@ -55,6 +55,15 @@ def test_parts_side_by_side(monkeypatch):
     assert 8 * (len(packed) - HEAD.size - SUM) == pytest.approx(claimed_bits(scorer, data), rel=0.01, abs=64)
 
 
+@pytest.mark.slow
+def test_a_long_file_costs_what_was_claimed():
+    """In two parts, to within a hundredth, all told."""
+    scorer, data = scorer_of(limit=512), (STORY * 90)[:70_000]
+    packed = pack(scorer, data)
+    assert unpack(scorer, packed) == data
+    assert 8 * len(packed) == pytest.approx(claimed_bits(scorer, data), rel=0.01)
+
+
 def test_damage_is_found():
     scorer = scorer_of()
     packed = pack(scorer, STORY[:200])

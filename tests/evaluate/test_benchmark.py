@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from tests.conftest import Bytes, small_model
 
 from stlm.errors import UserError
@@ -104,6 +105,18 @@ def test_ties_are_wrong_and_counted():
     outcomes = [judge(item, [Likelihood(-5.0, True)] * 3) for item in items]
     found = summarize(TASKS["arc_easy"], items, outcomes)
     assert found["acc,none"] == 0 and found["ties"] == 3 and found["chance"] == pytest.approx(1 / 3)
+    same_by_character = Item((("", " ab"), ("", " abcd")), ("ab", "abcd"), 0)
+    outcome = judge(same_by_character, [Likelihood(-2.0, False), Likelihood(-4.0, False)])
+    assert outcome.tie == {"acc": False, "acc_norm": True, "acc_bytes": True} and outcome.right["acc_norm"] == 0
+    only = [TASKS["lambada_openai"].item(RECORDS["lambada_openai"])]
+    found = summarize(TASKS["lambada_openai"], only, [judge(only[0], [Likelihood(-2.0, False, tied=True)])])
+    assert found["acc,none"] == 0 and found["ties"] == 1
+
+
+def test_prompts_that_are_cut_are_counted():
+    items = [TASKS["arc_easy"].item(RECORDS["arc_easy"])] * 2
+    each = [[Likelihood(-5.0, True, cut=n > 0), Likelihood(-6.0, False), Likelihood(-7.0, False)] for n in range(2)]
+    assert summarize(TASKS["arc_easy"], items, [judge(items[0], answers) for answers in each])["cut"] == 1
 
 
 def test_normalised_by_characters_and_by_bytes():
@@ -148,6 +161,10 @@ def test_answers_are_kept(tmp_path, monkeypatch):
     assert scorer.calls == 4 and len(kept.read_text().splitlines()) == 11 and shares[-1] == 1
     assert answer(scorer, TASKS["blimp"], items, kept) == whole and scorer.calls == 4
     assert answer(scorer, TASKS["blimp"], items[:5], kept) == whole[:5] and scorer.calls == 6  # other items: from the start
+    answer(scorer, TASKS["blimp"], items, kept)
+    lines, calls = kept.read_text().splitlines(), scorer.calls
+    kept.write_text("\n".join([*lines[:5], *lines[1:5], *lines[5:]]) + "\n")  # two evaluations wrote at the same time
+    assert answer(scorer, TASKS["blimp"], items, kept) == whole and scorer.calls > calls
 
 
 def test_a_random_model_is_at_chance(real_data):
@@ -165,9 +182,14 @@ def test_a_random_model_is_at_chance(real_data):
 
 def test_a_constant_model_gets_nothing(real_data):
     scorer = Fixed(lambda context, text: -1.0)
-    for task in choose("paper"):
+    for task in choose("all"):
         found = run(scorer, task, limit=50)
-        assert found["acc,none"] == 0 and found["ties"] == 50
+        assert found["acc,none"] == 0
+        assert task.name == "lambada_openai" or found["ties"] == (50 if task.metrics[0] == "acc" else found["ties"])
+    model = small_model(("stride", "last", "conv", "tied"), Bytes(), layers=1).float()
+    torch.nn.init.zeros_(model.norm.gain)
+    found = run(NativeScorer("constant", model, Bytes(), 512), TASKS["lambada_openai"], limit=50)
+    assert found["acc,none"] == 0 and found["ties"] == 50
 
 
 def test_sizes_and_groups(real_data):
@@ -176,8 +198,13 @@ def test_sizes_and_groups(real_data):
     blimp, mmlu = TASKS["blimp"].items()[0], TASKS["mmlu"].items()[0]
     assert len({item.groups[-1] for item in blimp}) == 67 and len({item.groups[-1] for item in mmlu}) == 57
     assert len({group for item in blimp for group in item.groups if group.startswith("field")}) == 4
+    phenomena = [group for item in blimp for group in item.groups if group.startswith("phenomenon")]
+    assert len(set(phenomena)) == 12 and phenomena.count("phenomenon argument_structure") == 9000
     shown = TASKS["mmlu_5shot"].items()[0]
     assert all(item.pairs[0][0].count("\nAnswer:") == 6 for item in shown[::500])
+    for item, plain in zip(shown[::50], mmlu[::50], strict=True):  # no question is among the solved ones before it
+        question = plain.pairs[0][0].partition("\n\n")[2]
+        assert item.pairs[0][0].count(question) == 1 and item.pairs[0][0].endswith(question)
     assert shown[0].pairs[0][0].count("The following are") == 1 and shown[0].pairs[0][0].endswith(mmlu[0].pairs[0][0][-40:])
 
 

@@ -151,6 +151,20 @@ def test_a_model_of_hugging_face(shared, tmp_path):
     compare(HFLM(pretrained=scorer.model, tokenizer=scorer.tokenizer, batch_size=8, dtype="float32"), scorer, shared)
 
 
+def test_results_have_the_shape_of_the_harness(shared):
+    from lm_eval.utils import make_table
+
+    from stlm.evaluate import benchmark, scores
+    scorer = NativeScorer("ours", *trained(), 1024)
+    found = {"results": {}, **{key: {} for key in ("n-samples", "n-shot", "versions", "higher_is_better", "configs", "groups",
+                                                   "group_subtasks", "seconds")}}
+    for name in ("blimp", "arc_easy"):
+        figures = benchmark.score(scorer, TASKS[name], shared[1][name])
+        scores.add(found, name, figures, 1.0)
+    table = make_table(found)
+    assert "|ARC-easy" in table and "acc_norm" in table and "phenomenon" in table and "N/A" not in table.replace("± |N/A", "")
+
+
 def test_rolling_and_writing(tmp_path):
     from lm_eval.api.instance import Instance
 

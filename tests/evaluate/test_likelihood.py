@@ -78,6 +78,35 @@ def test_long_contexts_lose_their_beginning():
     long = scorer.likelihoods([("x" * 500 + "the cat sat", " down")])[0]
     kept = ("x" * 500 + "the cat sat down")[-31:].removesuffix(" down")
     assert long.log_p == pytest.approx(alone(model, codec, kept, " down")[0], rel=1e-9)
+    assert long.cut and not scorer.likelihoods([("the cat sat", " down")])[0].cut
+
+
+def test_equal_scores_are_ties_and_not_greedy():
+    codec = Bytes()
+    model = small_model(CELL, codec)
+    torch.nn.init.zeros_(model.norm.gain)
+    found = NativeScorer("it", model, codec, 64).likelihoods(PAIRS)
+    assert all(one.tied and not one.greedy for one, (_, text) in zip(found, PAIRS, strict=True) if text)
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"sharing": "all"}, {"sharing": {"kind": "cycle", "loops": 2}}, {"sharing": {"kind": "all", "rank": 2}},
+    {"depth": {"kind": "mixture", "every": 1}}, {"depth": "skip"}], ids=str)
+@pytest.mark.parametrize("patching", ["whitespace", "none", "dynamic"])
+def test_features_are_what_a_layer_finds(patching, changes):
+    """Those of the same model without the layers after it."""
+    codec, cell = Bytes(), (patching, "last", "conv", "tied")
+    model = small_model(cell, codec, layers=4, **changes)
+    scorer, texts = NativeScorer("it", model, codec, 64), ["The cat sat on the mat.", "naïve"]
+    last = scorer.features(texts, None)
+    assert np.isfinite(last).all() and last == scorer.features(texts, 4) != scorer.features(texts, 3)
+    assert model.trunk.active == 4
+    if changes in ({}, {"sharing": "all"}):
+        short = small_model(cell, codec, layers=3, **changes)
+        short.load_state_dict({name: value for name, value in model.state_dict().items() if name in short.state_dict()})
+        assert scorer.features(texts, 3) == NativeScorer("it", short, codec, 64).features(texts, None)
+    with pytest.raises(UserError, match="the layers 1 to 4"):
+        scorer.features(texts, 5)
 
 
 @given(data=st.data(), limit=st.integers(3, 40))

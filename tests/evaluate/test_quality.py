@@ -75,6 +75,7 @@ def test_backoff_is_its_definition():
 def test_what_is_written_beside_what_people_wrote():
     judge = Fixed(lambda context, text: -float(len(text)))
     documents = [b"The king went out to see the sea. " * 20] * 3 + [b"short"]
-    found = quality.run(Fixed(lambda context, text: -1.0), documents, documents, judge, 0)
+    n, found = quality.run(Fixed(lambda context, text: -1.0), documents, documents, judge, 0)
+    assert n == 3
     assert found["written"]["repetition"] > 0 and found["human"]["grammar"] > found["written"]["grammar"]
     assert found["human"]["bits per byte under the judge"] == pytest.approx(1 / math.log(2))

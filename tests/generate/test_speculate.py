@@ -35,6 +35,37 @@ def test_the_same_text(cell, temperature):
     alike(model, codec, b"", 20, Sampling(temperature), 0, drafts=4)
 
 
+@pytest.mark.parametrize("changes", [
+    {"depth": {"kind": "early_exit", "dropout": 0.2}}, {"sharing": {"kind": "cycle", "loops": 2}},
+    {"sharing": {"kind": "all", "rank": 2, "own_norms": True, "late": 0.5}}, {"sharing": {"kind": "ffn", "own_scales": True}}])
+@pytest.mark.parametrize("patching", ["none", "whitespace", "entropy"])
+def test_models_that_share_or_learn_to_leave(patching, changes):
+    codec = Bytes()
+    model = small_model((patching, "last", "conv", "tied", "recall", "pointer"), codec, layers=4, **changes)
+    for layer in (1, 3):
+        alike(model, codec, b"It rained ", 30, Sampling(1.0), 0, drafts=3, layer=layer)
+    if "late" in changes.get("sharing", {}):
+        model.tell(0.1)
+        with pytest.raises(UserError, match="two layers"):
+            Halves(model, None)
+
+
+def test_layers_that_come_late_do_not_write_yet():
+    codec = Bytes()
+    model = small_model(CELLS[1], codec, layers=4, sharing={"kind": "cycle", "loops": 2, "late": 0.5})
+    model.tell(0.1)
+    alike(model, codec, b"It rained ", 30, Sampling(1.0), 0, drafts=3)
+
+
+def test_in_single_precision():
+    """There, rounding may tip a draw, but seldom."""
+    codec = Bytes()
+    model = small_model(CELLS[1], codec, layers=4).float()
+    ways = [[b"".join(way(model, codec, b"The", 40, Sampling(1.0), seed)) for seed in range(20)]
+            for way in (write, write_speculating)]
+    assert sum(a == b for a, b in zip(*ways, strict=True)) >= 19
+
+
 @pytest.mark.parametrize("kind", [bpe.Config(vocabulary=300), subword.Config(vocabulary=300)])
 def test_other_codecs(kind):
     codec = kind.build([b"the cat sat on the mat, and the dog lay by the door " * 20])
@@ -67,7 +98,7 @@ def test_good_drafts_are_kept(monkeypatch):
 
 def test_what_cannot_be_drafted():
     for cell, changes, layer, message in (
-            (("dynamic", "mean", "conv", "tied"), {}, None, "a matter of rounding"),
+            (("dynamic", "mean", "conv", "tied"), {}, None, "how sure"),
             (CELLS[0], {"layers": 1}, None, "two layers"), (CELLS[0], {"layers": 3}, 3, "between 1 and 2"),
             (CELLS[0], {"depth": {"kind": "skip"}}, None, "don't all go through"),
             (CELLS[0], {"depth": {"kind": "early_exit", "leave": 0.5}}, None, "don't all go through")):

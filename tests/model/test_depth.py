@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -55,6 +57,36 @@ def test_invariants(way, patching):
     checks.check_sums_to_one(model_of(way, patching, Letters()), symbols=3, length=5)
 
 
+SHARED = {"none": {}, "ffn": {"groups": 2}, "adjacent": {"rank": 2, "own_scales": True}, "cycle": {"loops": 3},
+          "all": {"rank": 2, "own_norms": True}}
+
+
+@pytest.mark.parametrize("sharing", SHARED)
+@pytest.mark.parametrize("way", WAYS)
+def test_with_every_sharing(way, sharing):
+    """Patchings in turn."""
+    ways = [*itertools.product(WAYS, SHARED)]
+    patching = kinds(PatchingConfig)[ways.index((way, sharing)) % 6]
+    model = model_of(way, patching, sharing={"kind": sharing, **SHARED[sharing]})
+    checks.check_nothing_leaks(model, ROWS, 256, 1e-11)
+    checks.check_one_at_a_time(model, ROWS[0])
+    checks.check_steps_equal_whole(model, torch.cat([ROWS, ROWS.roll(9, dims=1)]), seed=0)
+    checks.check_neighbours_do_not_matter(model, b"Another one, unfini", checks.TEXT)
+
+
+@pytest.mark.parametrize("way", ["early_exit", "mixture", "skip"])
+def test_loops_that_come_late(way):
+    model = model_of(way, sharing={"kind": "cycle", "loops": 3, "late": 0.5}, depth={
+        "kind": way, **({"span": 3, "every": 2} if way == "mixture" else {})})
+    ready = checks.logits_of(model, ROWS)
+    model.tell(0.1)
+    early = checks.logits_of(model, ROWS)
+    assert not torch.equal(early, ready)
+    checks.check_one_at_a_time(model, ROWS[0])
+    model.trunk.active = 0
+    assert not torch.allclose(checks.logits_of(model, ROWS), early)  # the layers that run do something
+
+
 @pytest.mark.parametrize("trunk", kinds(BlockConfig))
 @pytest.mark.parametrize("way", WAYS)
 def test_other_blocks(way, trunk):
@@ -106,21 +138,25 @@ def test_who_leaves_stays_as_it_is():
         model.trunk.pass_by = lambda *given: (asked.append(given[0]), type(model.trunk).pass_by(model.trunk, *given))[1]
         torch.testing.assert_close(model(Inputs(ROWS), cache).logits, whole)
         assert asked == [1, 2, 3, 4, 5]
+        cache, parts = model.new_cache(1), []
+        for part in ROWS.split(11, dim=1):  # what is remembered of those that have left is read by those that come later
+            parts.append(model(Inputs(part), cache).logits)
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole)
     model.trunk.leave = 1.1
     torch.testing.assert_close(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
 
 
 def test_a_mixture_takes_its_share():
     model = model_of("mixture", depth={"kind": "mixture", "capacity": 0.25}, patching="none").train()
-    taken = []
+    seen = []
     plain = model.trunk.added
-    model.trunk.added = lambda depth, x, documents, positions, chosen, cache, room: (
-        taken.append((depth, int(chosen.sum()), room)), plain(depth, x, documents, positions, chosen, cache, room))[1]
-    model(Inputs(ROWS))
-    n = ROWS.shape[1]
+    model.trunk.added = lambda depth, x, taken, cache: (
+        seen.append((depth, int(taken.count.sum()), taken.order.shape[1])), plain(depth, x, taken, cache))[1]
+    output, n = model(Inputs(ROWS)), ROWS.shape[1]
     wanted = -(-n // 4)
-    assert [count for _, count, _ in taken] == [n, wanted] * 3 and all(room >= count for _, count, room in taken)
-    assert taken[1][2] < n // 2  # what isn't taken costs nothing
+    assert [(depth, count) for depth, count, _ in seen] == [(1, wanted), (3, wanted), (5, wanted)]
+    assert all(wanted <= room < n // 2 for _, _, room in seen)  # what isn't taken costs nothing
+    assert 0 <= output.figures["taken in use"] <= 1
 
 
 def test_a_mixture_of_all_is_a_stack_with_a_gate():
@@ -137,10 +173,16 @@ def test_a_mixture_of_all_is_a_stack_with_a_gate():
 
 def test_gates_are_drawn_to_their_target():
     model = model_of("skip").train()
-    for gate in model.trunk.gates:
-        torch.nn.init.zeros_(gate.weight)
-        torch.nn.init.constant_(gate.bias, 0.0)
-    assert model(Inputs(ROWS)).losses["gates"].item() == pytest.approx(0.2 ** 2)
+    for bias, share in ((0.1, 1.0), (-0.1, 0.0)):  # what counts is who goes through, not how likely that seems
+        for gate in model.trunk.gates:
+            torch.nn.init.zeros_(gate.weight)
+            torch.nn.init.constant_(gate.bias, bias)
+        output = model(Inputs(ROWS))
+        assert output.figures["gone through"] == share
+        assert output.losses["gates"].item() == pytest.approx((share - 0.7) ** 2)
+        model.zero_grad()
+        output.losses["gates"].backward()
+        assert all(gate.bias.grad * (share - 0.7) > 0 for gate in model.trunk.gates)
     for gate in model.trunk.gates:
         torch.nn.init.constant_(gate.bias, -9.0)
     first = small_model(("whitespace", "mean", "conv", "tied"), layers=6, sharing=SHARING["skip"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
@@ -16,10 +18,22 @@ from tests.model import checks
 DOCUMENT = 256
 
 
-@pytest.mark.parametrize("patching", kinds(PatchingConfig))
+RULES = [(patching, {}) for patching in kinds(PatchingConfig)]
+RULES += [("dynamic", {"local": "attention"}), ("dynamic", {"local": "linear"}), ("entropy", {"rule": "global"})]
+
+
+def model_that_cuts(patching, changes):
+    model = small_model((patching, "last", changes.get("local", "conv"), "tied"))
+    if "rule" in changes:
+        model.patching.config = dataclasses.replace(model.patching.config, threshold=4.0, **changes)
+    return model
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize(("patching", "changes"), RULES, ids=str)
 @given(data=st.binary(min_size=1, max_size=60), opens=st.sets(st.integers(0, 59), max_size=3))
-def test_boundaries_depend_on_the_past_only(patching, data, opens):
-    model = small_model((patching, "last", "conv", "tied"))
+def test_boundaries_depend_on_the_past_only(patching, changes, training, data, opens):
+    model = model_that_cuts(patching, changes).train(training)
     rows = torch.tensor([[DOCUMENT if i in opens else byte for i, byte in enumerate(data)]])
     ends = checks.ends_of(model, rows)
     for t in range(1, len(data) + 1):
@@ -28,11 +42,11 @@ def test_boundaries_depend_on_the_past_only(patching, data, opens):
     assert ends[rows == DOCUMENT].all()
 
 
-@pytest.mark.parametrize("patching", kinds(PatchingConfig))
+@pytest.mark.parametrize(("patching", "changes"), RULES, ids=str)
 @given(data=st.binary(min_size=2, max_size=60), cut=st.integers(1, 59))
 @torch.no_grad()
-def test_boundaries_go_on_from_a_memory(patching, data, cut):
-    model = small_model((patching, "last", "conv", "tied"))
+def test_boundaries_go_on_from_a_memory(patching, changes, data, cut):
+    model = model_that_cuts(patching, changes)
     rows, cache = torch.tensor([list(data)]), model.new_cache(1)
     cut = min(cut, len(data) - 1)
     parts = [model(Inputs(part), cache).ends for part in (rows[:, :cut], rows[:, cut:])]

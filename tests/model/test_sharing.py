@@ -26,7 +26,7 @@ from tests.model import checks
 
 KINDS = kinds(SharingConfig)
 ADAPTED = [kind for kind in KINDS if kind != "none"]
-OWN = {"rank": 2, "own_norms": True}
+OWN = {"rank": 2, "own_norms": True, "own_scales": True}
 CELL = ("whitespace", "mean", "conv", "tied")
 DOCUMENT = 256
 ROWS = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])
@@ -61,14 +61,49 @@ def test_rank_zero_is_plain_sharing(kind, trunk):
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if ".own." in name:
-                parameter.fill_(1.0 if "gains" in name else 0.0)
+                parameter.fill_(1.0 if "gains" in name or name.endswith("scale") else 0.0)
     take = {name.replace(".shared.", "."): value for name, value in adapted.state_dict().items() if ".own." not in name}
     plain.load_state_dict(take)
     if kind != "ffn":  # there, norms are each layer's anyway
         for one in adapted.trunk.blocks:
             for key, gain in one.own.gains.items():
                 gain.data.copy_(one.shared.get_parameter(f"{key}.gain"))
-    torch.testing.assert_close(checks.logits_of(adapted, ROWS), checks.logits_of(plain, ROWS), rtol=0, atol=0)
+    torch.testing.assert_close(checks.logits_of(adapted, ROWS), checks.logits_of(plain, ROWS), rtol=1e-12, atol=1e-12)
+    scaled = shared_model(kind, trunk=trunk, rank=0, own_scales=True)
+    scaled.load_state_dict({name: value for name, value in adapted.state_dict().items() if name in scaled.state_dict()})
+    torch.testing.assert_close(checks.logits_of(scaled, ROWS), checks.logits_of(plain, ROWS), rtol=1e-12, atol=1e-12)
+    assert shared_model(kind, trunk=trunk, rank=0).state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("trunk", kinds(BlockConfig))
+@pytest.mark.parametrize("kind", ["all", "adjacent"])
+def test_adapted_layers_note_what_they_would(kind, trunk):
+    """What passes a layer by is remembered as if it had gone through."""
+    model = shared_model(kind, trunk=trunk, **OWN)
+    x, places = torch.randn(2, 9, 16, dtype=torch.double), torch.arange(9).expand(2, 9)
+    for block in model.trunk.blocks:
+        view = block.view(torch.zeros_like(places), places, x.dtype)
+        for noted, whole in zip(block.noted(x, view, None), block(x, view, None)[1], strict=True):
+            torch.testing.assert_close(noted, whole)
+
+
+@pytest.mark.parametrize("kind", ADAPTED)
+def test_gradients_of_adaptors(kind):
+    """Against finite differences."""
+    model = shared_model(kind, layers=2, **OWN)
+    loss = lambda: model(Inputs(ROWS[:, :12])).logits.square().mean()  # noqa: E731
+    loss().backward()
+    for name, parameter in model.trunk.named_parameters():
+        if ".own." in name:
+            step, direction = 1e-6, torch.randn_like(parameter)
+            found = []
+            for sign in (1, -1):
+                with torch.no_grad():
+                    parameter.add_(sign * step * direction)
+                    found.append(loss())
+                    parameter.add_(-sign * step * direction)
+            want = (found[0] - found[1]) / (2 * step)
+            torch.testing.assert_close((parameter.grad * direction).sum(), want, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -184,6 +219,16 @@ def test_beginning_with_the_same_and_with_what_does_not_fit():
     source, model = small_model(CELL, layers=2), small_model(CELL, layers=2, seed=3)
     take_over(model, source)
     assert torch.equal(checks.logits_of(model, ROWS), checks.logits_of(source, ROWS))
+    apart, tied = small_model(CELL, encoder_layers=2), small_model(CELL, encoder_layers=2, tie_local=True, seed=3)
+    take_over(tied, apart)
+    want = (apart.encoder.blocks[1].down.weight + apart.decoder.blocks[1].down.weight) / 2
+    torch.testing.assert_close(tied.encoder.blocks[1].down.weight, want)
+    for depth in ("mixture", "skip"):
+        source, model = (small_model(CELL, layers=4, depth=depth, seed=seed) for seed in (0, 3))
+        take_over(model, source)
+        assert torch.equal(checks.logits_of(model, ROWS), checks.logits_of(source, ROWS))
+        take_over(model, small_model(CELL, layers=4))  # it begins with gates of its own
+    source = small_model(CELL, layers=2)
     for changes, message in (({"layers": 3}, "has 2 layers"), ({"layers": 2, "local_dim": 12}, "in that model"),
                              ({"layers": 2, "dim": 24}, "in that model")):
         with pytest.raises(UserError, match=message):

@@ -12,9 +12,10 @@ def test_characters_of_several_bytes_are_one_mark():
     text = "né🎉".encode()
     symbols = record([bytes([b]) for b in text], [1.0] * len(text), [i in (1, 6) for i in range(len(text))])
     found = marks(symbols)
-    assert [[mark.text for mark in patch] for patch in found] == [["n", "é", "🎉"]]
-    assert [mark.bits for mark in found[0]] == [1.0, 2.0, 4.0]
-    assert found[0][0].shade < found[0][2].shade <= 1
+    assert [[mark.text for mark in patch] for patch in found] == [["n"], ["é", "🎉"]]  # the first ends within é
+    n, e, emoji = (mark for patch in found for mark in patch)
+    assert (n.bits, e.bits, emoji.bits) == (1.0, 2.0, 4.0) and len(emoji.each) == 4
+    assert n.shade < emoji.shade <= 1
 
 
 def test_patches_end_where_the_model_says():

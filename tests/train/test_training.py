@@ -12,13 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from stlm.config.decode import decode
+from stlm.data.shards import Shard
+from stlm.data.stream import Stream
 from stlm.errors import UserError
 from stlm.evaluate.during import Validation
 from stlm.generate.during import Samples
+from stlm.model.config import ModelConfig
+from stlm.objective import causal
 from stlm.optim import adamw, muon
+from stlm.text.codec.bytes import ByteCodec
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import RunFolder, read_lines
 from stlm.train.loop import Hook
+from tests.conftest import small_model
 from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -223,8 +230,37 @@ def test_compiled_training_learns_the_same_and_goes_on(tmp_path):
 def test_a_run_of_so_much_text_or_arithmetic(tmp_path, length):
     trainer = tiny_trainer(tmp_path / "run", steps=None, **length)
     trainer.run()
-    spent = {"megabytes": trainer.n_bytes / 1e6, "teraflops": trainer.n_bytes * trainer.decisions.flops_per_byte / 1e12}
+    spent = {"megabytes": trainer.n_bytes / 1e6, "teraflops": trainer.flops / 1e12}
     for name, amount in length.items():
         assert spent[name] == pytest.approx(amount, rel=0.05)
     again = tiny_trainer(tmp_path / "run", steps=None, resume=True, **length)
-    assert again.done and again.total == trainer.total == trainer.step
+    assert again.done and again.step == trainer.step and again.flops == trainer.flops
+
+
+def test_what_a_byte_costs_is_counted_as_it_changes(tmp_path):
+    """Loops that come late cost nothing before."""
+    config = tiny_config(steps=8, evaluate_every=1)
+    model = decode(ModelConfig, {"layers": 4, "sharing": {"kind": "all", "late": 0.5}}, config.model)
+    trainer = tiny_trainer(tmp_path / "run", config=dataclasses.replace(config, model=model))
+    costs, plain = [], trainer.advance
+    trainer.advance = lambda: (costs.append(trainer.flops_per_byte), plain())
+    trainer.run()
+    assert max(costs[:4]) < 0.8 * min(costs[5:])
+    assert trainer.flops == pytest.approx(sum(costs) / 8 * trainer.n_bytes, rel=0.1)
+    assert trainer.peak > 10e6
+
+
+def test_fused_attention_is_counted(monkeypatch):
+    """As many operations as attention written out."""
+    from stlm.nn import attention
+    from stlm.train.machine import count_flops
+    torch.manual_seed(0)
+    codec = ByteCodec()
+    model = small_model(("none", "last", "conv", "tied"), codec, trunk={"kind": "attention", "heads": 2}).float()
+    batch = Stream(Shard.of([b"It rains. " * 30], codec), codec, 128, 2, 0).batch(0)
+    written_out = count_flops(model, causal.Config().build(), batch)
+    monkeypatch.setattr(attention, "SHORT", 0)
+    fused = count_flops(model, causal.Config().build(), batch)
+    assert fused == pytest.approx(written_out, rel=0.2) and fused > count_flops(
+        small_model(("none", "last", "conv", "tied"), codec, trunk={"kind": "attention", "heads": 2, "window": 2}).float(),
+        causal.Config().build(), batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from stlm.cli.usage import USAGE, VERBS, verb_usage
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
             from stlm.config.slot import did_you_mean
             raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, list(VERBS))}; "
                             f"the verbs are {', '.join(VERBS)}")
+        sys.path.append(os.getcwd())  # parts of a person's own are named by where they lie from here; last, to hide nothing
         if not rest or rest[0] in ("-h", "--help"):
             print(verb_usage(verb))
             return 0 if rest else 2

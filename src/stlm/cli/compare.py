@@ -127,13 +127,20 @@ def _share(plan: Plan, line: dict[str, Any]) -> float:
 def _table(plan: Plan, found: dict[str, Any]) -> Table:
     recipe, arms = plan.recipe, found["arms"]
     out = Table(title=f"bits per byte of held-out text at equal cost: {found['held_equal']}")
-    for column in ("", "parameters", "bits per byte", "n", f"against {recipe.baseline}", "p", "bytes a patch"):
+    named = [f"p against {other}" for other in recipe.against]
+    for column in ("", "parameters", "bits per byte", "n", f"against {recipe.baseline}", "p", *named, "bytes a patch"):
         out.add_column(column, justify="left" if column == "" else "right")
     base = arms[recipe.baseline]["mean"]
     for arm, row in sorted(arms.items(), key=lambda item: item[1]["mean"]):
         first = row["seeds"][0]
-        out.add_row(arm, f"{first['parameters']['unique']:,}", f"{row['mean']:.4f} ± {row['std']:.4f}", str(row["n"]),
+        spread = "" if row["std"] is None else f" ± {row['std']:.4f}"
+        out.add_row(arm, f"{first['parameters']['unique']:,}", f"{row['mean']:.4f}{spread}", str(row["n"]),
                     "" if arm == recipe.baseline else f"{row['mean'] / base - 1:+.1%}",
-                    "" if row["p"] is None else f"{row['p']:.3f}" if row["p"] >= 0.001 else "< 0.001",
+                    *(_shown_p(row["p"].get(other)) for other in recipe.opponents),
                     f"{first['bytes_per_patch']:.2f}", style="bold" if arm == recipe.baseline else None)
     return out
+
+
+def _shown_p(p: float | None) -> str:
+    """A p-value as tables show it."""
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"

@@ -24,9 +24,9 @@ class Display(Hook):
         self._task = self._bar.add_task("training", total=1.0, info="")
 
     def started(self, trainer: Trainer) -> None:
-        decided = trainer.decisions
-        minutes = trainer.config.train.minutes
-        goal = f"{minutes:g} minutes" if trainer.total is None else f"{trainer.total:,} steps"
+        decided, train = trainer.decisions, trainer.config.train
+        goal = (f"{trainer.total:,} steps" if trainer.total is not None else f"{train.minutes:g} minutes" if train.minutes
+                else f"{train.teraflops:g} teraflops")
         begun = f", going on from step {trainer.step}" if trainer.step else ""
         compiled = ", compiled" if decided.compile else ""
         self.console.print(f"training for {goal}{begun}, in {decided.precision}{compiled}; Ctrl-C saves and stops",

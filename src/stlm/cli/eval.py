@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
-import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from stlm.cli.runs import Parser, open_corpus, scoring_bar
+from stlm.config.files import read_json
 from stlm.data.readers import documents_of, readable_files
 from stlm.data.shards import Corpus
-from stlm.data.sources import open_source
+from stlm.data.sources import open_source, split_of
 from stlm.errors import UserError
-from stlm.evaluate import benchmark, probes, progression, quality, scores
-from stlm.evaluate.anchors import ANCHORS
+from stlm.evaluate import anchors, benchmark, probes, progression, quality, scores
 from stlm.evaluate.huggingface import HuggingFaceScorer
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Scorer
@@ -34,7 +34,7 @@ HUGGING_FACE = "hf:"
 OF_TEXT = ("bits", "progression", "writing")
 GROUPS = {"paper": list(PAPER), "glue": [probe.name for probe in probes.PROBES]}
 NAMES = [*TASKS, *GROUPS["glue"], *OF_TEXT]
-KNOWN = 4000  # documents that grammaticality is judged by
+KNOWN = 8_000_000  # bytes of text that grammaticality is judged by
 FEW = 200  # documents that are read where no text is given
 
 
@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
     scorer = open_scorer(given.run, checkpoint)
     judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge and "writing" in names else None
     folder = given.output or _folder(given.run, checkpoint)
-    found = scores.open_scores(folder, scorer)
+    found = scores.open_scores(folder, scorer, None if checkpoint is None else cost(checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
     # read once, and only where a task wants it
     corpus = functools.cache(lambda: open_corpus(checkpoint.config, console)) if checkpoint else None
@@ -101,32 +101,43 @@ def _folder(name: str, checkpoint: Checkpoint | None) -> Path:
 
 
 def _figures(name: str, given: argparse.Namespace, scorer: Scorer, judge: Scorer | None, folder: Path,
-             held_out: Callable[[], tuple[list[bytes], str]], corpus: Callable[[], Corpus] | None,
+             held_out: Callable[[], HeldOut], corpus: Callable[[], Corpus] | None,
              advance: Callable[[float], None]) -> dict[str, Any]:
-    kept = folder / f"samples_{name}.jsonl"
+    kept = folder / f"samples_{name}{f'_{given.limit}' if given.limit else ''}.jsonl"
     if name in TASKS:
         return benchmark.run(scorer, TASKS[name], given.data, given.limit, given.seed, kept, advance)
     probe = next((probe for probe in probes.PROBES if probe.name == name), None)
     if probe is not None:
         return probes.run(scorer, probe, given.data, given.layer, given.seed, advance)
-    documents, source = held_out()
+    held = held_out()
     if name == "progression":
-        made = progression.items(documents, given.seed)
+        made = progression.items(held.documents, given.seed)
         if not made:
-            raise UserError(f"{source}: no document is long enough for the progression test")
-        task: Task = Made("progression", "progression", len(made), ("acc_bytes",), source, lambda: made)
+            raise UserError(f"{held.source}: no document is long enough for the progression test")
+        task: Task = Made("progression", "progression", len(made), ("acc_bytes",), held.source, lambda: made)
         return benchmark.run(scorer, task, None, given.limit, given.seed, kept, advance)
     if name == "writing":
-        known = itertools.islice(_known(given, corpus), KNOWN)
-        parts = quality.run(scorer, documents, known, judge, given.seed, advance)
-        return {"alias": "writing", "n": min(len(documents), quality.MOST), "source": source, "groups": parts}
-    return _bits(scorer, documents, source, advance)
+        n, parts = quality.run(scorer, held.documents, _known(given, corpus), judge, given.seed, advance)
+        if not n:
+            raise UserError(f"{held.source}: no document is long enough to be gone on from; {quality.PROMPT + quality.LENGTH} "
+                            "characters are needed")
+        return {"alias": "writing", "n": n, "source": held.source, "groups": parts}
+    return _bits(scorer, held, advance)
 
 
-def _bits(scorer: Scorer, documents: list[bytes], source: str, advance: Callable[[float], None]) -> dict[str, Any]:
-    done, n_bytes = 0, sum(map(len, documents))
+def cost(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a model's training took, for the record."""
+    counters, env = checkpoint.counters, checkpoint.folder.parent.parent / "env.json"
+    machine = read_json(env) if env.exists() else {}
+    return {"steps": counters["step"], "seconds": counters["spent"], "bytes": counters["n_bytes"], "flops": counters["flops"],
+            "text": ", ".join(Path(part.strip()).name for part in checkpoint.config.data.source.split(",")),
+            **{name: machine[name] for name in ("cpu", "device", "threads", "torch") if name in machine}}
+
+
+def _bits(scorer: Scorer, held: HeldOut, advance: Callable[[float], None]) -> dict[str, Any]:
+    documents, done, n_bytes = held.documents, 0, sum(map(len, held.documents))
     if not n_bytes:
-        raise UserError(f"{source}: there is no text in it")
+        raise UserError(f"{held.source}: there is no text in it")
 
     def more(n: int) -> None:
         nonlocal done
@@ -135,31 +146,53 @@ def _bits(scorer: Scorer, documents: list[bytes], source: str, advance: Callable
 
     nats = -math.fsum(scorer.log_p_of_documents(documents, more))
     return {"alias": "bits per byte", "n": len(documents), "bits_per_byte,none": nats / math.log(2) / n_bytes, "bytes": n_bytes,
-            "source": source, "how": f"each document by itself, windows of {scorer.limit} symbols that overlap by half"}
+            "published": held.total, "subset_seed": held.seed, "source": held.source,
+            "how": f"each document by itself, windows of {scorer.limit} symbols that overlap by half"}
 
 
-def texts(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> tuple[list[bytes], str]:
-    """Held-out documents: of ``--text``; else of the run's own text; else of the built-in corpus."""
-    if given.text:
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """documents: that weren't trained on, of source, which has ``total``; seed: by which they were drawn, None for all."""
+
+    documents: list[bytes]
+    source: str
+    total: int
+    seed: int | None
+
+
+def texts(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> HeldOut:
+    """Documents of ``--text``, of a folder those in files named validation or test, where there are such; else those held out
+    of the run's own text; else of the built-in corpus. A few are drawn where no text was given.
+    """
+    if given.text and Path(given.text).exists():
         path = Path(given.text)
-        if path.exists():
-            files = readable_files(path) if path.is_dir() else [path]
-            found = [document for file in files for document in documents_of(file, "text")]
-        else:
-            found = list(open_source(given.text, field="text", seed=0, megabytes=1.0).documents("validation"))
-        return found[:given.limit], given.text
-    if corpus is not None:
+        files = readable_files(path) if path.is_dir() else [path]
+        named = [file for file in files if path.is_dir() and split_of(file.relative_to(path)) in ("validation", "test")]
+        found, source = [text for file in named or files for text in documents_of(file, "text")], given.text
+    elif corpus is not None and not given.text:
         own = corpus()
-        return list(own.validation.documents(own.codec))[:given.limit or FEW], f"held out of {own.name}"
-    source = open_source("world", field="text", seed=0, megabytes=1.0)
-    return list(source.documents("validation"))[:given.limit or FEW], source.name
+        found, source = list(own.validation.documents(own.codec)), f"held out of {own.name}"
+    else:
+        other = open_source(given.text or "world", field="text", seed=0, megabytes=1.0)
+        found, source = list(other.documents("validation")), other.name
+    limit = given.limit or (None if given.text else FEW)
+    drawn = benchmark.sample(found, limit, given.seed)
+    return HeldOut(drawn, source, len(found), given.seed if len(drawn) < len(found) else None)
 
 
-def _known(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> Iterable[bytes]:
-    """Text that grammaticality is judged by."""
-    if corpus is None:
-        return open_source(given.text or "world", field="text", seed=0, megabytes=4.0).documents("train")
-    return corpus().train.documents(corpus().codec)
+def _known(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> Iterator[bytes]:
+    """Text that grammaticality is judged by, `KNOWN` bytes of it, from all over the run's text where that is at hand."""
+    if corpus is None or given.text:
+        documents = open_source(given.text or "world", field="text", seed=0, megabytes=4.0).documents("train")
+    else:
+        shard = corpus().train
+        documents = shard.documents(corpus().codec, every=max(1, round(shard.n_bytes / KNOWN)))
+    left = KNOWN
+    for document in documents:
+        yield document
+        left -= len(document)
+        if left <= 0:
+            return
 
 
 # --- tables
@@ -179,6 +212,9 @@ def table(found: dict[str, Any], names: list[str]) -> Table:
                      (row[f"{metric},none"], row.get(f"{metric}{scores.STDERR},none")) if value is not None]
             rest = ["", "", ""] if place else [f"{row['chance']:.0%}" if share else "", n, str(row.get("ties", ""))]
             out.add_row("" if place else row["alias"], metric, " ± ".join(shown), *rest)
+    cut = [f"{row['cut']:,} of {row['alias']}" for name in names if (row := found["results"][name]).get("cut")]
+    if cut:
+        out.caption = f"prompts that lost their beginning, for {found['limit']} symbols are read at once: {', '.join(cut)}"
     return out
 
 
@@ -208,13 +244,10 @@ def parts_table(found: dict[str, Any], task: str) -> Table:
 
 def beside(found: dict[str, Any]) -> Table:
     """The paper's five benchmarks beside what others reached."""
-    out = Table(title="beside others (per cent; N: acc_norm)", box=SIMPLE_HEAD)
+    rows = anchors.beside(found)
+    out = Table(title="beside others (per cent; N: acc_norm; *: of a subset)", box=SIMPLE_HEAD)
     for column in ("model", "size", *(TASKS[name].title for name in PAPER)):
         out.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
-    own = [f"{100 * found['results'][name][TASKS[name].metrics[0] + ',none']:.1f}" if name in found["results"] else ""
-           for name in PAPER]
-    rows = [(anchor.parameters, anchor.name, [anchor.scores.get(name, "") for name in PAPER]) for anchor in ANCHORS]
-    rows.append((found["parameters"] / 1e6, found["model_name"], own))
-    for size, name, cells in sorted(rows):
-        out.add_row(name, f"{size:.3g}M", *cells, style="bold" if name == found["model_name"] else None)
+    for row in rows:
+        out.add_row(row.name, f"{row.parameters:.3g}M", *row.cells, style="bold" if row.own else None)
     return out

@@ -9,6 +9,7 @@ from stlm.errors import UserError
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import characters, write
+from stlm.model.depth.early_exit import EarlyExit
 from stlm.train.folder import find_checkpoint
 from stlm.train.machine import pick_device
 
@@ -24,6 +25,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--speculate", type=int)
     parser.add_argument("--exit", type=int)
+    parser.add_argument("--leave", type=float)
     given = parser.parse_args(arguments)
     if given.max_bytes < 1:
         raise UserError(f"--max-bytes {given.max_bytes}: it has to be 1 or more")
@@ -35,6 +37,12 @@ def run(arguments: list[str]) -> int:
         raise UserError(str(error)) from None
     checkpoint = find_checkpoint(given.run)
     model = checkpoint.build_model().to(pick_device())
+    if given.leave is not None:
+        if not isinstance(model.trunk, EarlyExit):
+            raise UserError(f"--leave: {given.run} wasn't trained to be left early; --model.depth early_exit does that")
+        if not 0 <= given.leave <= 1:
+            raise UserError(f"--leave {given.leave:g}: it has to lie between 0 and 1")
+        model.trunk.leave = given.leave
     prompt = given.prompt.encode("utf-8", errors="surrogateescape")
     if given.speculate is None:
         pieces = write(model, checkpoint.codec, prompt, given.max_bytes, how, given.seed)

@@ -12,7 +12,9 @@ from stlm.cli.runs import is_run
 from stlm.errors import UserError
 from stlm.model.config import ModelConfig
 from stlm.model.count import Count, count
+from stlm.model.depth import full
 from stlm.model.lm import LM
+from stlm.model.sharing import none as unshared
 from stlm.nn.block import conv
 from stlm.text.codec import Codec
 from stlm.train.folder import find_checkpoint
@@ -57,6 +59,8 @@ def table(name: str, counted: Count) -> Table:
     out.add_section()
     out.add_row("unique, as stored", f"{counted.unique:,}", "")
     out.add_row("total, each use counted", f"{counted.total:,}", "")
+    out.add_row("megabytes, in bfloat16", f"{2 * counted.unique / 1e6:.1f}", "")
+    out.add_row("megabytes, in float32", f"{4 * counted.unique / 1e6:.1f}", "")
     return out
 
 
@@ -81,7 +85,9 @@ def by_width(model: ModelConfig, codec: Codec) -> Table:
         out.add_column(column, justify="right")
     for dim in WIDTHS:
         local = dim if model.local_dim == model.dim else model.local_dim
-        counted = _count(dataclasses.replace(model, dim=dim, local_dim=local, layers=1, trunk=conv.Config()), codec)
+        one = dataclasses.replace(model, dim=dim, local_dim=local, layers=1, trunk=conv.Config(), depth=full.Config(),
+                                  sharing=unshared.Config())
+        counted = _count(one, codec)
         cells = []
         for uses in (1, 2):
             theirs = uses * SUBWORDS * dim

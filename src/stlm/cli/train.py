@@ -31,7 +31,7 @@ from stlm.report.page import write_report
 from stlm.train.config import RunConfig
 from stlm.train.folder import RUNS, RunFolder, write_whole
 from stlm.train.loop import Trainer
-from stlm.train.machine import check_fits, peak_memory, pick_device
+from stlm.train.machine import check_fits, pick_device
 from stlm.train.trackers import build as build_trackers
 from stlm.train.words import apply, configure
 
@@ -150,8 +150,8 @@ def _finish(trainer: Trainer, console: Console) -> None:
         "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq": result.seq, "context": result.context,
         "baselines": baselines(text), "entropy": entropy, "seconds": trainer.spent, "trained_bytes": trainer.n_bytes,
         "prompt": _beginning(text), "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
-        "bytes_per_patch": result.bytes_per_patch, "flops": trainer.n_bytes * trainer.decisions.flops_per_byte,
-        "peak_megabytes": peak_memory(trainer.device) / 1e6, "reading": _reading(model, corpus),
+        "bytes_per_patch": result.bytes_per_patch, "flops": trainer.flops,
+        "peak_megabytes": trainer.peak / 1e6, "reading": _reading(model, corpus),
     }
     write_whole(folder.path / "results.json", json.dumps(record, indent=1))
     write_report(folder)

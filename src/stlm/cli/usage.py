@@ -59,6 +59,8 @@ Examples
   --speculate N        draft N symbols by the first layers, verify by all: the same text, faster with deep trunks that were
                        trained with --model.depth early_exit
   --exit LAYER         which layer drafts (default: a third of all)
+  --leave LIKENESS     patches leave where a layer changes them no more than this (cosine, such as 0.98; 0 for never), for
+                       models trained with --model.depth early_exit: faster, and another text (default: as trained)
 
   The text alone goes to standard output, as it's written.
 

@@ -16,18 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stlm.config.files import read_json
+from stlm.data.batch import Inputs
 from stlm.data.readers import documents_of
 from stlm.data.shards import Shard
 from stlm.evaluate.bits import score
-from stlm.generate.sampling import Sampling
-from stlm.generate.writer import write
+from stlm.text.world import write_story
 from stlm.train.checkpoint import Checkpoint
-from stlm.train.folder import RUNS, find_checkpoint, write_whole
+from stlm.train.folder import RUNS, RunFolder, find_checkpoint, write_whole
 from stlm.train.machine import pick_device
 
-FURTHER = 300_000  # bytes of each further text that are scored
-WRITTEN, TIMES = 256, 3  # bytes written for the speed of writing, and how often
+FURTHER, EACH = 300_000, 30_000  # bytes of each further text that are scored, and of one of its documents at most
+WRITTEN, TIMES = 512, 3  # bytes read one after the other for the speed of writing, and how often
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,33 +69,46 @@ class Run:
             train = [sys.executable, "-m", "stlm", "train", *self.words, "--name", self.name, "--resume"]
             if status := subprocess.run(train, check=False).returncode:
                 return status
-        found = measure(find_checkpoint(self.name), self.texts)
+        found = {**measure(find_checkpoint(self.name), self.texts), "made": made(self.folder)}
         if self._measures.exists():  # another recipe's texts stay
             found["texts"] = {**read_json(self._measures)["texts"], **found["texts"]}
         write_whole(self._measures, json.dumps(found, indent=1))
         return 0
 
 
+def made(folder: Path) -> dict[str, Any]:
+    """By which version of this project, where and how a run was made: what has to be the same for seconds to be compared."""
+    env = read_json(RunFolder(folder).env)
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()
+    return {"git": git, **{name: env[name] for name in ("cpu", "device", "threads", "torch")},
+            **{name: env["decided"][name] for name in ("precision", "compile")}}
+
+
 def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
-    """Bits per byte of further texts, and bytes written in a second, one text at a time."""
+    """Bits per byte of further texts, and bytes written in a second, one text at a time: for all models the same bytes, which
+    are put in as if they had been drawn.
+    """
     model, codec, train = checkpoint.build_model().to(pick_device()), checkpoint.codec, checkpoint.config.train
     shards = {name: Shard.of(_beginning(Path(path)), codec) for name, path in texts.items()}
     found = {name: score(model, shard, codec, train.seq, train.rows, train.seq // 2).bits_per_byte
              for name, shard in shards.items()}
-    speeds = []
-    for seed in range(TIMES):
-        start = time.perf_counter()
-        n = sum(len(piece) for piece in write(model, codec, b"The ", WRITTEN, Sampling(temperature=1.0), seed))
-        speeds.append(n / (time.perf_counter() - start))
+    text = "\n".join(write_story(0, number).text for number in range(8)).encode()[:WRITTEN]
+    symbols, speeds = codec.encode(text).tolist(), []
+    for _ in range(TIMES):
+        cache, start = model.new_cache(1), time.perf_counter()
+        with torch.inference_mode():
+            for symbol in [codec.document, *symbols]:
+                model(Inputs(torch.tensor([[symbol]], device=model.device)), cache).logits.argmax().item()
+        speeds.append(len(text) / (time.perf_counter() - start))
     return {"texts": found, "written_bytes_per_second": statistics.median(speeds)}
 
 
 def _beginning(path: Path) -> Iterator[bytes]:
-    """The first documents of a file, ``FURTHER`` bytes in all."""
+    """The beginnings of the first documents of a file, ``FURTHER`` bytes in all."""
     left = FURTHER
     for document in documents_of(path, "text"):
-        yield document[:left]
-        left -= len(document)
+        yield document[:min(left, EACH)]
+        left -= min(len(document), EACH)
         if left <= 0:
             return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     """Write ``results/RECIPE/report.html``, and its pictures of means and costs as files of their own; where the page lies."""
     arms = dict(sorted(record["arms"].items(), key=lambda item: item[1]["mean"]))
     base = arms.get(record["baseline"])
-    rows = [_row(arm, found, base["mean"] if base else None) for arm, found in arms.items()]
+    rows = [_row(arm, found, base["mean"] if base else None, record["first"]) for arm, found in arms.items()]
     colours = _colours(list(record["arms"]))
     pictures = {"means": _means(arms, record["baseline"]), **_trades(rows, colours)}
     page = render("compare.html.jinja", name=plan.name, record=record, rows=rows, parts=PARTS, texts=list(plan.recipe.texts),
-                  pictures=pictures, curves=_curves(arms, colours), colours=colours, readings=_readings(arms))
+                  pictures=pictures, curves=_curves(arms, colours, record["first"]), colours=colours, readings=_readings(arms),
+                  made=_made(record["arms"]), opponents=plan.recipe.opponents)
     path = RESULTS / plan.name / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
@@ -33,10 +35,26 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     return path
 
 
-def _row(arm: str, found: dict[str, Any], base: float | None) -> dict[str, Any]:
-    """Figures of one arm: means over its seeds, parameters in thousands."""
+def _made(arms: dict[str, Any]) -> list[tuple[str, int]]:
+    """How the runs were made, and how many each way."""
+    def said(by: dict[str, Any]) -> str:
+        return (f"{by['threads']} threads of {by['cpu'] if by['device'] == 'cpu' else by['device']}, torch {by['torch']}, "
+                f"{by['precision']}{', compiled' if by['compile'] else ''}, version {by['git']}")
+    return Counter(said(seed["made"]) for found in arms.values() for seed in found["seeds"]).most_common()
+
+
+def _spent_before(found: dict[str, Any], first: dict[str, Any], name: str) -> float:
+    """What the runs that an arm builds on have cost already: ``seconds``, ``flops`` or ``trained_bytes``."""
+    return sum(first[title][name] for title in found["uses"])
+
+
+def _row(arm: str, found: dict[str, Any], base: float | None, first: dict[str, Any]) -> dict[str, Any]:
+    """Figures of one arm: means over its seeds, with the cost of the runs that it builds on."""
     def mean(value: Callable[[dict[str, Any]], float]) -> float:
         return sum(value(seed) for seed in found["seeds"]) / found["n"]
+
+    def spent(name: str) -> float:
+        return _spent_before(found, first, name) + mean(lambda seed: seed[name])
 
     parameters = found["seeds"][0]["parameters"]
     return {
@@ -47,7 +65,7 @@ def _row(arm: str, found: dict[str, Any], base: float | None) -> dict[str, Any]:
                   for text in found["seeds"][0]["texts"]},
         "bytes_per_patch": mean(lambda seed: seed["bytes_per_patch"]),
         "megabytes": mean(lambda seed: seed["trained_bytes"] / 1e6),
-        "seconds": mean(lambda seed: seed["seconds"]), "teraflops": mean(lambda seed: seed["flops"] / 1e12),
+        "seconds": spent("seconds"), "teraflops": spent("flops") / 1e12,
         "kilobytes_per_second": mean(lambda seed: seed["trained_bytes"] / seed["seconds"] / 1e3),
         "peak_megabytes": mean(lambda seed: seed["peak_megabytes"]),
         "written": mean(lambda seed: seed["written_bytes_per_second"])}
@@ -84,26 +102,24 @@ def _end(means: list[float]) -> float:
     return min(max(means), min(means) + 3 * (statistics.median(means) - min(means)) + 0.01)
 
 
-def _curves(arms: dict[str, Any], colours: dict[str, str]) -> list[str]:
-    """Bits per byte against bytes, seconds and FLOPs, every run a line."""
-    def against(label: str, spent: Callable[[dict[str, Any], list[float]], float]) -> str:
+def _curves(arms: dict[str, Any], colours: dict[str, str], first: dict[str, Any]) -> list[str]:
+    """Bits per byte against bytes, seconds and FLOPs, every run a line. What an arm builds on has cost seconds and FLOPs."""
+    def against(label: str, place: int, unit: float, before: str | None) -> str:
         figure, axes = drawing(4.6, 3.6)
         for arm, found in arms.items():
+            offset = _spent_before(found, first, before) if before else 0.0
             for seed in found["seeds"]:
                 if seed["curve"]:
-                    axes.plot([spent(seed, look) for look in seed["curve"]], [look[2] for look in seed["curve"]],
+                    axes.plot([(offset + look[place]) / unit for look in seed["curve"]], [look[-1] for look in seed["curve"]],
                               color=colours[arm], linewidth=1.2)
-        ends = [seed["curve"][-1][2] for found in arms.values() for seed in found["seeds"] if seed["curve"]]
+        ends = [seed["curve"][-1][-1] for found in arms.values() for seed in found["seeds"] if seed["curve"]]
         if ends:
             axes.set_ylim(min(ends) * 0.97, _end(ends) * 1.25)
         axes.set(xlabel=label, ylabel="bits per byte of held-out text", xlim=(0, None))
         return svg(figure)
 
-    def teraflops(seed: dict[str, Any], look: list[float]) -> float:
-        return look[0] * seed["flops"] / seed["trained_bytes"] / 1e12
-
-    return [against("megabytes of text", lambda seed, look: look[0] / 1e6),
-            against("seconds", lambda seed, look: look[1]), against("training FLOPs (10\u00b9\u00b2)", teraflops)]
+    return [against("megabytes of text", 0, 1e6, None), against("seconds", 1, 1.0, "seconds"),
+            against("training FLOPs (10\u00b9\u00b2)", 2, 1e12, "flops")]
 
 
 def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, str]:

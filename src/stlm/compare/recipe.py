@@ -20,9 +20,9 @@ class Recipe:
 
     question: what it shall answer. rule: what decides, stated beforehand. equal, amount: what every run gets the same of:
     ``minutes`` of training, ``megabytes`` of text, ``teraflops`` of arithmetic, or ``steps``. arms: for each, the words that
-    would follow ``stlm train``. baseline: the arm that the others are tested against. every: flags of all arms. seeds: of
-    the runs of each arm. first: runs that arms build on, by name, as words too; they have their own length. texts: further
-    held-out text to score, by name.
+    would follow ``stlm train``. baseline: the arm that the others are tested against; against: further arms to test against.
+    every: flags of all arms. seeds: of the runs of each arm. first: runs that arms build on, by name, as words too; they have
+    their own length and one seed. texts: further held-out text to score, by name.
 
     Names of variables in words and paths (``$STLM_DATA``) are replaced by their values.
     """
@@ -33,6 +33,7 @@ class Recipe:
     amount: float
     arms: dict[str, str]
     baseline: str
+    against: tuple[str, ...] = ()
     every: str = ""
     seeds: tuple[int, ...] = (0, 1, 2)
     first: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -43,10 +44,20 @@ class Recipe:
             raise ValueError(f"equal = {self.equal!r}: it has to be one of {', '.join(LENGTHS)}")
         if self.amount <= 0:
             raise ValueError("amount has to be above 0")
-        if self.baseline not in self.arms:
-            raise ValueError(f"baseline = {self.baseline!r}: it has to be one of the arms, {', '.join(self.arms)}")
+        for name in self.opponents:
+            if name not in self.arms:
+                raise ValueError(f"baseline, against: {name!r} has to be one of the arms, {', '.join(self.arms)}")
         if not self.seeds:
             raise ValueError("seeds: give at least one")
+
+    @property
+    def opponents(self) -> tuple[str, ...]:
+        """The arms that all others are tested against, the baseline first."""
+        return (self.baseline, *self.against)
+
+    def uses(self, arm: str) -> list[str]:
+        """Which of the runs that come first an arm builds on."""
+        return [name for name in self.first if f"{{{name}}}" in self.arms[arm]]
 
     def words(self, arm: str, seed: int) -> list[str]:
         """What follows ``stlm train`` in one run of an arm; flags of the arm come after those of all."""

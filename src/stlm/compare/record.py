@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import math
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,12 @@ UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text",
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What a record holds already. runs: of this plan, by name; first: the runs that others build on; hardware: of them.
-    others: runs that the recipe doesn't describe, and that go with the next writing.
+    """What a record holds already. runs: of this plan, by name; first: the runs that others build on; others: runs that the
+    recipe doesn't describe, and that go with the next writing.
     """
 
     runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     first: dict[str, Any] = dataclasses.field(default_factory=dict)
-    hardware: Any = None
     others: frozenset[str] = frozenset()
 
 
@@ -44,7 +42,7 @@ def on_record(plan: Plan) -> Known:
     found = {seed["run"]: seed for arm in before["arms"].values() for seed in arm["seeds"]}
     return Known({run.name: found[run.name] for _, _, run in plan.runs()
                   if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
-                 before["first"], before["hardware"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
+                 before["first"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
 
 
 def set_aside(plan: Plan) -> Path:
@@ -62,30 +60,27 @@ def make_record(plan: Plan, known: Known) -> dict[str, Any]:
     for arm, runs in plan.arms.items():
         if seeds := [_of_run(seed, run, recipe) if run.finished else known.runs[run.name] for seed, run in runs.items()
                      if run.finished or run.name in known.runs]:
-            arms[arm] = {"config": recipe.arms[arm], "seeds": seeds}
+            arms[arm] = {"config": recipe.arms[arm], "uses": recipe.uses(arm), "seeds": seeds}
     values = {arm: [seed[KEY] for seed in found["seeds"]] for arm, found in arms.items()}
     for arm, found in arms.items():
         shown = summary(values[arm])
         found |= {"mean": shown.mean, "std": shown.std, "n": shown.n,
                   "interval": None if math.isnan(shown.low) else [shown.low, shown.high],
-                  "p": p_value(values[arm], values[recipe.baseline]) if recipe.baseline in values and arm != recipe.baseline
-                  else None}
-    last = next((run for _, _, run in plan.runs() if run.finished), None)
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+                  "p": {other: p_value(values[arm], values[other]) for other in recipe.opponents
+                        if other in values and arm != other}}
     return {"question": recipe.question, "rule": recipe.rule, "held_equal": f"{recipe.amount:g} {UNITS[recipe.equal]}",
-            "baseline": recipe.baseline, "flags": recipe.every, "arms": arms,
+            "baseline": recipe.baseline, "against": recipe.against, "flags": recipe.every, "arms": arms,
             "first": known.first | {title: {"config": recipe.first[title], **_of_run(0, run, recipe)}
-                                    for title, run in plan.first.items() if run.finished},
-            "hardware": read_json(RunFolder(last.folder).env) if last else known.hardware, "git": git}
+                                    for title, run in plan.first.items() if run.finished}}
 
 
 def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
     found, metrics = run.found(), read_lines(RunFolder(run.folder).metrics)
     kept = (KEY, "entropy", "baselines", "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops", "steps",
-            "peak_megabytes", "written_bytes_per_second")
+            "peak_megabytes", "written_bytes_per_second", "made")
     return {"seed": seed, **{name: found[name] for name in kept}, "texts": {text: found["texts"][text] for text in run.texts},
             "run": run.name,
-            "curve": [[line["bytes"], line["seconds"], round(line[KEY], 4)] for line in metrics if KEY in line],
+            "curve": [[line["bytes"], line["seconds"], line["flops"], round(line[KEY], 4)] for line in metrics if KEY in line],
             "reading": [[text, round(bits, 2), end] for text, bits, end in found["reading"]]
             if seed == recipe.seeds[0] else None}  # one of an arm is enough to look at
 

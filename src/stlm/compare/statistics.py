@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """mean, std: over n seeds. low, high: the 95 % confidence interval of the mean, by Student's t; NaN for one seed."""
+    """mean, std: over n seeds, std None for one. low, high: the 95 % confidence interval of the mean, by Student's t; NaN for
+    one seed.
+    """
 
     mean: float
-    std: float
+    std: float | None
     n: int
     low: float
     high: float
@@ -25,7 +27,7 @@ def summary(values: Sequence[float]) -> Summary:
 
     mean, n = statistics.fmean(values), len(values)
     if n < 2:
-        return Summary(mean, 0.0, n, math.nan, math.nan)
+        return Summary(mean, None, n, math.nan, math.nan)
     std = statistics.stdev(values)
     half = float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n)
     return Summary(mean, std, n, mean - half, mean + half)

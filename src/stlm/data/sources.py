@@ -120,7 +120,7 @@ class Files(Source):
     """A file of any kind, or the readable files of a folder and of the folders in it, by path.
 
     In a folder, hidden files, binary files, and links to folders are passed over, and names decide
-    on the split (see ``_split_of``): ``train*`` and ``validation*`` are read as such, and where
+    on the split (see ``split_of``): ``train*`` and ``validation*`` are read as such, and where
     there is no ``train*``, files without such a name take its place. What is named ``test*`` is
     never read. Where no name says validation, and for a file alone, text is held out (``HeldOut``).
     """
@@ -356,7 +356,7 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
                         f"{' '.join(READABLE)}, each also with .gz or .zst")
     named: dict[str | None, list[Path]] = {}
     for file in files:
-        named.setdefault(_split_of(file.relative_to(folder)), []).append(file)
+        named.setdefault(split_of(file.relative_to(folder)), []).append(file)
     train = named.get(TRAIN) or named.get(None)
     if not train:
         others = " or ".join(f"{name}*" for name in sorted(map(str, named)))
@@ -365,7 +365,7 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
     return {TRAIN: train} | ({VALIDATION: named[VALIDATION]} if VALIDATION in named else {})
 
 
-def _split_of(path: Path) -> str | None:
+def split_of(path: Path) -> str | None:
     """``train``, ``validation`` or ``test`` where a file, or a folder it is in, is named so.
 
     The outermost name counts, but ``test`` counts anywhere. Source code is no data set: ``train/loop.py`` says nothing.

@@ -20,6 +20,11 @@ from stlm.text.codec import Codec
 PATCH_ROOM = 16  # patches a row are rounded up to a multiple of this, so that few shapes occur
 
 
+def rounded_up(n_patches: int) -> int:
+    """Room for so many patches a row."""
+    return -(-n_patches // PATCH_ROOM) * PATCH_ROOM
+
+
 class Stream:
     """Batches of ``rows`` rows of ``seq`` symbols.
 
@@ -57,7 +62,7 @@ class Stream:
         ends = self._boundaries(inputs) if self._boundaries else None
         n_patches = None
         if ends is not None:
-            n_patches = -(-int(ends.sum(dim=1).max()) // PATCH_ROOM) * PATCH_ROOM
+            n_patches = rounded_up(int(ends.sum(dim=1).max()))
         return Batch(inputs=inputs, targets=targets, weights=weights, n_bytes=self._n_bytes[targets],
                      scored=self._scored[targets], ends=ends, n_patches=n_patches)
 

@@ -7,6 +7,10 @@ Figures are of lm-evaluation-harness, in per cent: ``acc``, for HellaSwag ``acc_
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
+
+from stlm.evaluate.scores import metrics_of
+from stlm.evaluate.tasks import PAPER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,3 +37,24 @@ ANCHORS = [
     Anchor("SmolLM", 135, "", {"arc_easy": "56.3N", "hellaswag": "42.7", "winogrande": "52.7"}),
     Anchor("Pythia-160m", 160, "300B", {"arc_easy": "43.5", "hellaswag": "30.1", "winogrande": "53.1", "mmlu": "24.4"}),
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A model and what it reached in the paper's benchmarks; own: whether it's the one that was scored."""
+
+    name: str
+    parameters: float
+    cells: list[str]
+    own: bool
+
+
+def beside(found: dict[str, Any]) -> list[Row]:
+    """The scores of a model (`scores`) among those of others, by size; a star marks those of a subset."""
+    cells = []
+    for name in PAPER:
+        row = found["results"].get(name)
+        cells.append("" if row is None else f"{100 * row[metrics_of(row)[0] + ',none']:.1f}"
+                     + ("*" if row["n"] < row["published"] else ""))
+    rows = [Row(anchor.name, anchor.parameters, [anchor.scores.get(name, "") for name in PAPER], False) for anchor in ANCHORS]
+    return sorted([*rows, Row(found["model_name"], found["parameters"] / 1e6, cells, True)], key=lambda row: row.parameters)

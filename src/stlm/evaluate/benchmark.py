@@ -24,17 +24,21 @@ from stlm.evaluate.tasks import Item, Task
 from stlm.train.folder import read_lines, write_whole
 
 CHUNK = 512  # items whose answers are kept at once: what a kill can cost
+ANSWER = [field.name for field in dataclasses.fields(Likelihood)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """One item answered. right: by metric; tie: whether the best two scores were the same."""
+    """One item answered. right: by metric; tie: whether, by that metric, the best two scores were the same; cut: whether the
+    prompt was too long for the model, and lost its beginning.
+    """
 
     right: dict[str, float]
-    tie: bool
+    tie: dict[str, bool]
+    cut: bool
 
 
-def sample(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
+def sample(items: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
     """``limit`` of the items, drawn by ``seed`` and in their order; all where None."""
     if limit is None or limit >= len(items):
         return list(items)
@@ -73,14 +77,19 @@ def answer(scorer: Scorer, task: Task, items: Sequence[Item], kept: Path | None 
 
 
 def _line(number: int, answers: Sequence[Likelihood]) -> dict[str, Any]:
-    return {"item": number, "log_p": [one.log_p for one in answers], "greedy": [one.greedy for one in answers]}
+    return {"item": number, **{name: [getattr(one, name) for one in answers] for name in ANSWER}}
 
 
 def _kept(path: Path | None, digest: str, n: int) -> list[list[Likelihood]]:
     lines = [] if path is None else read_lines(path)
     if not lines or lines[0].get("of") != digest:
         return []
-    return [[Likelihood(*pair) for pair in zip(line["log_p"], line["greedy"], strict=True)] for line in lines[1:n + 1]]
+    found = list[list[Likelihood]]()
+    for line in lines[1:n + 1]:
+        if line["item"] != len(found):  # another evaluation wrote here at the same time
+            break
+        found.append([Likelihood(*each) for each in zip(*(line[name] for name in ANSWER), strict=True)])
+    return found
 
 
 def run(scorer: Scorer, task: Task, folder: Path | None = None, limit: int | None = None, seed: int = 0,
@@ -105,21 +114,24 @@ def score(scorer: Scorer, task: Task, items: Sequence[Item], kept: Path | None =
 def judge(item: Item, answers: Sequence[Likelihood]) -> Outcome:
     """Whether the right choice is the likeliest: as it is (acc), by character (acc_norm), by byte (acc_bytes)."""
     if len(answers) == 1:  # nothing to choose from: would it be written?
-        return Outcome({"acc": float(answers[0].greedy), "perplexity": answers[0].log_p}, False)
+        return Outcome({"acc": float(answers[0].greedy), "perplexity": answers[0].log_p}, {"acc": answers[0].tied},
+                       answers[0].cut)
     log_p = np.array([found.log_p for found in answers])
     per = {"acc": np.ones(len(log_p)), "acc_norm": np.array([len(choice) for choice in item.choices]),
            "acc_bytes": np.array([len(choice.encode("utf-8")) for choice in item.choices])}
-    right = {}
+    right, tie = dict[str, float](), dict[str, bool]()
     for metric, lengths in per.items():
         scores = log_p / np.maximum(lengths, 1)
         right[metric] = float(scores[item.gold] > np.delete(scores, item.gold).max())
-    best = np.sort(log_p)
-    return Outcome(right, bool(best[-1] == best[-2]))
+        best = np.sort(scores)
+        tie[metric] = bool(best[-1] == best[-2])
+    return Outcome(right, tie, any(found.cut for found in answers))
 
 
 def summarize(task: Task, items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Figures of a task in the terms of lm-evaluation-harness (``acc,none``, ``acc_stderr,none``), for the whole and,
-    under ``groups``, for each of the groups; with n, how many the published set has, the chance level, and ties.
+    under ``groups``, for each of the groups; with n, how many the published set has, the chance level, ties by the first
+    metric, and how many prompts were ``cut``.
     """
     members = defaultdict[str, list[int]](list)
     for number, item in enumerate(items):
@@ -137,7 +149,8 @@ def summarize(task: Task, items: Sequence[Item], outcomes: Sequence[Outcome]) ->
                 stderr = None if stderr is None else mean * stderr
             out |= {f"{metric},none": mean, f"{metric}_stderr,none": stderr}
         chances = [1 / len(items[number].pairs) if len(items[number].pairs) > 1 else 0.0 for number in numbers]
-        return out | {"chance": statistics.fmean(chances), "ties": sum(outcomes[number].tie for number in numbers)}
+        return out | {"chance": statistics.fmean(chances), "cut": sum(outcomes[number].cut for number in numbers),
+                      "ties": sum(outcomes[number].tie[task.metrics[0]] for number in numbers)}
 
     return {"alias": task.title, **figures(range(len(items))), "published": task.whole,
             "groups": {group: figures(numbers) for group, numbers in members.items()}}

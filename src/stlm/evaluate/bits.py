@@ -45,7 +45,7 @@ def score(model: LM, shard: Shard, codec: Codec, seq: int, rows: int, context: i
           progress: Callable[[float], None] = lambda share: None) -> Score:
     """Score a text in windows of ``seq`` symbols that overlap by ``context``.
 
-    limit: score about the first so many symbols only. progress is told the share that is done.
+    limit: score about the first so many bytes only. progress is told the share that is done.
     """
     if not 0 <= context < seq:
         raise ValueError(f"context = {context} has to be at least 0 and below seq = {seq}")
@@ -53,7 +53,8 @@ def score(model: LM, shard: Shard, codec: Codec, seq: int, rows: int, context: i
                     boundaries=ends_of_bytes(model.patching, codec.document))
     batches = stream.epoch_batches
     if limit is not None:
-        batches = min(batches, max(1, math.ceil(limit / (rows * stream.stride))))
+        symbols = limit * len(shard.symbols) / shard.n_bytes
+        batches = min(batches, max(1, math.ceil(symbols / (rows * stream.stride))))
     nats, n_bytes, patches = torch.zeros((), dtype=torch.float64), 0, 0
     for number in range(batches):
         batch = stream.batch(number)

@@ -6,6 +6,7 @@ Contexts and texts are encoded and cut as lm-evaluation-harness 0.4.13 does for 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,27 +15,29 @@ import torch
 
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
-from stlm.evaluate.windows import Tally, Window, cut
+from stlm.evaluate.windows import Found, Tally, Window, cut
 from stlm.train.machine import pick_device
 
 SYMBOLS = 8192  # read at once, at most
 SCORES = 1 << 25  # numbers that their scores may come to
-LONGEST = 2048  # where a model doesn't say how much it can read
+LONGEST = 4096  # symbols read at once, also of models that could read more: their scores have to fit into memory
 
 
 class HuggingFaceScorer(Scorer):
-    """A model and its tokenizer. limit: as many symbols as the model has positions for."""
+    """A model and its tokenizer. limit: as many symbols as the model has positions for, `LONGEST` at most."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
         self.name, self.model, self.tokenizer = name, model.eval().to(pick_device()), tokenizer
-        self.limit = int(getattr(model.config, "max_position_embeddings", None) or LONGEST)
+        self.limit = min(LONGEST, int(getattr(model.config, "max_position_embeddings", None) or LONGEST))
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if first is None:
             raise UserError(f"hf:{name}: its tokenizer has no symbol that opens a document (bos or eos), so the first symbol "
                             "of a text has no likelihood")
         self._opening = [int(first)]
-        digest = hashlib.sha256()
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        reads = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+        digest = hashlib.sha256(f"{model.config.to_json_string()}{reads}{first}".encode())
         for key, value in sorted(model.state_dict().items()):
             digest.update(key.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:16]
@@ -138,7 +141,8 @@ class HuggingFaceScorer(Scorer):
                 for window in group:
                     scores = logits[row, window.first - 1:len(window) - 1].float().log_softmax(-1)
                     targets = torch.from_numpy(window.symbols[window.first:]).to(read.device)
-                    own = scores.gather(-1, targets[:, None])[:, 0]
-                    tally.add(window, float(own.double().sum()), bool((own >= scores.amax(-1)).all()))
+                    own, (first, second) = scores.gather(-1, targets[:, None])[:, 0], scores.topk(2).values.unbind(-1)
+                    tally.add(window, Found(float(own.double().sum()), bool(((own == first) & (first > second)).all()),
+                                            bool((own == first).all())))
             progress(tally.done())
         return tally.found()

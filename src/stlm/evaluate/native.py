@@ -20,7 +20,7 @@ from stlm.config.decode import encode
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
-from stlm.evaluate.windows import Tally, Window, after, cut
+from stlm.evaluate.windows import Found, Tally, Window, after, cut
 from stlm.generate.sampling import Sampling
 from stlm.generate.writer import write
 from stlm.model.count import count
@@ -67,21 +67,25 @@ class NativeScorer(Scorer):
                    for window in cut(symbols.astype(np.int64), 0, [self.codec.document], self.limit, number)]
         return [found.log_p for found in self._score(windows, len(documents), progress)]
 
+    @torch.inference_mode()
     def features(self, texts: Sequence[str], layer: int | None, progress: Progress = nothing) -> list[list[float]]:
-        blocks = self.model.trunk.blocks
-        if layer is not None and not 1 <= layer <= len(blocks):
-            raise UserError(f"--layer {layer}: this model's trunk has the layers 1 to {len(blocks)}")
+        trunk, active = self.model.trunk, self.model.trunk.active
+        if layer is not None and not 1 <= layer <= active:
+            raise UserError(f"--layer {layer}: this model's trunk has the layers 1 to {active}")
         found, kept = [], list[Tensor]()
-        hook = blocks[(layer or len(blocks)) - 1].register_forward_hook(lambda block, given, out: kept.append(out[0]))
+        hook = self.model.up.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
+        trunk.active = layer or active  # what leaves the trunk is then what that layer found, whatever blocks it is made of
         try:
             for text in texts:
                 symbols = self._symbols(text.encode("utf-8"))[:self.limit - 1]
                 kept.clear()
-                self._read(torch.tensor([[self.codec.document, *symbols.tolist()]]))
-                found.append(kept[0][0].float().mean(dim=0).tolist())
+                rows = torch.tensor([[self.codec.document, *symbols.tolist()]], device=self.model.device)
+                ends = self.model(Inputs(rows)).ends
+                found.append(kept[0][0, :int(ends.sum())].float().mean(dim=0).tolist())
                 progress(1)
         finally:
             hook.remove()
+            trunk.active = active
         return found
 
     def write(self, prompts: Sequence[str], max_bytes: int, stops: Sequence[str], temperature: float, seed: int = 0
@@ -106,8 +110,8 @@ class NativeScorer(Scorer):
         tally = Tally(windows, texts)
         alone, families = _families(windows)
         for batch in itertools.chain(self._packed(alone), self._shared(families)):
-            for window, (log_p, greedy) in batch:
-                tally.add(window, log_p, greedy)
+            for window, found in batch:
+                tally.add(window, found)
             progress(tally.done())
         return tally.found()
 
@@ -116,7 +120,7 @@ class NativeScorer(Scorer):
         lengths = None if lengths is None else lengths.to(device)
         return self.model(Inputs(rows.to(device), lengths=lengths), cache).logits
 
-    def _packed(self, windows: list[Window]) -> Iterator[list[tuple[Window, tuple[float, bool]]]]:
+    def _packed(self, windows: list[Window]) -> Iterator[list[tuple[Window, Found]]]:
         """One behind the other, the longest first."""
         waiting = sorted(windows, key=len, reverse=True)
         while waiting:
@@ -136,28 +140,32 @@ class NativeScorer(Scorer):
                 symbols.reshape(-1)[start:start + len(window) - 1] = window.symbols[:-1]
             yield self._at(placed, self._read(torch.from_numpy(symbols)).flatten(0, 1))
 
-    def _at(self, placed: list[tuple[Window, int]], logits: Tensor) -> list[tuple[Window, tuple[float, bool]]]:
+    def _at(self, placed: list[tuple[Window, int]], logits: Tensor) -> list[tuple[Window, Found]]:
         """The log-probability of each window's scored symbols, of which the first is predicted at its start."""
         places = np.concatenate([start + np.arange(w.first - 1, len(w) - 1) for w, start in placed])
         targets = np.concatenate([w.symbols[w.first:] for w, _ in placed])
         at = torch.from_numpy(places).to(logits.device)
-        log_p, likeliest = _scores(logits[at], torch.from_numpy(targets).to(logits.device))
+        scores = _scores(logits[at], torch.from_numpy(targets).to(logits.device))
         ends = np.cumsum([len(w) - w.first for w, _ in placed])
         out = []
         for (window, _), end in zip(placed, ends, strict=True):
-            part = slice(end - (len(window) - window.first), end)
-            out.append((window, (float(log_p[part].sum()), bool(likeliest[part].all()))))
+            out.append((window, _found(scores, slice(end - (len(window) - window.first), end))))
         return out
 
-    def _shared(self, families: list[tuple[int, list[Window]]]) -> Iterator[list[tuple[Window, tuple[float, bool]]]]:
+    def _shared(self, families: list[tuple[int, list[Window]]]) -> Iterator[list[tuple[Window, Found]]]:
         """What texts begin with in common is read once; then each goes on by itself."""
-        waiting = sorted(families, key=lambda family: family[0], reverse=True)
+        def symbols(family: tuple[int, list[Window]]) -> int:
+            """Room that a family takes, in the pass over what's shared or in that over the rest."""
+            shared, members = family
+            return max(shared, len(members) * max(len(member) - shared for member in members))
+
+        waiting = sorted(families, key=symbols, reverse=True)
         while waiting:
-            rows = max(1, self._room // waiting[0][0])
+            rows = max(1, self._room // symbols(waiting[0]))
             batch, waiting = waiting[:rows], waiting[rows:]
             yield self._family_batch(batch)
 
-    def _family_batch(self, batch: list[tuple[int, list[Window]]]) -> list[tuple[Window, tuple[float, bool]]]:
+    def _family_batch(self, batch: list[tuple[int, list[Window]]]) -> list[tuple[Window, Found]]:
         lengths = torch.tensor([shared for shared, _ in batch])
         rows = torch.full((len(batch), int(lengths.max())), self._filler)
         for row, (shared, family) in enumerate(batch):
@@ -181,16 +189,20 @@ class NativeScorer(Scorer):
             logits = torch.cat([before[row, window.first - 1:shared],
                                 after[number, max(0, window.first - 1 - shared):len(window) - 1 - shared]])
             target = torch.from_numpy(window.symbols[window.first:]).to(before.device)
-            log_p, likeliest = _scores(logits, target)
-            out.append((window, (float(log_p.sum()), bool(likeliest.all()))))
+            out.append((window, _found(_scores(logits, target), slice(None))))
         return out
 
 
-def _scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The log-probability of each target in float64, and whether none has a higher score."""
+def _scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The log-probability of each target in float64, whether all others have lower scores, and whether none has a higher."""
     logits = logits.double()
-    own = logits.gather(-1, targets[:, None])[:, 0]
-    return (own - logits.logsumexp(-1)).cpu(), (own >= logits.amax(-1)).cpu()
+    own, (first, second) = logits.gather(-1, targets[:, None])[:, 0], logits.topk(2).values.unbind(-1)
+    return (own - logits.logsumexp(-1)).cpu(), ((own == first) & (first > second)).cpu(), (own == first).cpu()
+
+
+def _found(scores: tuple[Tensor, Tensor, Tensor], part: slice) -> Found:
+    log_p, greedy, level = (each[part] for each in scores)
+    return Found(float(log_p.sum()), bool(greedy.all()), bool(level.all()))
 
 
 def _families(windows: list[Window]) -> tuple[list[Window], list[tuple[int, list[Window]]]]:

@@ -19,8 +19,8 @@ BACKOFF = 0.4  # factor for each word of context that has to be given up (Brants
 
 
 def run(scorer: Scorer, documents: Iterable[bytes], known: Iterable[bytes], judge: Scorer | None, seed: int,
-        progress: Callable[[float], None] = lambda share: None) -> dict[str, dict[str, float]]:
-    """Figures of ``written`` and ``human`` texts.
+        progress: Callable[[float], None] = lambda share: None) -> tuple[int, dict[str, dict[str, float]]]:
+    """How many texts were long enough, and figures of ``written`` and ``human`` ones.
 
     documents: held-out texts, whose beginnings are gone on from. known: text that n-grams are counted in. judge: a larger
     model, if one is at hand; what the texts cost under it is added.
@@ -35,7 +35,8 @@ def run(scorer: Scorer, documents: Iterable[bytes], known: Iterable[bytes], judg
         written += scorer.write([prompt], LENGTH, [], TEMPERATURE, seed + number)
         progress((number + 1) / len(prompts))
     grammar = Backoff(words for document in known for words in [tokens(document.decode("utf-8", errors="ignore"))])
-    return {name: figures(prompts, texts, grammar, judge) for name, texts in (("written", written), ("human", human))}
+    return len(prompts), {name: figures(prompts, texts, grammar, judge)
+                          for name, texts in (("written", written), ("human", human))}
 
 
 def figures(prompts: Sequence[str], texts: Sequence[str], grammar: Backoff, judge: Scorer | None) -> dict[str, float]:

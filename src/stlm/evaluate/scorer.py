@@ -16,10 +16,15 @@ def nothing(done: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
-    """log_p: the natural logarithm of the probability of a text; greedy: whether each of its symbols is the likeliest."""
+    """log_p: the natural logarithm of the probability of a text; greedy: whether each of its symbols is likelier than any
+    other; tied: whether only symbols that are as likely keep it from that. cut: whether the context was too long, and lost
+    its beginning.
+    """
 
     log_p: float
     greedy: bool
+    tied: bool = False
+    cut: bool = False
 
 
 class Scorer(abc.ABC):

@@ -14,21 +14,27 @@ from stlm.train.folder import write_whole
 
 FILE = "results.json"
 STDERR = "_stderr"
+VERSION = 1  # of all tasks here: raised whenever the same answers would come to other figures
 
 
-def open_scores(folder: Path, scorer: Scorer) -> dict[str, Any]:
-    """What is known of this model; nothing yet, where the folder holds none or another model's."""
+def open_scores(folder: Path, scorer: Scorer, cost: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What is known of this model; nothing yet, where the folder holds none or another model's. cost: what training it took."""
     path = folder / FILE
     if path.exists():
         found = read_json(path)
         if found.get("fingerprint") == scorer.fingerprint:
             return found
-    return {"results": {}, "n-samples": {}, "n-shot": {}, "group_subtasks": {}, "groups": {}, "model_name": scorer.name,
-            "fingerprint": scorer.fingerprint, "parameters": scorer.n_parameters, "limit": scorer.limit, "seconds": {}}
+    return {"results": {}, "n-samples": {}, "n-shot": {}, "versions": {}, "higher_is_better": {}, "configs": {},
+            "group_subtasks": {}, "groups": {}, "model_name": scorer.name, "fingerprint": scorer.fingerprint,
+            "parameters": scorer.n_parameters, "limit": scorer.limit, "training": cost, "seconds": {}}
 
 
 def add(scores: dict[str, Any], task: str, figures: dict[str, Any], seconds: float, shots: int = 0) -> None:
-    """Add the figures of a task (`benchmark.summarize`), and of its groups as tasks of their own."""
+    """Add the figures of a task (`benchmark.summarize`), and of its groups as tasks of their own. Figures of a subset don't
+    take the place of those of all items.
+    """
+    if task in scores["results"] and figures["n"] < scores["results"][task]["n"] == figures.get("published"):
+        return
     parts = figures.get("groups", {})
     own = {name: value for name, value in figures.items() if name != "groups"}
     scores["results"] = {name: kept for name, kept in scores["results"].items() if name not in scores["group_subtasks"].get(
@@ -38,8 +44,14 @@ def add(scores: dict[str, Any], task: str, figures: dict[str, Any], seconds: flo
     scores["results"][task] = own
     for name, (part, values) in zip(names, parts.items(), strict=True):
         scores["results"][name] = {"alias": f" - {part}", **values}
-    scores["n-samples"][task] = {"original": own.get("published", own["n"]), "effective": own["n"]}
-    scores["n-shot"][task], scores["seconds"][task] = shots, round(seconds, 1)
+    scores["configs"][task] = {"task": task, "num_fewshot": shots, "dataset": own.get("source"), "seed": own.get("subset_seed")}
+    scores["seconds"][task] = round(seconds, 1)
+    for name in (task, *names):
+        row = scores["results"][name]
+        n = row.get("n", own["n"])
+        scores["n-samples"][name] = {"original": own.get("published", n) if name == task else n, "effective": n}
+        scores["n-shot"][name], scores["versions"][name] = shots, VERSION
+        scores["higher_is_better"][name] = {metric: metric.startswith("acc") for metric in metrics_of(row)}
     scores["date"] = time.time()
 
 
@@ -56,6 +68,6 @@ def timed(work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], float]:
     return work(), time.perf_counter() - start
 
 
-def main_metric(figures: dict[str, Any]) -> str | None:
-    """The metric that stands for a task: the first that it has."""
-    return next((name.partition(",")[0] for name in figures if name.endswith(",none") and STDERR not in name), None)
+def metrics_of(figures: dict[str, Any]) -> list[str]:
+    """The metrics that figures hold, the one that stands for the task first."""
+    return [name.partition(",")[0] for name in figures if name.endswith(",none") and STDERR not in name]

@@ -13,29 +13,44 @@ from stlm.evaluate.scorer import Likelihood
 @dataclasses.dataclass(frozen=True)
 class Window:
     """symbols: what is read; each is predicted from those before it. first: the place of the first that is scored.
-    text: the number of the text that it is of.
+    text: the number of the text that it is of. cut: whether something of that stands before it.
     """
 
     symbols: np.ndarray
     first: int
     text: int
+    cut: bool = False
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Of the scored symbols of a window: the logarithm of their probability, whether each is likelier than any other, and
+    whether each is at least as likely.
+    """
+
+    log_p: float
+    greedy: bool
+    level: bool
 
 
 class Tally:
     """What the windows of several texts add up to."""
 
     def __init__(self, windows: Sequence[Window], texts: int) -> None:
-        self._log_p, self._greedy = np.zeros(texts), np.ones(texts, dtype=bool)
+        self._log_p, self._cut = np.zeros(texts), np.zeros(texts, dtype=bool)
+        self._greedy, self._level = np.ones(texts, dtype=bool), np.ones(texts, dtype=bool)
         self._left = np.bincount([window.text for window in windows], minlength=texts)
         self._done = 0
 
-    def add(self, window: Window, log_p: float, greedy: bool) -> None:
+    def add(self, window: Window, found: Found) -> None:
         """The figures of one window."""
-        self._log_p[window.text] += log_p
-        self._greedy[window.text] &= greedy
+        self._log_p[window.text] += found.log_p
+        self._greedy[window.text] &= found.greedy
+        self._level[window.text] &= found.level
+        self._cut[window.text] |= window.cut
         self._left[window.text] -= 1
         self._done += int(self._left[window.text] == 0)
 
@@ -46,7 +61,8 @@ class Tally:
 
     def found(self) -> list[Likelihood]:
         """The likelihood of each text."""
-        return [Likelihood(float(log_p), bool(greedy)) for log_p, greedy in zip(self._log_p, self._greedy, strict=True)]
+        each = zip(self._log_p, self._greedy, self._level & ~self._greedy, self._cut, strict=True)
+        return [Likelihood(float(log_p), bool(greedy), bool(tied), bool(cut)) for log_p, greedy, tied, cut in each]
 
 
 def after(context: np.ndarray, whole: np.ndarray, opening: Sequence[int], limit: int, text: int) -> list[Window]:
@@ -72,6 +88,6 @@ def cut(symbols: np.ndarray, first: int, opening: Sequence[int], limit: int, tex
         else:
             end = room if first < room else first + max(1, room // 2)
         start = max(0, end - room)
-        out.append(Window(np.concatenate([head, symbols[start:end]]), first - start + len(head), text))
+        out.append(Window(np.concatenate([head, symbols[start:end]]), first - start + len(head), text, start > 0))
         first = end
     return out

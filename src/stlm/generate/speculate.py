@@ -4,11 +4,14 @@
 A draft of a few symbols costs a few passes through the first layers; the other layers then read the whole draft at once, going
 on from what the first ones found and remember. Each symbol is drawn by the same random number both times, so what is kept is
 what full decoding writes: the first symbol that differs is replaced by the full model's, and the rest of the draft thrown away.
+The same up to rounding: products of one row and of several add in another order, so where a draw falls on the border between
+two symbols, the other one may be written (``python -m benchmarks speculation`` counts how often).
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +25,7 @@ from stlm.generate.pen import Pen
 from stlm.generate.sampling import Sampling, chance_of, pick
 from stlm.generate.writer import PIECE
 from stlm.model.lm import LM, Cache
+from stlm.model.patching import Patching
 from stlm.nn.sparse import SparseStack
 from stlm.nn.stack import Stack, StackCache
 from stlm.text.codec import Codec
@@ -65,10 +69,11 @@ class Halves:
     """
 
     def __init__(self, model: LM, layer: int | None) -> None:
-        n = len(model.trunk.blocks)
-        if not model.patching.in_stream:
-            raise UserError(f"--speculate: where patches end by {model.config.patching.kind} is a matter of rounding, which "
-                            "differs between one symbol and several; leave --speculate out")
+        blocks = list(model.trunk.blocks)[:model.trunk.active]
+        n = len(blocks)
+        if type(model.patching).smooth is not Patching.smooth:
+            raise UserError(f"--speculate: patching = {model.config.patching.kind} weighs what the trunk answers by how sure "
+                            "the ends of patches were, which one half alone knows; leave --speculate out")
         if isinstance(model.trunk, SparseStack) or getattr(model.trunk, "leave", 0) > 0:
             raise UserError("--speculate: patches don't all go through all layers of this model; leave --speculate out")
         if n < 2:
@@ -76,24 +81,25 @@ class Halves:
         layer = max(1, n // 3) if layer is None else layer
         if not 1 <= layer < n:
             raise UserError(f"--exit {layer}: it has to lie between 1 and {n - 1}, for this model has {n} layers")
-        self._first, self._rest = _First(list(model.trunk.blocks)[:layer]), _Rest(list(model.trunk.blocks)[layer:])
+        self._first, self._rest = _First(blocks[:layer]), _Rest(blocks[layer:])
         self._drafter, self._verifier = _with_trunk(model, self._first), _with_trunk(model, self._rest)
         self._draft_cache, self._cache = self._drafter.new_cache(1), self._verifier.new_cache(1)
-        self._before, self._read = list[Cache](), list[list[int]]()
+        self._before, self._read, self._ends = list[Cache](), list[list[int]](), list[Tensor]()
 
     def draft(self, symbols: list[int]) -> Float[Tensor, " symbol"]:
         """The first layers' scores of what follows these symbols."""
         self._before.append(self._draft_cache.copy())
+        output = self._drafter(self._inputs(symbols), self._draft_cache)
         self._read.append(symbols)
-        return self._drafter(self._inputs(symbols), self._draft_cache).logits[0, -1].cpu()
+        self._ends.append(output.ends)
+        return output.logits[0, -1].cpu()
 
     def verify(self) -> Float[Tensor, "n symbol"]:
         """The whole model's scores of what follows each of the drafts since the last time."""
-        self._checked, self._start = self._read, self._cache.copy()
+        self._checked, self._ended, self._start = self._read, self._ends, self._cache.copy()
         self._rest.given, self._first.made = self._first.made, []
-        self._drafts, self._before, self._read = self._before, [], []
-        symbols = [symbol for part in self._checked for symbol in part]
-        return self._verifier(self._inputs(symbols), self._cache).logits[0, len(self._checked[0]) - 1:].cpu()
+        self._drafts, self._before, self._read, self._ends = self._before, [], [], []
+        return self._verifier(self._of_checked(), self._cache).logits[0, len(self._checked[0]) - 1:].cpu()
 
     def keep(self, n: int) -> None:
         """Of the drafts that were verified, the first ``n`` count; neither half remembers the others."""
@@ -101,8 +107,13 @@ class Halves:
             return
         self._draft_cache, self._cache = self._drafts[n], self._start
         self._rest.again = True
-        self._verifier(self._inputs([symbol for part in self._checked[:n] for symbol in part]), self._cache)
+        self._verifier(self._of_checked(n), self._cache)
         self._rest.again = False
+
+    def _of_checked(self, n: int | None = None) -> Inputs:
+        """The symbols that are verified, or the first ``n`` of these drafts; patches end where they did when they were read."""
+        symbols = [symbol for part in self._checked[:n] for symbol in part]
+        return dataclasses.replace(self._inputs(symbols), ends=torch.cat(self._ended[:n], dim=1))
 
     def _inputs(self, symbols: list[int]) -> Inputs:
         inputs: Int[Tensor, "1 n"] = torch.tensor([symbols], device=self._drafter.device)

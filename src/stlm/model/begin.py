@@ -1,8 +1,9 @@
 """Beginning with the weights of another model, which may share less between its layers (Relaxed Recursive Transformers, Bae et
 al. 2024, arXiv 2410.20672, section 2.3).
 
-What several layers share becomes the mean of what they were; adaptors take what they can of the difference, by its singular
-value decomposition. Between models alike, all weights are simply taken.
+What several layers, or the encoder and the decoder, share becomes the mean of what they were; adaptors take what they can of
+the difference, by its singular value decomposition. What decides about depth is taken where both have it, and begins anew
+elsewhere. Between models alike, all weights are simply taken.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ def take_over(model: LM, source: LM) -> None:
     if len(model.trunk.blocks) != len(source.trunk.blocks):
         raise UserError(f"train.start: that model has {len(source.trunk.blocks)} layers, this one {len(model.trunk.blocks)}; "
                         "set --model.layers to as many")
-    rest = {name: value for name, value in source.state_dict().items() if not name.startswith("trunk.")}
-    own = {name: value for name, value in model.state_dict().items() if not name.startswith("trunk.")}
+    rest, own = _outside_blocks(source), _outside_blocks(model)
+    for name in rest.keys() ^ own.keys():  # routers and gates that one of the two has
+        if name.startswith("trunk."):
+            rest.pop(name, None)
+            own.pop(name, None)
     _check(own, rest)
-    for name, value in rest.items():
-        own[name].copy_(value)
     uses, owned = defaultdict[Tensor, list[Tensor]](list), list[tuple[Adaptors, nn.Module, dict[str, Tensor]]]()
+    for name, value in own.items():
+        uses[value].append(rest[name])
     for mine, theirs in zip(model.trunk.blocks, source.trunk.blocks, strict=True):
         assert isinstance(mine, nn.Module) and isinstance(theirs, nn.Module)
         wanted = weights_of(theirs)
@@ -45,6 +49,12 @@ def take_over(model: LM, source: LM) -> None:
         value.copy_(torch.stack(found).mean(dim=0))
     for own_part, shared, wanted in owned:
         own_part.imitate(shared, wanted)
+
+
+def _outside_blocks(model: LM) -> dict[str, Tensor]:
+    """All weights but those of the trunk's layers; what has several names is one tensor under each of them."""
+    return {name: value for name, value in model.named_parameters(remove_duplicate=False)
+            if not name.startswith("trunk.blocks.")}
 
 
 def weights_of(block: nn.Module) -> dict[str, Tensor]:

@@ -65,5 +65,6 @@ class ModelConfig:
         self.sharing.check(self.layers, self.trunk)
         if self.encoder_layers + self.decoder_layers > 0:
             self.local.check(self.local_dim)
+        self.pooling.check(self)
         self.head.check(self)
         self.depth.check(self)

@@ -25,6 +25,7 @@ class Count:
 def count(model: LM) -> Count:
     """Count the parameters of a model."""
     tables = _sizes(model.embedding) | {id(model.table): model.table.numel()}
+    tables |= {id(p): p.numel() for name, p in model.patching.named_parameters() if "table" in name.split(".")}
     if (table := model.head.own_table()) is not None:
         tables |= _sizes(table)
     trunk = _sizes(model.trunk)

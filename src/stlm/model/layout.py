@@ -40,13 +40,15 @@ class Layout:
 @dataclasses.dataclass(frozen=True)
 class Answers:
     """What the trunk answers. states: its answers; index: which of them each byte hears. early: answers of a layer on the way
-    instead, and how much a loss of them counts; losses: what the trunk adds to the loss, by name.
+    instead, and how much a loss of them counts; losses: what the trunk adds to the loss, by name; figures: what else is worth
+    knowing of it.
     """
 
     states: Float[Tensor, "batch n dim"]
     index: Int[Tensor, "batch byte"]
     early: list[tuple[Float[Tensor, "batch n dim"], float]] = dataclasses.field(default_factory=list)
     losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    figures: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def by_byte(self) -> Float[Tensor, "batch byte dim"]:
         """The answer that each byte hears."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stlm.data.batch import Inputs
+from stlm.data.stream import rounded_up
 from stlm.model.config import ModelConfig
 from stlm.model.layout import START, Answers, latest, layout, places, take
 from stlm.model.output import Output
@@ -136,7 +137,7 @@ class LM(nn.Module):
         if cache is not None:
             cache.place = latest(torch.stack([documents, positions], dim=2), lengths, cache.place)
         ahead = self.head.ahead(hidden, self.table.to(hidden.dtype)) if self.training else None
-        return Output(logits, hidden, cut.ends, ahead, early, {**cut.losses, **answers.losses})
+        return Output(logits, hidden, cut.ends, ahead, early, {**cut.losses, **answers.losses}, answers.figures)
 
     def _scores(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cut: Cut, answers: Answers, batch: Inputs, cache: Cache | None
@@ -183,10 +184,12 @@ class LM(nn.Module):
         if self.patching.every_symbol:
             went = self.trunk.travel(self.down(encoded), documents, positions, cache.trunk if cache else None, batch.lengths)
             index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
-            return Answers(self.up(went.states), index, [(self.up(x), weight) for x, weight in went.early], went.losses)
+            early = [(self.up(x), weight) for x, weight in went.early]
+            return Answers(self.up(went.states), index, early, went.losses, went.figures)
         if cache is not None:
             return self._cached_answers(encoded, documents, cut, batch.lengths, cache)
-        where = layout(cut.ends, documents, batch.n_patches)
+        room = batch.n_patches or rounded_up(int(cut.ends.sum(dim=1).max()))
+        where = layout(cut.ends, documents, room)
         owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
         _, patch_positions = places(_opens(owners, owners))
         went = self.trunk.travel(self.down(self.pooling(encoded, where)), owners, patch_positions)
@@ -194,7 +197,7 @@ class LM(nn.Module):
         if cut.chances is not None:
             said = [self.patching.smooth(states, where.at_ends(cut.chances), None) for states in said]
         early = [(states, weight) for states, (_, weight) in zip(said[1:], went.early, strict=True)]
-        return Answers(said[0], where.answer - 1, early, went.losses)
+        return Answers(said[0], where.answer - 1, early, went.losses, went.figures)
 
     def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"], cut: Cut,
                         lengths: Int[Tensor, " batch"] | None, cache: Cache) -> Answers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,18 +13,24 @@ from stlm.nn.ffn import FeedForwardConfig
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.rope import Rotation, rotate, rotation
-from stlm.nn.stack import Block
+from stlm.nn.stack import NOTHING, Block
 
 SHORT = 512  # positions up to which attention written out is faster on CPUs than PyTorch's fused one (docs/log.md)
+NARROW = 8  # the smallest blocks that rows are cut into where the window is far shorter
 
 
 @dataclasses.dataclass
 class View:
-    """Who may look at whom (as a mask, and as what is added to scores), and how far queries and keys are turned."""
+    """Who may look at whom (as a mask, and as what is added to scores), and how far queries and keys are turned.
 
-    allowed: Bool[Tensor, "batch 1 seq total"]
-    bias: Float[Tensor, "batch 1 seq total"] | None
+    band: where above 0, rows are cut into blocks of so many positions, and each looks at its own block and the one before:
+    masks are then [batch, 1, block, band, 2 band] instead of [batch, 1, seq, total].
+    """
+
+    allowed: Bool[Tensor, "batch 1 *seq total"]
+    bias: Float[Tensor, "batch 1 *seq total"] | None
     rotation: Rotation
+    band: int = 0
 
 
 class Attention(nn.Module):
@@ -53,12 +59,15 @@ class Attention(nn.Module):
         if self.kv_heads < self.heads:
             k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
             v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        if view.band:
+            q, k, v = _blocks(q, view.band), _with_previous(_blocks(k, view.band)), _with_previous(_blocks(v, view.band))
         if view.bias is not None:
             mixed = ((q * self.head_dim**-0.5) @ k.mT + view.bias).softmax(dim=-1) @ v
+            if view.band:
+                mixed = mixed.flatten(2, 3)[:, :, :seq]
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=view.allowed)
         return self.out(mixed.transpose(1, 2).reshape(batch, seq, dim)), new
-
 
     def noted(self, x: Float[Tensor, "batch seq dim"], view: View) -> tuple[Tensor, ...]:
         """Keys and values alone."""
@@ -81,6 +90,16 @@ class AttentionBlock(Block):
     def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
              dtype: torch.dtype) -> View:
         total, seq = documents.shape[1], positions.shape[1]
+        turned = rotation(positions, self.attention.head_dim, self.rope_base, dtype)
+        band = max(self.lookback + 1, NARROW)
+        if total == seq >= 4 * band:
+            own = _blocks(documents[:, None, :, None], band, NOTHING)[:, 0, ..., 0]
+            seen = torch.cat([F.pad(own[:, :-1], (0, 0, 1, 0), value=NOTHING - 1), own], dim=2)
+            place = torch.arange(2 * band, device=documents.device)
+            distance = place[band:, None] - place[None, :]
+            near = (distance >= 0) & (distance <= self.lookback)
+            allowed = ((own[..., None] == seen[:, :, None]) & near)[:, None]
+            return View(allowed, torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf), turned, band)
         place = torch.arange(total, device=documents.device)
         distance = place[total - seq:, None] - place[None, :]
         near = (distance >= 0) & (distance <= self.lookback)
@@ -89,7 +108,7 @@ class AttentionBlock(Block):
         bias = None
         if documents.device.type == "cpu" and total <= SHORT:
             bias = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf)
-        return View(allowed, bias, rotation(positions, self.attention.head_dim, self.rope_base, dtype))
+        return View(allowed, bias, turned)
 
     def forward(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
@@ -99,3 +118,15 @@ class AttentionBlock(Block):
 
     def noted(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         return self.attention.noted(self.attention_norm(x), view)
+
+
+def _blocks(x: Shaped[Tensor, "batch heads seq dim"], size: int, value: int = 0
+            ) -> Shaped[Tensor, "batch heads block size dim"]:
+    """Rows cut into blocks, the last filled up with ``value``."""
+    n = -(-x.shape[2] // size)
+    return F.pad(x, (0, 0, 0, n * size - x.shape[2]), value=value).unflatten(2, (n, size))
+
+
+def _with_previous(x: Float[Tensor, "batch heads block size dim"]) -> Float[Tensor, "batch heads block twice dim"]:
+    """Each block behind the one before it, the first behind zeros."""
+    return torch.cat([F.pad(x[:, :, :-1], (0, 0, 0, 0, 1, 0)), x], dim=3)

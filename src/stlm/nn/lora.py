@@ -1,8 +1,8 @@
 """Low-rank adaptors (LoRA, Hu et al. 2021, arXiv 2106.09685): what lets uses of one module differ.
 
 Each use of a shared module has a small module of its own, which adds ``B A`` to every matrix of the shared one, and may have
-norms of its own (Relaxed Recursive Transformers, Bae et al. 2024, arXiv 2410.20672). B starts at zero, so all uses begin
-alike.
+norms of its own (Relaxed Recursive Transformers, Bae et al. 2024, arXiv 2410.20672), and a factor for what it adds. B starts at
+zero and the factor at one, so all uses begin alike.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from stlm.nn.stack import Block
 
 
 class Adaptors(nn.Module):
-    """What one use of a module has of its own. rank: of what is added to matrices; norms: whether gains are its own."""
+    """What one use of a module has of its own. rank: of what is added to matrices; norms: whether gains are its own; scales:
+    whether it has a factor.
+    """
 
-    def __init__(self, shared: nn.Module, rank: int, norms: bool) -> None:
+    def __init__(self, shared: nn.Module, rank: int, norms: bool, scales: bool) -> None:
         super().__init__()
         self.down, self.up, self.gains = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         for name, module in shared.named_modules():
@@ -31,6 +33,7 @@ class Adaptors(nn.Module):
                 self.up[key] = nn.Parameter(torch.zeros(module.out_features, rank))
             elif isinstance(module, RMSNorm) and norms:
                 self.gains[key] = nn.Parameter(torch.ones_like(module.gain))
+        self.scale = nn.Parameter(torch.ones(())) if scales else None
         self._kept: tuple[Any, dict[str, Tensor]] | None = None
 
     def weights(self, shared: nn.Module) -> dict[str, Tensor]:
@@ -69,20 +72,21 @@ class Adaptors(nn.Module):
 class AdaptedLayer(nn.Module):
     """One use of a layer that works on each position alone."""
 
-    def __init__(self, shared: nn.Module, rank: int, norms: bool) -> None:
+    def __init__(self, shared: nn.Module, rank: int, norms: bool, scales: bool) -> None:
         super().__init__()
-        self.shared, self.own = shared, Adaptors(shared, rank, norms)
+        self.shared, self.own = shared, Adaptors(shared, rank, norms, scales)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return functional_call(self.shared, self.own.weights(self.shared), (x,))
+        out = functional_call(self.shared, self.own.weights(self.shared), (x,))
+        return out if self.own.scale is None else self.own.scale.to(out.dtype) * out
 
 
 class AdaptedBlock(Block):
     """One use of a block."""
 
-    def __init__(self, shared: Block, rank: int, norms: bool) -> None:
+    def __init__(self, shared: Block, rank: int, norms: bool, scales: bool) -> None:
         super().__init__()
-        self.shared, self.own, self.lookback = shared, Adaptors(shared, rank, norms), shared.lookback
+        self.shared, self.own, self.lookback = shared, Adaptors(shared, rank, norms, scales), shared.lookback
 
     def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Any:
         return self.shared.view(documents, positions, dtype)
@@ -93,4 +97,20 @@ class AdaptedBlock(Block):
 
     def forward(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
-        return functional_call(self.shared, self.own.weights(self.shared), (x, view, past))
+        out, new = functional_call(self.shared, self.own.weights(self.shared), (x, view, past))
+        return (out if self.own.scale is None else x + self.own.scale.to(x.dtype) * (out - x)), new
+
+    def noted(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        weights = {f"block.{name}": value for name, value in self.own.weights(self.shared).items()}
+        return functional_call(_Noted(self.shared), weights, (x, view, past))
+
+
+class _Noted(nn.Module):
+    """A block that is asked for its notes only: weights are swapped in where a module is called."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        return self.block.noted(x, view, past)

@@ -20,6 +20,19 @@ class SparseCache:
     layers: list[tuple[Tensor, ...] | None]
 
 
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """The positions that layers work on. order: where they stand, as far as there's room; None where they're all. exists: which
+    of these places are taken up; count: by how many; documents, positions: theirs, `NOTHING` and anything where none is.
+    """
+
+    order: Int[Tensor, "batch room"] | None
+    exists: Bool[Tensor, "batch room"]
+    count: Int[Tensor, " batch"]
+    documents: Int[Tensor, "batch room"]
+    positions: Int[Tensor, "batch room"]
+
+
 class SparseStack(Stack):
     """Of such a stack, `travel` says who goes where."""
 
@@ -32,31 +45,52 @@ class SparseStack(Stack):
         nothing = torch.empty(batch, 0, dtype=torch.long, device=device)
         return SparseCache([nothing] * len(self.blocks), [None] * len(self.blocks))
 
-    def added(self, depth: int, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-              positions: Int[Tensor, "batch seq"], chosen: Bool[Tensor, "batch seq"], cache: SparseCache | None,
-              room: int | None = None) -> Float[Tensor, "batch seq dim"]:
-        """What a layer adds to the chosen positions, which are all that it sees; 0 elsewhere.
-
-        room: at least as many as are chosen in any row; found out where None.
-        """
+    def whole(self, depth: int, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+              positions: Int[Tensor, "batch seq"], view: Any, cache: SparseCache | None, lengths: Int[Tensor, " batch"] | None
+              ) -> Float[Tensor, "batch seq dim"]:
+        """A layer that all positions go through. ``view`` is what the stack's blocks see where there is no cache."""
         block: Any = self.blocks[depth]
-        count = chosen.sum(dim=1)
-        room = int(count.max()) if room is None else room
-        if room == 0:
-            return torch.zeros_like(x)
-        order = (~chosen).byte().argsort(dim=1, stable=True)[:, :room]
-        exists = torch.arange(room, device=x.device) < count[:, None]
-        wide = order[..., None].expand(*order.shape, x.shape[2])
-        part, places = x.gather(1, wide), positions.gather(1, order)
-        owners = documents.gather(1, order).masked_fill(~exists, NOTHING)
         if cache is None:
-            out, _ = block(part, block.view(owners, places, x.dtype), None)
+            return block(x, view, None)[0]
+        before, past = cache.documents[depth], cache.layers[depth]
+        x, new = block(x, block.view(torch.cat([before, documents], dim=1), positions, x.dtype), past)
+        cache.layers[depth] = block.remember(past, new, lengths)
+        cache.documents[depth] = remember(before, documents, self.lookback, lengths, empty=NOTHING)
+        return x
+
+    def taken(self, documents: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"], chosen: Bool[Tensor, "batch seq"],
+              room: int | None = None) -> Taken | None:
+        """The chosen positions; None where there is none. room: at least as many as are chosen in any row; found out where
+        None.
+        """
+        count = chosen.sum(dim=1)
+        if room is None:
+            fewest, room = (int(n) for n in count.aminmax())
+            if room == 0:
+                return None
+            if fewest == chosen.shape[1]:
+                return Taken(None, chosen, count, documents, positions)
+        order = (~chosen).byte().argsort(dim=1, stable=True)[:, :room]
+        exists = torch.arange(room, device=chosen.device) < count[:, None]
+        owners = documents.gather(1, order).masked_fill(~exists, NOTHING)
+        return Taken(order, exists, count, owners, positions.gather(1, order))
+
+    def added(self, depth: int, x: Float[Tensor, "batch seq dim"], taken: Taken, cache: SparseCache | None
+              ) -> Float[Tensor, "batch seq dim"]:
+        """What a layer adds to the positions that are taken, which are all that it sees; 0 elsewhere."""
+        block: Any = self.blocks[depth]
+        wide = None if taken.order is None else taken.order[..., None].expand(*taken.order.shape, x.shape[2])
+        part = x if wide is None else x.gather(1, wide)
+        if cache is None:
+            out, _ = block(part, block.view(taken.documents, taken.positions, x.dtype), None)
         else:
             before, past = cache.documents[depth], cache.layers[depth]
-            out, new = block(part, block.view(torch.cat([before, owners], dim=1), places, x.dtype), past)
-            cache.layers[depth] = block.remember(past, new, count)
-            cache.documents[depth] = remember(before, owners, self.lookback, count, empty=NOTHING)
-        change = (out - part).masked_fill(~exists[..., None], 0)
+            out, new = block(part, block.view(torch.cat([before, taken.documents], dim=1), taken.positions, x.dtype), past)
+            cache.layers[depth] = block.remember(past, new, taken.count)
+            cache.documents[depth] = remember(before, taken.documents, self.lookback, taken.count, empty=NOTHING)
+        if wide is None:
+            return out - x
+        change = (out - part).masked_fill(~taken.exists[..., None], 0)
         return torch.zeros_like(x).scatter(1, wide, change.to(x.dtype))
 
 

@@ -63,12 +63,13 @@ class StackCache:
 @dataclasses.dataclass(frozen=True)
 class Travel:
     """What a stack makes of its input. early: what came out of a layer on the way, in training, and how much a loss of it
-    counts; losses: what the stack adds to the loss itself, by name.
+    counts; losses: what the stack adds to the loss itself, by name; figures: what else is worth knowing of it, by name.
     """
 
     states: Float[Tensor, "batch seq dim"]
     early: list[tuple[Float[Tensor, "batch seq dim"], float]] = dataclasses.field(default_factory=list)
     losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    figures: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Stack(nn.Module):

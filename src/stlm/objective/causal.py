@@ -37,6 +37,7 @@ class Causal(Objective):
         for name, loss in parts.items():
             total = total + loss
             metrics[f"loss/{name}"] = (loss.detach(), count.new_ones(()))
+        metrics |= {name: (figure, count.new_ones(())) for name, figure in output.figures.items()}
         return Loss(total, metrics)
 
 

@@ -26,7 +26,8 @@ class Config(OptimConfig):
     """Decay of matrices, as a multiple of the learning rate."""
     width: int = 0
     """Where above 0: ``lr`` was found at this width, and a matrix of n inputs learns at lr * width / n, so that it serves
-    other widths too (Yang et al. 2022, arXiv 2203.03466, table 8); at 0 all learn at ``lr``."""
+    other widths too (Yang et al. 2022, arXiv 2203.03466, table 8), and decays by weight_decay * width / n of that, so by
+    1 / n^2 in all; at 0 all matrices are treated alike. Adaptors aren't matrices here."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
@@ -36,9 +37,10 @@ class Config(OptimConfig):
 
     def build(self, model: nn.Module) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(model)
-        by_width = {id(matrix): self.width / matrix.shape[1] for matrix in matrices} if self.width else {}
-        groups = [{"params": matrices, "weight_decay": self.weight_decay},
-                  {"params": [*tables, *vectors], "weight_decay": 0.0}]
+        by_width = {id(matrix): self.width / matrix.shape[1] if self.width else 1.0 for matrix in matrices}
+        groups: list[dict] = [{"params": [matrix for matrix in matrices if by_width[id(matrix)] == factor],
+                               "weight_decay": self.weight_decay * factor} for factor in sorted(set(by_width.values()))]
+        groups.append({"params": [*tables, *vectors], "weight_decay": 0.0})
         return [adamw(groups, self.lr, (self.beta1, self.beta2), lambda p: rate_of(p) * by_width.get(id(p), 1.0))]
 
 

@@ -20,7 +20,7 @@ def write_report(folder: RunFolder) -> None:
     env = read_json(folder.env) if folder.env.exists() else None
     html = render(
         "page.html.jinja", name=folder.name, results=results, bars=_bars(results) if results else [], env=env,
-        curves=_curves(metrics, results, env), samples=_choose(samples), last=metrics[-1] if metrics else None,
+        curves=_curves(metrics, results), samples=_choose(samples), last=metrics[-1] if metrics else None,
         patches=patches.marks(results["reading"]) if results and "reading" in results else [],
         config=json.dumps(read_json(folder.path / "config.json"), indent=1), machine=json.dumps(env, indent=1) if env else "")
     write_whole(folder.report, html)
@@ -43,14 +43,12 @@ def _choose(samples: list[dict[str, Any]], most: int = 5) -> list[dict[str, Any]
     return [samples[round(i * (len(samples) - 1) / (most - 1))] for i in range(most)]
 
 
-def _curves(metrics: list[dict[str, Any]], results: dict[str, Any] | None, env: dict[str, Any] | None) -> list[str]:
+def _curves(metrics: list[dict[str, Any]], results: dict[str, Any] | None) -> list[str]:
     """Bits per byte against what was spent: bytes, seconds and FLOPs, each an SVG element."""
     if not any("train/bits_per_byte" in record for record in metrics):
         return []
-    axes = [("megabytes of text", lambda record: record["bytes"] / 1e6), ("seconds", lambda record: record["seconds"])]
-    if env is not None:
-        per_byte = env["decided"]["flops_per_byte"] / 1e12
-        axes.append(("training FLOPs (10\u00b9\u00b2)", lambda record: record["bytes"] * per_byte))
+    axes = [("megabytes of text", lambda record: record["bytes"] / 1e6), ("seconds", lambda record: record["seconds"]),
+            ("training FLOPs (10\u00b9\u00b2)", lambda record: record["flops"] / 1e12)]
     return [_curve(metrics, results, label, spent) for label, spent in axes]
 
 

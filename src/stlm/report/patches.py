@@ -11,10 +11,14 @@ SILENT = "\u00b7"  # stands for a symbol that is read and costs bits, but stands
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """One character on the page. text: what is shown; bits: of all its bytes; shade: 0 to 1."""
+    """One character on the page. text: what is shown; each: the bits of each of its bytes; bits: of all; shade: 0 to 1."""
 
     text: str
-    bits: float
+    each: tuple[float, ...]
+
+    @property
+    def bits(self) -> float:
+        return sum(self.each)
 
     @property
     def shade(self) -> float:
@@ -28,18 +32,21 @@ def record(pieces: list[bytes], bits: list[float], ends: list[bool]) -> list[lis
 
 def marks(symbols: list[list[Any]]) -> list[list[Mark]]:
     """Patches of characters. Bytes that make up one character only together are shown together, in the patch of the
-    last of them.
+    last of them: a patch that ends within a character is shown to end before it.
     """
     patches: list[list[Mark]] = [[]]
-    waiting, waiting_bits = b"", 0.0
+    waiting, costs, ended = b"", list[float](), False
     for place, (piece, bits, end) in enumerate(symbols):
-        waiting, waiting_bits = waiting + piece.encode("latin-1"), waiting_bits + bits
+        waiting, costs = waiting + piece.encode("latin-1"), [*costs, bits]
         text = _characters(waiting)
         if text is None and place + 1 < len(symbols):
+            ended = ended or bool(end)
             continue
+        if ended:
+            patches.append([])
         shown = text if text is not None else waiting.decode("utf-8", "replace")
-        patches[-1].append(Mark(shown or SILENT, waiting_bits))
-        waiting, waiting_bits = b"", 0.0
+        patches[-1].append(Mark(shown or SILENT, tuple(costs)))
+        waiting, costs, ended = b"", [], False
         if end:
             patches.append([])
     return [patch for patch in patches if patch]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stlm.evaluate.anchors import ANCHORS
-from stlm.evaluate.scores import STDERR, main_metric
+from stlm.evaluate.anchors import ANCHORS, beside
+from stlm.evaluate.scores import STDERR, metrics_of
+from stlm.evaluate.tasks import PAPER, TASKS
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
 from stlm.train.folder import write_whole
 
@@ -17,19 +18,19 @@ def write_page(folder: Path, found: dict[str, Any]) -> Path:
     """Write ``scores.html``; where it lies. found: what `evaluate.scores` holds."""
     path, results = folder / "scores.html", found["results"]
     parts = {name for names in found["group_subtasks"].values() for name in names}
-    rows = [{"task": name, **_row(results[name])} for name in results if name not in parts and main_metric(results[name])]
-    grouped = {results[task]["alias"]: [{"task": name, **_row(results[name])} for name in names if main_metric(results[name])]
+    rows = [{"task": name, **_row(results[name])} for name in results if name not in parts and metrics_of(results[name])]
+    grouped = {results[task]["alias"]: [{"task": name, **_row(results[name])} for name in names if metrics_of(results[name])]
                for task, names in found["group_subtasks"].items()}
     write_whole(path, render(
         "scores.html.jinja", found=found, rows=rows, groups={task: own for task, own in grouped.items() if own},
         name=f"Scores of {found['model_name']}", writing=_writing(found),
-        phenomena=_phenomena(found), beside=_beside(found, "blimp") or _beside(found, "arc_easy")))
+        phenomena=_phenomena(found), picture=_picture(found, "blimp") or _picture(found, "arc_easy"), beside=beside(found),
+        titles=[TASKS[name].title for name in PAPER]))
     return path
 
 
 def _row(figures: dict[str, Any]) -> dict[str, Any]:
-    metrics = [key.partition(",")[0] for key in figures if key.endswith(",none") and STDERR not in key]
-    shown = [(metric, figures[f"{metric},none"], figures.get(f"{metric}{STDERR},none")) for metric in metrics]
+    shown = [(metric, figures[f"{metric},none"], figures.get(f"{metric}{STDERR},none")) for metric in metrics_of(figures)]
     return {**figures, "alias": figures["alias"].removeprefix(" - "), "metrics": shown}
 
 
@@ -55,7 +56,7 @@ def _phenomena(found: dict[str, Any]) -> str:
     return svg(figure)
 
 
-def _beside(found: dict[str, Any], task: str) -> str:
+def _picture(found: dict[str, Any], task: str) -> str:
     """A score against parameters, among what others reached."""
     row = found["results"].get(task)
     others = [(anchor.parameters, float(anchor.scores[task].rstrip("N").split("-")[0]), anchor.name) for anchor in ANCHORS
@@ -66,9 +67,10 @@ def _beside(found: dict[str, Any], task: str) -> str:
     for size, value, name in others:
         axes.plot(size, value, "o", color=MUTED)
         axes.annotate(name, (size, value), xytext=(5, 5), textcoords="offset points", fontsize=8, color=MUTED)
-    own = (found["parameters"] / 1e6, 100 * row[f"{main_metric(row)},none"])
+    own = (found["parameters"] / 1e6, 100 * row[f"{metrics_of(row)[0]},none"])
     axes.plot(*own, "o", color=ACCENT, markersize=9)
-    axes.annotate(found["model_name"], own, xytext=(7, -12), textcoords="offset points", color=ACCENT)
+    subset = f" ({row['n']:,} of {row['published']:,})" if row["n"] < row["published"] else ""
+    axes.annotate(found["model_name"] + subset, own, xytext=(7, -12), textcoords="offset points", color=ACCENT)
     axes.axhline(100 * row["chance"], color=INK, linewidth=1, linestyle="--")
     axes.set(xscale="log", xlabel="million parameters", ylabel=f"{row['alias']}, %")
     return svg(figure)

@@ -29,7 +29,7 @@ from stlm.model.lm import LM
 from stlm.text.codec import Codec
 from stlm.train.config import RunConfig
 
-FORMAT = "stlm checkpoint 1"
+FORMAT = "stlm checkpoint 2"
 MODEL, EMA, OPTIMIZER, TRAINER, CONFIG = (
     "model.safetensors", "ema.safetensors", "optimizer.pt", "trainer.json", "config.json")
 

@@ -73,7 +73,7 @@ class TrainConfig:
     evaluate_every: int = 100
     """Steps between looks at the validation text."""
     evaluate_kilobytes: float = 64.0
-    """How much of the validation text is looked at on the way, in thousands of symbols; at the end, all of it."""
+    """How much of the validation text is looked at on the way, in thousands of bytes; at the end, all of it."""
     sample_every: int = 200
     """Steps between samples of text."""
     tasks: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ PAYS_FROM = 150.0  # seconds of training from which compiling is worth a try: it
 @dataclasses.dataclass(frozen=True)
 class Decisions:
     """precision: fp32 or bf16. compile: whether the stacks are compiled. flops_per_byte: of training, forward and
-    backward. peak_flops: a second, of a large matrix product in that precision on this machine.
+    backward, on the first batch. peak_flops: a second, of a large matrix product in that precision on this machine.
     """
 
     precision: str

@@ -43,9 +43,10 @@ class Hook:
 class Trainer:
     """One run: everything that a checkpoint holds, and the step that moves it on.
 
-    total: steps of the whole run; None where it is given minutes. step: steps done. spent: seconds spent in steps.
-    n_bytes: bytes of text trained on, repetitions included. stop: set it to end after the step in progress; a checkpoint
-    is saved.
+    total: steps of the whole run; None where it is given minutes or FLOPs. step: steps done. spent: seconds spent in steps.
+    n_bytes: bytes of text trained on, repetitions included. flops: floating-point operations spent on them; flops_per_byte:
+    at present, for it may change as patches or layers do. peak: bytes of memory held at most, once it has run. stop: set it to
+    end after the step in progress; a checkpoint is saved.
     """
 
     def __init__(self, folder: RunFolder, config: RunConfig, corpus: Corpus, device: torch.device,
@@ -56,19 +57,25 @@ class Trainer:
         if resume is None:
             self.model.begin(lambda run, part: find_checkpoint(run).load_model(part, averaged=True))
             if config.train.start is not None:
-                take_over(self.model, find_checkpoint(config.train.start).build_model())
+                begun = find_checkpoint(config.train.start)
+                if begun.codec.symbol_bytes != corpus.codec.symbol_bytes:
+                    raise UserError(f"train.start: the symbols of {config.train.start} aren't those of this text; choose the "
+                                    "same codec, and the same text where the codec is learned from it")
+                take_over(self.model, begun.build_model())
         self.model.to(device)
         self.objective = config.objective.build()
         self.optimizers = config.optim.build(self.model)
         self.ema = _copy(self.model, config, corpus) if config.train.ema else None
         self.stream = Stream(corpus.train, corpus.codec, config.train.seq, config.train.rows // config.train.accumulate,
                              config.seed, boundaries=ends_of_bytes(self.model.patching, corpus.codec.document))
-        self.step, self.spent, self.n_bytes, self.stop = 0, 0.0, 0, False
+        self.step, self.spent, self.n_bytes, self.flops, self.peak, self.stop = 0, 0.0, 0, 0.0, 0, False
+        self.model.tell(0.0)
         self.decisions: Decisions = decide(self)
+        self.flops_per_byte = self.decisions.flops_per_byte
         torch.manual_seed(config.seed)  # measuring has drawn numbers
         if resume is not None:
             self._restore(resume)
-        self.total = self.steps_of_run(self.decisions.flops_per_byte)
+        self.total = None if config.train.teraflops else self.steps_of_run(self.flops_per_byte)
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._logged_at = (self.spent, self.n_bytes)
 
@@ -90,13 +97,14 @@ class Trainer:
                 group.update(settings)  # a run may go on with another learning rate
         torch.set_rng_state(saved.optimizer()["rng"])
         self.step, self.spent, self.n_bytes = counters["step"], counters["spent"], counters["n_bytes"]
+        self.flops, self.flops_per_byte = counters["flops"], counters["flops_per_byte"]
         self.folder.rewind(self.step)
 
     def save(self) -> Path:
         """Save a checkpoint of this step; older ones than `keep` are deleted."""
         path = self.folder.checkpoints / f"step_{self.step:07d}"
-        counters = {"step": self.step, "spent": self.spent, "n_bytes": self.n_bytes,
-                    "corpus": self.corpus.contents, "fraction": self.fraction()}
+        counters = {"step": self.step, "spent": self.spent, "n_bytes": self.n_bytes, "flops": self.flops,
+                    "flops_per_byte": self.flops_per_byte, "corpus": self.corpus.contents, "fraction": self.fraction()}
         state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "rng": torch.get_rng_state()}
         checkpoint.save(path, self.config, self.corpus.codec, self.model, self.ema, state, counters)
         checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
@@ -116,17 +124,23 @@ class Trainer:
 
     def fraction(self) -> float:
         """How much of the run is over, 0 to 1."""
+        train = self.config.train
         if self.total is not None:
             return min(1.0, self.step / self.total)
-        return min(1.0, self.spent / (self.config.train.minutes or math.inf) / 60)
+        if train.teraflops is not None:
+            return min(1.0, self.flops / train.teraflops / 1e12)
+        return min(1.0, self.spent / (train.minutes or math.inf) / 60)
 
     def run(self) -> None:
         """Train to the end, or until `stop`."""
         for hook in self.hooks:
             hook.started(self)
         saved_at = self.step
+        machine.forget_peak_memory(self.device)
         while not self.done and not self.stop:
             self.advance()
+            if self.step % self.config.train.evaluate_every == 0:
+                self._count_flops()
             if self.step % self.config.train.log_every == 0 or self.done:
                 self.log(self._figures())
             for hook in self.hooks:
@@ -137,18 +151,19 @@ class Trainer:
                 self.save()
         if saved_at != self.step:
             self.save()
+        self.peak = machine.peak_memory(self.device)
         for hook in self.hooks:
             hook.finished(self)
 
     def log(self, figures: dict[str, float]) -> None:
         """Record figures of this step."""
-        record = {"step": self.step, "bytes": self.n_bytes, "seconds": round(self.spent, 3), **figures}
+        record = {"step": self.step, "bytes": self.n_bytes, "seconds": round(self.spent, 3), "flops": self.flops, **figures}
         self.folder.append(self.folder.metrics, record)
         for hook in self.hooks:
             hook.logged(self, record)
 
     def steps_of_run(self, flops_per_byte: float) -> int | None:
-        """How many steps the run's length comes to; None where only the clock knows."""
+        """How many steps the run's length comes to, at so many FLOPs a byte; None where only the clock knows."""
         train, shard = self.config.train, self.corpus.train
         symbols = len(shard.symbols) + shard.n_documents
         bytes_per_step = train.rows * train.seq * shard.n_bytes / symbols
@@ -189,8 +204,16 @@ class Trainer:
             average, current = list(self.ema.parameters()), list(self.model.parameters())
             torch._foreach_lerp_([p.data for p in average], [p.data for p in current], 1 - self.config.train.ema)
         self.step += 1
-        self.n_bytes += sum(int(batch.weighted_bytes) for batch in batches)
+        n_bytes = sum(int(batch.weighted_bytes) for batch in batches)
+        self.n_bytes, self.flops = self.n_bytes + n_bytes, self.flops + n_bytes * self.flops_per_byte
         self.spent += time.perf_counter() - start
+
+    def _count_flops(self) -> None:
+        """What a byte costs from now on: learned patches grow, layers that come late have come."""
+        model = _copy(self.model, self.config, self.corpus).requires_grad_(True)
+        model.tell(self.fraction())
+        batch = self.stream.batch(self.step * self.config.train.accumulate).to(self.device)
+        self.flops_per_byte = machine.count_flops(model, self.objective, batch) / float(batch.weighted_bytes)
 
     def _refuse_non_finite(self, norm: float) -> None:
         if math.isfinite(norm):
@@ -211,7 +234,7 @@ class Trainer:
         spent, n_bytes = self.spent - self._logged_at[0], self.n_bytes - self._logged_at[1]
         self._logged_at = (self.spent, self.n_bytes)
         figures["train/bytes_per_second"] = n_bytes / spent
-        figures["train/mfu"] = figures["train/bytes_per_second"] * self.decisions.flops_per_byte / self.decisions.peak_flops
+        figures["train/mfu"] = figures["train/bytes_per_second"] * self.flops_per_byte / self.decisions.peak_flops
         figures["train/learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
         return figures
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from stlm.data.batch import Batch
 from stlm.data.shards import cache_folder
@@ -68,12 +68,21 @@ def describe(device: torch.device) -> dict[str, object]:
     }
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """From now on, `peak_memory` is told of what comes only. Linux lets a process forget its peak, other systems don't."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
 def peak_memory(device: torch.device) -> int:
     """The most bytes that this process has held at once: on the GPU, or in main memory where there is none."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as file:
+        return 1024 * int(next(line for line in file if line.startswith("VmHWM")).split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
@@ -112,8 +121,19 @@ def faster_precision(model: LM, objective: Objective, batch: Batch) -> str:
 
 
 def count_flops(model: LM, objective: Objective, batch: Batch) -> int:
-    """Floating-point operations of one forward and backward pass."""
-    with FlopCounterMode(display=False) as counter:
+    """Floating-point operations of one forward and backward pass of a model that isn't compiled; no random number is used
+    up by it.
+    """
+    def attention(q: torch.Size, k: torch.Size, v: torch.Size, *rest: object, **more: object) -> int:
+        return sdpa_flop_count(q, k, v)
+
+    def attention_backward(grad: torch.Size, q: torch.Size, k: torch.Size, v: torch.Size, *rest: object, **more: object) -> int:
+        return sdpa_backward_flop_count(grad, q, k, v)
+
+    # PyTorch's counter knows fused attention on GPUs only
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    own = {fused: attention, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward}
+    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=own) as counter:
         step_work(model, objective, batch, "fp32")()
     return counter.get_total_flops()
 

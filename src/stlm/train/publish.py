@@ -34,6 +34,6 @@ def publish(checkpoint: Checkpoint, folder: Path) -> int:
     checkpoint.codec.save(folder)
     safetensors.torch.save_model(model.to(torch.bfloat16), str(folder / MODEL))
     sums = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.suffix != ".md"}
-    kept = {name: checkpoint.counters[name] for name in ("step", "spent", "n_bytes", "fraction") if name in checkpoint.counters}
+    kept = {name: checkpoint.counters[name] for name in ("step", "spent", "n_bytes", "flops", "fraction")}
     write_whole(folder / TRAINER, json.dumps({"format": FORMAT, **kept, "sha256": sums}, indent=1) + "\n")
     return (folder / MODEL).stat().st_size

@@ -54,6 +54,19 @@ class Config(DepthConfig):
         return Mixture(blocks, dim, self)
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Who is taken; gate: how much what's added to them counts; room: how many are taken of a row at most, where that's known;
+    loss: of the router that decides in use; in_use: the share that it takes.
+    """
+
+    chosen: Bool[Tensor, "batch seq"]
+    gate: Float[Tensor, "batch seq"]
+    room: int | None
+    loss: Float[Tensor, ""]
+    in_use: Float[Tensor, ""]
+
+
 class Mixture(SparseStack):
     def __init__(self, blocks: Sequence[Block], dim: int, config: Config) -> None:
         super().__init__(blocks)
@@ -65,29 +78,34 @@ class Mixture(SparseStack):
     def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
                lengths: Int[Tensor, " batch"] | None = None) -> Travel:
-        everyone = allowed = there(documents, lengths)
-        losses = list[Tensor]()
-        for span in range(self.active // self.span):
-            chosen, gate, room = everyone, None, None if cache is not None else x.shape[1]
-            if span in self.routed:
-                chosen, gate, room = self._choose(span, x, allowed, losses)
-                allowed = chosen if self.nested else allowed
-            for depth in range(span * self.span, (span + 1) * self.span):
-                added = self.added(depth, x, documents, positions, chosen, cache, room)
-                x = x + (added if gate is None else gate[..., None] * added)
-        return Travel(x, losses={"router": self.pull * torch.stack(losses).mean()} if losses else {})
+        view = None if cache is not None else self.view(x, documents, positions, None)
+        allowed, choices, taken = there(documents, lengths), list[Choice](), None
+        for depth in range(self.active):
+            span, place = divmod(depth, self.span)
+            if span not in self.routed:
+                x = self.whole(depth, x, documents, positions, view, cache, lengths)
+                continue
+            if place == 0:
+                choices.append(self._choose(span, x, allowed))
+                taken = self.taken(documents, positions, choices[-1].chosen, choices[-1].room)
+                allowed = choices[-1].chosen if self.nested else allowed
+            if taken is not None:
+                x = x + choices[-1].gate[..., None] * self.added(depth, x, taken, cache)
+        if not self.training or not choices:
+            return Travel(x)
+        return Travel(x, losses={"router": self.pull * torch.stack([choice.loss for choice in choices]).mean()},
+                      figures={"taken in use": torch.stack([choice.in_use for choice in choices]).mean()})
 
-    def _choose(self, span: int, x: Float[Tensor, "batch seq dim"], allowed: Bool[Tensor, "batch seq"], losses: list[Tensor]
-                ) -> tuple[Bool[Tensor, "batch seq"], Float[Tensor, "batch seq"], int | None]:
-        """Who is taken, how much what's added counts, and how many are taken at most, where that's known."""
+    def _choose(self, span: int, x: Float[Tensor, "batch seq dim"], allowed: Bool[Tensor, "batch seq"]) -> Choice:
         seen = rms_norm(x)
         score = self.routers[str(span)](seen)[..., 0]
         guess = self.guesses[str(span)](seen.detach())[..., 0]
+        n, taken = allowed.sum().clamp(min=1), allowed & (guess > 0)
         if not self.training:
-            return allowed & (guess > 0), score.sigmoid(), None
+            return Choice(taken, score.sigmoid(), None, score.new_zeros(()), taken.sum() / n)
         rank = score.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
         most = (self.capacity * allowed.sum(dim=1, keepdim=True)).ceil()
         chosen = allowed & (rank < most)
         wrong = F.binary_cross_entropy_with_logits(guess.float(), chosen.float(), reduction="none")
-        losses.append((wrong * allowed).sum() / allowed.sum().clamp(min=1))
-        return chosen, score.sigmoid(), min(x.shape[1], math.ceil(self.capacity * x.shape[1]) + 1)
+        return Choice(chosen, score.sigmoid(), min(x.shape[1], math.ceil(self.capacity * x.shape[1]) + 1),
+                      (wrong * allowed).sum() / n, taken.sum() / n)

@@ -2,7 +2,7 @@
 al. 2018, arXiv 1711.09485; Bengio et al. 2013, arXiv 1308.3432).
 
 The gate sees the patch alone, so it decides in training as in use. What is skipped isn't seen by that layer. A loss draws the
-share of layers that are gone through towards a target; the first layer is never skipped.
+share of layers that are gone through, as counted, towards a target; the first layer is never skipped.
 """
 
 from __future__ import annotations
@@ -48,14 +48,16 @@ class Skip(SparseStack):
     def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
                lengths: Int[Tensor, " batch"] | None = None) -> Travel:
-        everyone = there(documents, lengths)
-        x = x + self.added(0, x, documents, positions, everyone, cache, None if cache is not None else x.shape[1])
-        open_ = list[Tensor]()
+        view = None if cache is not None else self.view(x, documents, positions, None)
+        x = self.whole(0, x, documents, positions, view, cache, lengths)
+        everyone, shares = there(documents, lengths), list[Tensor]()
         for depth in range(1, self.active):
             chance = self.gates[depth - 1](rms_norm(x))[..., 0].sigmoid()
-            added = self.added(depth, x, documents, positions, everyone & (chance > 0.5), cache)
-            x = x + (1 + chance - chance.detach())[..., None] * added
-            open_.append((chance * everyone).sum() / everyone.sum().clamp(min=1))
-        if not self.training or not open_:
+            slope, opened = chance - chance.detach(), everyone & (chance > 0.5)
+            if (taken := self.taken(documents, positions, opened)) is not None:
+                x = x + (1 + slope)[..., None] * self.added(depth, x, taken, cache)
+            shares.append(((opened + slope) * everyone).sum() / everyone.sum().clamp(min=1))
+        if not self.training or not shares:
             return Travel(x)
-        return Travel(x, losses={"gates": self.pull * (torch.stack(open_).mean() - self.target).square()})
+        share = torch.stack(shares).mean()
+        return Travel(x, losses={"gates": self.pull * (share - self.target).square()}, figures={"gone through": share.detach()})

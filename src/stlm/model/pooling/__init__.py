@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ class PoolingConfig(Slot):
     """How the bytes of a patch become one vector."""
 
     package: ClassVar[str] = "stlm.model.pooling"
+
+    def check(self, model: Any) -> None:
+        """ValueError, with the reason, where it can't go with the other parts of a ``ModelConfig``."""
 
     @abc.abstractmethod
     def build(self, dim: int) -> Pooling:

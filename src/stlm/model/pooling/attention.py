@@ -5,6 +5,7 @@ section 3.2, whose queries are pooled too).
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,9 +28,14 @@ class Config(PoolingConfig):
         if self.heads < 1:
             raise ValueError("heads has to be 1 or more")
 
+    def check(self, model: Any) -> None:
+        if model.patching.kind == "none":
+            raise ValueError("pooling = attention has nothing to pool where every symbol is a patch (patching = none); "
+                             "choose pooling = last")
+        if model.local_dim % self.heads:
+            raise ValueError(f"local_dim = {model.local_dim} cannot be split into pooling heads = {self.heads}")
+
     def build(self, dim: int) -> Attention:
-        if dim % self.heads:
-            raise ValueError(f"local_dim = {dim} cannot be split into pooling heads = {self.heads}")
         return Attention(dim, self.heads)
 
 

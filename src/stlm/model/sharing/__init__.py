@@ -40,6 +40,8 @@ class AdaptedConfig(SharingConfig):
     """Rank of the adaptors (LoRA) that each use adds to shared matrices; 0 for none."""
     own_norms: bool = False
     """Whether each use has norms of its own."""
+    own_scales: bool = False
+    """Whether each use has a factor of its own for what it adds."""
 
     def __post_init__(self) -> None:
         if self.rank < 0:
@@ -47,7 +49,7 @@ class AdaptedConfig(SharingConfig):
 
     @property
     def adapted(self) -> bool:
-        return self.rank > 0 or self.own_norms
+        return self.rank > 0 or self.own_norms or self.own_scales
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,8 @@ class BlocksConfig(AdaptedConfig):
     def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:
         owners = self.owners(layers)
         blocks = [block.build(dim) for _ in range(max(owners) + 1)]
-        return [AdaptedBlock(blocks[n], self.rank, self.own_norms) if self.adapted else blocks[n] for n in owners]
+        return [AdaptedBlock(blocks[n], self.rank, self.own_norms, self.own_scales) if self.adapted else blocks[n]
+                for n in owners]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,5 +41,5 @@ class Config(AdaptedConfig):
         blocks = [kind.build(dim) for _ in range(layers)]
         for layer, own in enumerate(blocks):
             one = shared[layer * self.groups // layers]
-            own.ffn = AdaptedLayer(one, self.rank, self.own_norms) if self.adapted else one
+            own.ffn = AdaptedLayer(one, self.rank, self.own_norms, self.own_scales) if self.adapted else one
         return blocks

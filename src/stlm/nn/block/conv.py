@@ -68,6 +68,10 @@ class ConvBlock(Block):
             filtered = torch.addcmul(filtered, earlier * view[..., back:back + 1], taps[back])
         return self._gated(x, filtered), (signal,)
 
+    def noted(self, x: Float[Tensor, "batch seq dim"], view: Float[Tensor, "batch seq taps"],
+              past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        return (self.norm(x),)
+
     def _gated(self, x: Float[Tensor, "batch seq dim"], filtered: Float[Tensor, "batch seq dim"]
                ) -> Float[Tensor, "batch seq dim"]:
         gate, up = self.gate_up(filtered).chunk(2, dim=-1)

@@ -82,15 +82,23 @@ class LinearBlock(Block):
         q, k = self.qk(y).unflatten(-1, (2, self.heads, self.key_dim)).unbind(-3)
         value, gate = self.value_gate(y).chunk(2, dim=-1)
         v = value.unflatten(-1, (self.heads, self.value_dim))
-        q, k = rms_norm(q), rms_norm(k) * self.key_dim**-0.5
-        # log a_t = -softplus(.), in at least float32: products of many factors near one
-        wide = torch.promote_types(x.dtype, torch.float32)
-        log_a = -F.softplus(self.forget(y).to(wide) + self.rate.to(wide))
+        q, k, log_a = rms_norm(q), rms_norm(k) * self.key_dim**-0.5, self._log_a(y)
         state = None if past is None else past[0]
         mixed = scan(q, k, v, log_a, view.documents, view.before, state, self.chunk)
         mixed = rms_norm(mixed).flatten(-2).to(x.dtype) * F.silu(gate)
         x = x + self.out(mixed)
         return x + self.ffn(self.ffn_norm(x)), (k, v, log_a, view.documents, view.before)
+
+    def noted(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        y, keys, dim = self.norm(x), self.heads * self.key_dim, x.shape[2]
+        k = F.linear(y, self.qk.weight[keys:]).unflatten(-1, (self.heads, self.key_dim))
+        v = F.linear(y, self.value_gate.weight[:dim]).unflatten(-1, (self.heads, self.value_dim))
+        return rms_norm(k) * self.key_dim**-0.5, v, self._log_a(y), view.documents, view.before
+
+    def _log_a(self, y: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq heads"]:
+        """``log a_t = -softplus(.)``, in at least float32: products of many factors near one."""
+        wide = torch.promote_types(y.dtype, torch.float32)
+        return -F.softplus(self.forget(y).to(wide) + self.rate.to(wide))
 
     def remember(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
                  ) -> tuple[Tensor, ...]:

@@ -1,0 +1,40 @@
+"""Norms before and after each half of a block (Ding et al. 2021, CogView, arXiv 2105.13290, section 2.4).
+
+``--model.trunk recipes.ideas.sandwich``, from the folder that holds ``recipes``. Measured by recipes/pooling.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stlm.nn.attention import AttentionBlock, View
+from stlm.nn.block import attention
+from stlm.nn.ffn import FeedForwardConfig
+from stlm.nn.norm import RMSNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(attention.Config):
+    """Attention and a feed-forward layer, each with a norm of what it adds."""
+
+    def build(self, dim: int) -> Sandwich:
+        return Sandwich(dim, self.heads, self.kv_heads or self.heads, self.window, self.ffn, self.qk_norm, self.rope_base)
+
+
+class Sandwich(AttentionBlock):
+    def __init__(self, dim: int, heads: int, kv_heads: int, window: int, ffn: FeedForwardConfig, qk_norm: bool,
+                 rope_base: float) -> None:
+        super().__init__(dim, heads, kv_heads, window, ffn, qk_norm, rope_base)
+        self.attention_after, self.ffn_after = RMSNorm(dim), RMSNorm(dim)
+        for norm, last in ((self.attention_after, self.attention.out), (self.ffn_after, self.ffn.down)):
+            nn.init.zeros_(norm.gain)  # the block begins as the identity by its gains: a norm of zeros has no useful slope
+            nn.init.normal_(last.weight, std=last.in_features**-0.5)  # type: ignore[arg-type, operator]
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+        mixed, new = self.attention(self.attention_norm(x), view, past)
+        x = x + self.attention_after(mixed)
+        return x + self.ffn_after(self.ffn(self.ffn_norm(x))), new

@@ -1,0 +1,47 @@
+"""The recipes that lie here can be run, and are fair where they say so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from stlm.compare.recipe import Recipe, load_recipe
+from stlm.model.count import count
+from stlm.model.lm import LM
+from stlm.train.words import configure
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted((ROOT / "recipes").glob("*.py"))
+
+
+@pytest.fixture
+def at_home(monkeypatch):
+    """Recipes name parts and text by where they lie from the project's folder; no text is read here."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setenv("STLM_DATA", "elsewhere")
+
+
+def sizes(recipe: Recipe) -> dict[str, int]:
+    """Unique parameters of each arm."""
+    found = {}
+    for arm in recipe.arms:
+        preset, *flags = (re.sub(r"\{(\w+)\}", r"\1", word) for word in recipe.words(arm, 0))
+        config = configure(preset, flags, "stlm train")
+        with torch.device("meta"):
+            found[arm] = count(LM(config.model, config.data.codec.outline())).unique
+    return found
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_arm_is_a_model(path, at_home):
+    assert min(sizes(load_recipe(path)).values()) > 0
+
+
+@pytest.mark.parametrize("name", ["reading_bytes", "reading_longer"])
+def test_arms_have_as_many_parameters(name, at_home):
+    found = sizes(load_recipe(ROOT / "recipes" / f"{name}.py"))
+    assert all(1.9e6 < size < 2.1e6 for size in found.values()), found
