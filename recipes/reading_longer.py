@@ -8,7 +8,7 @@ lower rates, deeper models, and longer rows, in which n-grams, recall and pointe
 
 import dataclasses
 
-from reading_bytes import BPE, ENTROPY, FLAT, POOLED, shape
+from reading_bytes import BPE, ENTROPY, EVERY, FLAT, POOLED, shape
 from reading_bytes import RECIPE as BYTES
 
 WAYS = {
@@ -31,6 +31,6 @@ WAYS = {
 
 RECIPE = dataclasses.replace(
     BYTES, question="Do the rates and shapes that are best after two minutes serve six?",
-    rule="The lowest bits per byte with one seed, each way by itself.", seeds=(0,), texts={},
+    rule="The lowest bits per byte with one seed, each way by itself.", seeds=(0,), texts={}, every=EVERY, against=(),
     arms={f"{way} at {rate}": words.replace("{rate}", f"{rate:g}") for way, (words, rates) in WAYS.items() for rate in rates},
     baseline="words, 1 layer at 0.003")

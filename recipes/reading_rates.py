@@ -40,5 +40,5 @@ ARMS = {arm: words for rate in RATES for arm, words in arms(rate).items()} | {ar
 RECIPE = dataclasses.replace(
     BYTES, question="Which learning rate does each way of reading bytes want?",
     rule="The lowest bits per byte with one seed, among rates a factor of two apart; where that is at the edge, go further.",
-    amount=2.0, seeds=(0,), texts={}, every=EVERY.replace("every 200", "every 100"), arms=ARMS,
+    amount=2.0, seeds=(0,), texts={}, against=(), every=EVERY.replace("every 200", "every 100"), arms=ARMS,
     baseline=f"flat bytes at {RATES[1]}")

@@ -6,7 +6,7 @@ has its best shape.
 
 import dataclasses
 
-from reading_bytes import BPE, FLAT
+from reading_bytes import BPE, EVERY, FLAT
 from reading_bytes import RECIPE as BYTES
 from reading_rates import POOLED
 
@@ -23,6 +23,7 @@ BYTEWISE = FLAT.replace("{rate}", "3e-3") + NGRAMS + "--model.dim 192 --model.lo
 RECIPE = dataclasses.replace(
     BYTES, question="Which shape of two million parameters is best for patches of words, for tokens and for bytes?",
     rule="The lowest bits per byte with one seed, each way by itself.", amount=2.0, seeds=(0,), texts={}, first={},
+    every=EVERY, against=(),
     arms={
         "words, 2 layers, 2,048 rows": WORDS + "--model.embedding.rows 2048",
         "words, 1 layer, 7,168 rows": WORDS + "--model.layers 1 --model.embedding.rows 7168",

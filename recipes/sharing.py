@@ -1,34 +1,42 @@
-"""What does it cost to share weights between layers? At equal bytes, and so, but for the shallow controls, at equal FLOPs.
+"""What does it cost to share weights between layers? At equal FLOPs, with the shallow models that have as many weights.
 
     stlm compare recipes/sharing.py --jobs 2
 
-A trunk of six layers, whose weights are most of the model. ``two layers`` has as many weights as the loops of two, and
-``one layer`` as many as ``all``: what sharing is worth at equal parameters.
+A trunk of six layers, whose weights are most of the model. Sharing leaves FLOPs as they are, so its arms read as much text as
+the six layers; ``two layers`` has as many weights as the loops of two, ``one layer`` as many as ``all``, and what FLOPs they
+save they spend on more text. The healed arms go on with the weights of one trained model of six layers, whose cost is added
+to theirs. Learning rates are those of sharing_rates.py.
 """
 
 from stlm.compare.recipe import Recipe
 
-BASE = "demo --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 2048 --optim.lr 3e-3"
+BASE = "demo --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 2048 --optim.lr {rate} "
+CYCLE, ALL = "--model.sharing cycle --model.sharing.loops 3 ", "--model.sharing all "
+OWN = "--model.sharing.rank 8 --model.sharing.own-norms True "
+EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 --train.precision bf16 "
+         "--train.compile on --train.evaluate-every 100 --train.sample-every 100000")
+
+ARMS = {
+    "six layers": (3e-3, ""),
+    "two layers": (3e-3, "--model.layers 2"),
+    "one layer": (3e-3, "--model.layers 1"),
+    "one FFN": (3e-3, "--model.sharing ffn"),
+    "one FFN, adaptors": (3e-3, "--model.sharing ffn --model.sharing.rank 8"),
+    "one FFN, wide": (3e-3, "--model.sharing ffn --model.sharing.widen 3"),
+    "adjacent, A A A B B B": (3e-3, "--model.sharing adjacent --model.sharing.repeat 3"),
+    "cycle, A B A B A B": (3e-3, CYCLE),
+    "cycle, adaptors": (3e-3, CYCLE + OWN),
+    "cycle, late": (3e-3, CYCLE + "--model.sharing.late 0.5"),
+    "cycle, healed": (3e-3, CYCLE + "--train.start {six}"),
+    "cycle, adaptors, healed": (3e-3, CYCLE + OWN + "--train.start {six}"),
+    "all": (3e-3, ALL),
+    "all, adaptors": (3e-3, ALL + OWN),
+}
 
 RECIPE = Recipe(
     question="How many weights of the trunk can be shared, and what does it cost in bits per byte?",
     rule="The fewest unique parameters at no more than 0.5 % above the unshared model, in the mean.",
-    equal="megabytes", amount=4.0,
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 --train.precision bf16 "
-          "--train.compile on --train.evaluate-every 100 --train.sample-every 100000",
-    arms={
-        "six layers": BASE,
-        "two layers": BASE + " --model.layers 2",
-        "one layer": BASE + " --model.layers 1",
-        "one FFN": BASE + " --model.sharing ffn",
-        "one FFN, adaptors": BASE + " --model.sharing ffn --model.sharing.rank 8",
-        "one FFN, wide": BASE + " --model.sharing ffn --model.sharing.widen 3",
-        "adjacent, A A A B B B": BASE + " --model.sharing adjacent --model.sharing.repeat 3",
-        "cycle, A B A B A B": BASE + " --model.sharing cycle --model.sharing.loops 3",
-        "cycle, adaptors": BASE + " --model.sharing cycle --model.sharing.loops 3 --model.sharing.rank 8 "
-                           "--model.sharing.own-norms True",
-        "cycle, late": BASE + " --model.sharing cycle --model.sharing.loops 3 --model.sharing.late 0.5",
-        "all": BASE + " --model.sharing all",
-        "all, adaptors": BASE + " --model.sharing all --model.sharing.rank 8 --model.sharing.own-norms True",
-    },
-    baseline="six layers")
+    equal="teraflops", amount=16.0, every=EVERY,
+    first={"six": BASE.replace("{rate}", "3e-3") + EVERY + " --train.teraflops 16"},
+    arms={arm: BASE.replace("{rate}", f"{rate:g}") + flags for arm, (rate, flags) in ARMS.items()},
+    baseline="six layers", against=("two layers", "one layer"))

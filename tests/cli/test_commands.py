@@ -253,6 +253,21 @@ def test_params(capsys):
             assert float(share) == pytest.approx(100 * (1 - front / (uses * 50_257 * dim)), abs=0.06)
 
 
+@pytest.mark.parametrize("flags", [
+    "--model.sharing ffn", "--model.sharing adjacent", "--model.sharing cycle", "--model.sharing all",
+    "--model.depth early_exit", "--model.depth mixture --model.depth.span 2", "--model.depth skip", "--model.head parallel "
+    "--model.copying none --model.decoder-layers 0", "--model.pooling attention", "--model.patching entropy"])
+def test_params_of_every_kind(capsys, flags):
+    status, out, err = stlm(capsys, "params", "demo", *flags.split())
+    assert status == 0, err
+    assert "what bytes save" in out and "megabytes, in bfloat16" in out
+
+
+def test_what_does_not_go_together(capsys):
+    assert "nothing to pool" in fault(capsys, "params", "demo", "--model.patching", "none", "--model.pooling", "attention")
+    assert "cannot be split" in fault(capsys, "params", "demo", "--model.pooling", "attention", "--model.pooling.heads", "3")
+
+
 @pytest.mark.parametrize("verb", ["train", "generate", "params", "report", "patches", "compare"])
 def test_help_of_verbs(capsys, verb):
     status, out, _ = stlm(capsys, verb, "--help")

@@ -95,7 +95,8 @@ Example
                          writing     what it writes: variety, repetition, grammar
                          all         all of these
   --data FOLDER        where the benchmarks lie (default: $STLM_DATA/eval, else the hub)
-  --text TEXT          a file or folder for bits, progression and writing (default: the run's held-out text)
+  --text TEXT          a file or folder for bits, progression and writing, of a folder the files named validation or test,
+                       where there are such (default: some of the run's held-out text)
   --limit N            only so many items, drawn by --seed; the table says so
   --seed N             of subsets, spoiling and writing (default: 0)
   --layer N            of the trunk, for glue (default: the last)

@@ -56,8 +56,8 @@ class Config(DepthConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Who is taken; gate: how much what's added to them counts; room: how many are taken of a row at most, where that's known;
-    loss: of the router that decides in use; in_use: the share that it takes.
+    """Who is taken; gate: how much what's added to them counts; room: how many are taken of a row at most, where that's known.
+    In training, loss: of the router that decides in use; in_use: the share that it would take.
     """
 
     chosen: Bool[Tensor, "batch seq"]
@@ -100,12 +100,13 @@ class Mixture(SparseStack):
         seen = rms_norm(x)
         score = self.routers[str(span)](seen)[..., 0]
         guess = self.guesses[str(span)](seen.detach())[..., 0]
-        n, taken = allowed.sum().clamp(min=1), allowed & (guess > 0)
+        in_use = allowed & (guess > 0)
         if not self.training:
-            return Choice(taken, score.sigmoid(), None, score.new_zeros(()), taken.sum() / n)
+            nothing = score.new_zeros(())
+            return Choice(in_use, score.sigmoid(), None, nothing, nothing)
         rank = score.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
         most = (self.capacity * allowed.sum(dim=1, keepdim=True)).ceil()
-        chosen = allowed & (rank < most)
+        chosen, n = allowed & (rank < most), allowed.sum().clamp(min=1)
         wrong = F.binary_cross_entropy_with_logits(guess.float(), chosen.float(), reduction="none")
         return Choice(chosen, score.sigmoid(), min(x.shape[1], math.ceil(self.capacity * x.shape[1]) + 1),
-                      (wrong * allowed).sum() / n, taken.sum() / n)
+                      (wrong * allowed).sum() / n, in_use.sum() / n)

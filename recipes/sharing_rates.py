@@ -1,0 +1,22 @@
+"""Which learning rate do trunks want that share their weights? For sharing.py and depth.py.
+
+    stlm compare recipes/sharing_rates.py --jobs 2
+
+A shared weight learns from the sum of its uses. One seed: this finds a rate, and claims no more.
+"""
+
+from sharing import ALL, BASE, CYCLE, EVERY
+
+from stlm.compare.recipe import Recipe
+
+WAYS = {"six layers": "", "two layers": "--model.layers 2", "one layer": "--model.layers 1", "one FFN": "--model.sharing ffn",
+        "cycle": CYCLE, "all": ALL, "early exit": "--model.depth early_exit", "mixture": "--model.depth mixture",
+        "skip": "--model.depth skip"}
+RATES = (1.5e-3, 3e-3, 6e-3)
+
+RECIPE = Recipe(
+    question="Which learning rate do trunks want that share their weights?",
+    rule="The lowest bits per byte, each way by itself.",
+    equal="teraflops", amount=16.0, seeds=(0,), every=EVERY,
+    arms={f"{way} at {rate}": BASE.replace("{rate}", f"{rate:g}") + flags for way, flags in WAYS.items() for rate in RATES},
+    baseline="six layers at 0.003")
