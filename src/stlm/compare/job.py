@@ -28,7 +28,7 @@ from stlm.train.checkpoint import Checkpoint
 from stlm.train.folder import RUNS, RunFolder, find_checkpoint, write_whole
 from stlm.train.machine import pick_device
 
-FURTHER, EACH = 300_000, 30_000  # bytes of each further text that are scored, and of one of its documents at most
+FURTHER = 300_000  # bytes of each further text that are scored
 WRITTEN, TIMES = 512, 3  # bytes read one after the other for the speed of writing, and how often
 
 
@@ -89,7 +89,7 @@ def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
     are put in as if they had been drawn.
     """
     model, codec, train = checkpoint.build_model().to(pick_device()), checkpoint.codec, checkpoint.config.train
-    shards = {name: Shard.of(_beginning(Path(path)), codec) for name, path in texts.items()}
+    shards = {name: Shard.of(_beginnings(Path(path)), codec) for name, path in texts.items()}
     found = {name: score(model, shard, codec, train.seq, train.rows, train.seq // 2).bits_per_byte
              for name, shard in shards.items()}
     text = "\n".join(write_story(0, number).text for number in range(8)).encode()[:WRITTEN]
@@ -103,14 +103,13 @@ def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
     return {"texts": found, "written_bytes_per_second": statistics.median(speeds)}
 
 
-def _beginning(path: Path) -> Iterator[bytes]:
-    """The beginnings of the first documents of a file, ``FURTHER`` bytes in all."""
-    left = FURTHER
-    for document in documents_of(path, "text"):
-        yield document[:min(left, EACH)]
-        left -= min(len(document), EACH)
-        if left <= 0:
-            return
+def _beginnings(path: Path) -> Iterator[bytes]:
+    """The beginnings of the documents of a file, ``FURTHER`` bytes in all, as much of each as can be."""
+    documents, left = sorted(documents_of(path, "text"), key=len), FURTHER
+    for number, document in enumerate(documents):
+        part = document[:left // (len(documents) - number)]
+        yield part
+        left -= len(part)
 
 
 if __name__ == "__main__":
