@@ -29,12 +29,12 @@ def shape(dim: int, local: int, layers: int, embedding: str, rows: int) -> str:
 
 
 ARMS = {
-    "stride 4": (6e-3, POOLED + "--model.patching stride --model.patching.stride 4"),
-    "stride 6": (6e-3, POOLED + "--model.patching stride --model.patching.stride 6"),
-    "stride 8": (6e-3, POOLED + "--model.patching stride --model.patching.stride 8"),
+    "stride 4": (3e-3, POOLED + "--model.patching stride --model.patching.stride 4"),
+    "stride 6": (3e-3, POOLED + "--model.patching stride --model.patching.stride 6"),
+    "stride 8": (3e-3, POOLED + "--model.patching stride --model.patching.stride 8"),
     "whitespace": (3e-3, POOLED),
     "subword": (3e-3, POOLED + "--data.codec subword --model.patching subword"),
-    "entropy": (6e-3, POOLED + ENTROPY),
+    "entropy": (3e-3, POOLED + ENTROPY),
     "dynamic": (3e-3, POOLED + "--model.patching dynamic --model.embedding.rows 10432"),
     "paper": (6e-3, PAPER),
     "flat bytes": (1.5e-3, FLAT + shape(192, 192, 1, "recall", 7680)),
