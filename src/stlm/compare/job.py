@@ -79,9 +79,18 @@ class Run:
 def made(folder: Path) -> dict[str, Any]:
     """By which version of this project, where and how a run was made: what has to be the same for seconds to be compared."""
     env = read_json(RunFolder(folder).env)
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()
-    return {"git": git, **{name: env[name] for name in ("cpu", "device", "threads", "torch")},
+    return {"git": _version(), **{name: env[name] for name in ("cpu", "device", "threads", "torch")},
             **{name: env["decided"][name] for name in ("precision", "compile")}}
+
+
+def _version() -> str:
+    """The commit of this project that is run, marked where its code has been changed since; "" where it isn't in git."""
+    root = Path(__file__).parents[3]
+    if not (root / "src" / "stlm").is_dir():  # installed elsewhere, maybe inside of another project
+        return ""
+    commit = subprocess.run(["git", "-C", root, "describe", "--always"], capture_output=True, text=True, check=False)
+    changed = subprocess.run(["git", "-C", root, "diff", "--quiet", "HEAD", "--", "src"], capture_output=True, check=False)
+    return commit.stdout.strip() + ("-changed" if changed.returncode == 1 else "")
 
 
 def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
