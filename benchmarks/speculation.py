@@ -27,7 +27,7 @@ from stlm.text.codec import Codec
 from stlm.train.folder import find_checkpoint
 
 DEEP = ["--model.layers", "24", "--model.dim", "192", "--model.local-dim", "192", "--model.trunk.heads", "3",
-        "--train.compile", "on", "--model.copying", "pointer", "--model.embedding", "ngrams", "--model.embedding.rows",
+        "--train.compile", "on", "--model.copying", "none", "--model.embedding", "ngrams", "--model.embedding.rows",
         "2048", "--train.sample-every", "100000", "--train.evaluate-every", "500"]
 RULE = ("At least 1.4 times as many bytes a second as the same model writes plainly, at temperature 0.8, with what is written "
         "equal.")

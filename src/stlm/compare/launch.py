@@ -114,6 +114,9 @@ def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, en
                 at_work.append(start(run))
             for job in [job for job in at_work if job.over()]:
                 at_work.remove(job)
+                if not job.run.finished and RunFolder(job.run.folder).busy:  # one that was just starting when we looked
+                    waiting.insert(0, job.run)
+                    continue
                 if not job.run.finished:
                     raise UserError(f"{job.run.name}: {job.fault()}")
                 ended(job.run)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from stlm.model.layout import latest
 from stlm.model.patching import Cut, Patching, PatchingConfig
+from stlm.nn.recurrence import recurrence
 from stlm.text.codec import Codec
 
 
@@ -87,17 +88,11 @@ class Dynamic(Patching):
 
     def smooth(self, answers: Float[Tensor, "batch n dim"], chances: Float[Tensor, "batch n"],
                before: Float[Tensor, "batch dim"] | None) -> Float[Tensor, "batch n dim"]:
-        """``z_k = P_k y_k + (1 - P_k) z_{k-1}``, all at once: pairs of neighbours, of pairs, and so on."""
-        kept = (1 - chances)[..., None].to(answers.dtype)
-        total = chances[..., None].to(answers.dtype) * answers
+        """``z_k = P_k y_k + (1 - P_k) z_{k-1}``."""
+        kept, total = 1 - chances, chances[..., None].to(answers.dtype) * answers
         if before is not None:
-            total = torch.cat([total[:, :1] + kept[:, :1] * before[:, None], total[:, 1:]], dim=1)
-        reach = 1
-        while reach < answers.shape[1]:
-            total = torch.cat([total[:, :reach], total[:, reach:] + kept[:, reach:] * total[:, :-reach]], dim=1)
-            kept = torch.cat([kept[:, :reach], kept[:, reach:] * kept[:, :-reach]], dim=1)
-            reach *= 2
-        return total
+            total = torch.cat([total[:, :1] + (kept[:, :1] * before)[:, None].to(total.dtype), total[:, 1:]], dim=1)
+        return recurrence(kept, total)
 
     def weigh(self, heard: Float[Tensor, "batch seq dim"], cut: Cut) -> Float[Tensor, "batch seq dim"]:
         if cut.chances is None:

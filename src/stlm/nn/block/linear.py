@@ -3,7 +3,7 @@
 ``S_t = a_t S_{t-1} + k_t v_t^T`` and ``y_t = q_t S_t``, where each head forgets by ``a_t`` between 0 and 1, which its input
 decides: the recurrence of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060), with the gated output of gated linear attention
 (Yang et al. 2023, arXiv 2312.06635). Rows are computed in chunks: within a chunk as masked attention, between chunks
-through the states that the chunks leave behind, all of them at once: for those there is one weight a pair of chunks.
+through the states that the chunks leave behind, in as many steps as their number has binary digits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stlm.nn.block import BlockConfig
 from stlm.nn.ffn import FeedForwardConfig, relu2
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
+from stlm.nn.recurrence import recurrence
 from stlm.nn.stack import NOTHING, Block
 
 
@@ -136,17 +137,17 @@ def scan(q: Float[Tensor, "batch seq heads key"], k: Float[Tensor, "batch seq he
                       for item in (q, k, v, log_a))
     owner = F.pad(documents, (0, pad), value=NOTHING).unflatten(1, (n, size))[:, None]
     total = log_a.cumsum(-1)
-    place = torch.arange(max(n, size), device=q.device)
-    so_far = place[:size, None] >= place[None, :size]
+    place = torch.arange(size, device=q.device)
+    so_far = place[:, None] >= place[None, :]
     within = _decay(total, total, (owner[..., :, None] == owner[..., None, :]) & so_far)
     # what each chunk leaves behind, of the document of its last place; what was there before counts as a chunk
     left = _decay(total[..., -1:], total, (owner == owner[..., -1:])[..., None, :])[..., 0, :]
     states = torch.cat([state[:, :, None].to(v.dtype), (k * left[..., None].to(k.dtype)).mT @ v], dim=2)[:, :, :n]
     owners = torch.cat([before[:, None], owner[..., -1]], dim=2)[..., :n]
-    ends = F.pad(total[..., -1].cumsum(-1), (1, 0))[..., :n]
-    # state j is what chunk j finds; it has what the states up to j left, where all between is one document
-    between = _decay(ends, ends, (owners[..., :, None] == owners[..., None, :]) & (place[:n, None] >= place[None, :n]))
-    found = (between.to(v.dtype) @ states.flatten(3)).view_as(states)
+    # what chunk j finds: what the one before it left, and what that found, where it is of the same document
+    same = torch.cat([torch.zeros_like(owners[..., :1], dtype=torch.bool), owners[..., 1:] == owners[..., :-1]], dim=2)
+    kept = F.pad(total[..., -1], (1, 0))[..., :n].exp().masked_fill(~same, 0)
+    found = recurrence(kept.flatten(0, 1), states.flatten(0, 1)).view_as(states)
     reach = total.exp().masked_fill(owner != owners[..., None], 0)
     y = ((q @ k.mT) * within.to(q.dtype)) @ v + (q * reach[..., None].to(q.dtype)) @ found
     return y.movedim(1, 3).flatten(1, 2)[:, :seq]
