@@ -5,7 +5,7 @@
 A trunk of six layers, beside shallower ones that cost as much. Learning rates are those of sharing_rates.py.
 """
 
-from sharing import BASE, CYCLE, EVERY
+from sharing import CYCLE, EVERY, at_rates
 
 from stlm.compare.recipe import Recipe
 
@@ -29,5 +29,5 @@ RECIPE = Recipe(
     rule="A way pays where it is below the line between the full trunks of more and of fewer layers, in bits per byte against "
          "bytes written in a second.",
     equal="megabytes", amount=4.0, every=EVERY,
-    arms={arm: BASE.replace("{rate}", f"{rate:g}") + flags for arm, (rate, flags) in ARMS.items()},
+    arms=at_rates(ARMS),
     baseline="six layers")

@@ -33,10 +33,16 @@ ARMS = {
     "all, adaptors": (3e-3, ALL + OWN),
 }
 
+
+def at_rates(arms: dict[str, tuple[float, str]]) -> dict[str, str]:
+    """Words of each arm: the trunk of six layers at its rate, and its own flags."""
+    return {arm: BASE.replace("{rate}", f"{rate:g}") + flags for arm, (rate, flags) in arms.items()}
+
+
 RECIPE = Recipe(
     question="How many weights of the trunk can be shared, and what does it cost in bits per byte?",
     rule="The fewest unique parameters at no more than 0.5 % above the unshared model, in the mean.",
     equal="teraflops", amount=16.0, every=EVERY,
     first={"six": BASE.replace("{rate}", "3e-3") + EVERY + " --train.teraflops 16"},
-    arms={arm: BASE.replace("{rate}", f"{rate:g}") + flags for arm, (rate, flags) in ARMS.items()},
+    arms=at_rates(ARMS),
     baseline="six layers", against=("two layers", "one layer"))

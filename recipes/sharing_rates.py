@@ -5,7 +5,7 @@
 A shared weight learns from the sum of its uses. One seed: this finds a rate, and claims no more.
 """
 
-from sharing import ALL, BASE, CYCLE, EVERY
+from sharing import ALL, CYCLE, EVERY, at_rates
 
 from stlm.compare.recipe import Recipe
 
@@ -18,5 +18,5 @@ RECIPE = Recipe(
     question="Which learning rate do trunks want that share their weights?",
     rule="The lowest bits per byte, each way by itself.",
     equal="teraflops", amount=16.0, seeds=(0,), every=EVERY,
-    arms={f"{way} at {rate}": BASE.replace("{rate}", f"{rate:g}") + flags for way, flags in WAYS.items() for rate in RATES},
+    arms=at_rates({f"{way} at {rate}": (rate, flags) for way, flags in WAYS.items() for rate in RATES}),
     baseline="six layers at 0.003")

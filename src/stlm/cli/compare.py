@@ -18,6 +18,7 @@ from stlm.compare.job import Run
 from stlm.compare.page import write_page
 from stlm.compare.plan import Plan, make_plan
 from stlm.compare.recipe import load_recipe
+from stlm.compare.statistics import shown_p
 from stlm.errors import UserError
 from stlm.train.folder import RunFolder, read_lines
 
@@ -136,11 +137,6 @@ def _table(plan: Plan, found: dict[str, Any]) -> Table:
         spread = "" if row["std"] is None else f" ± {row['std']:.4f}"
         out.add_row(arm, f"{first['parameters']['unique']:,}", f"{row['mean']:.4f}{spread}", str(row["n"]),
                     "" if arm == recipe.baseline else f"{row['mean'] / base - 1:+.1%}",
-                    *(_shown_p(row["p"].get(other)) for other in recipe.opponents),
+                    *(shown_p(row["p"].get(other)) for other in recipe.opponents),
                     f"{first['bytes_per_patch']:.2f}", style="bold" if arm == recipe.baseline else None)
     return out
-
-
-def _shown_p(p: float | None) -> str:
-    """A p-value as tables show it."""
-    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"

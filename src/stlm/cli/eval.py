@@ -18,7 +18,7 @@ from stlm.cli.runs import Parser, open_corpus, scoring_bar
 from stlm.config.files import read_json
 from stlm.data.readers import documents_of, readable_files
 from stlm.data.shards import Corpus
-from stlm.data.sources import open_source, split_of
+from stlm.data.sources import open_source, split_of, until
 from stlm.errors import UserError
 from stlm.evaluate import anchors, benchmark, probes, progression, quality, scores
 from stlm.evaluate.huggingface import HuggingFaceScorer
@@ -130,7 +130,7 @@ def cost(checkpoint: Checkpoint) -> dict[str, Any]:
     counters, env = checkpoint.counters, checkpoint.folder.parent.parent / "env.json"
     machine = read_json(env) if env.exists() else {}
     return {"steps": counters["step"], "seconds": counters["spent"], "bytes": counters["n_bytes"], "flops": counters["flops"],
-            "text": ", ".join(Path(part.strip()).name for part in checkpoint.config.data.source.split(",")),
+            "text": checkpoint.config.data.names,
             **{name: machine[name] for name in ("cpu", "device", "threads", "torch") if name in machine}}
 
 
@@ -187,12 +187,7 @@ def _known(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> It
     else:
         shard = corpus().train
         documents = shard.documents(corpus().codec, every=max(1, round(shard.n_bytes / KNOWN)))
-    left = KNOWN
-    for document in documents:
-        yield document
-        left -= len(document)
-        if left <= 0:
-            return
+    return until(KNOWN, documents)
 
 
 # --- tables

@@ -10,6 +10,7 @@ from typing import Any
 
 from stlm.compare.plan import Plan
 from stlm.compare.record import KEY, RESULTS
+from stlm.compare.statistics import shown_p
 from stlm.report import patches
 from stlm.report.html import INK, MUTED, drawing, render, svg
 from stlm.train.folder import write_whole
@@ -26,7 +27,7 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     pictures = {"means": _means(arms, record["baseline"]), **_trades(rows, colours)}
     page = render("compare.html.jinja", name=plan.name, record=record, rows=rows, parts=PARTS, texts=list(plan.recipe.texts),
                   pictures=pictures, curves=_curves(arms, colours, record["first"]), colours=colours, readings=_readings(arms),
-                  made=_made(record["arms"]), opponents=plan.recipe.opponents)
+                  made=_made(record["arms"]), opponents=plan.recipe.opponents, shown_p=shown_p)
     path = RESULTS / plan.name / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)

@@ -45,3 +45,8 @@ def p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
     if statistics.pstdev(values) == statistics.pstdev(baseline) == 0:
         return 1.0 if statistics.fmean(values) == statistics.fmean(baseline) else 0.0
     return float(stats.ttest_ind(values, baseline, equal_var=False).pvalue)
+
+
+def shown_p(p: float | None) -> str:
+    """A p-value as tables show it; "" where there is none."""
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"

@@ -108,7 +108,7 @@ class World(Source):
         first, budget = {TRAIN: (0, self._budget),
                          VALIDATION: (WORLD_VALIDATION_START, WORLD_VALIDATION)}[split]
         stories = (write_story(self._seed, index) for index in itertools.count(first))
-        return _until(budget, (story.text.encode() for story in stories))
+        return until(budget, (story.text.encode() for story in stories))
 
     def entropy_bits(self, document: bytes) -> float:
         from stlm.text.world import parse_story
@@ -187,7 +187,7 @@ class Hub(Source):
                             f"{', '.join(names) or 'none'}; choose another data set or config")
 
         def taken(name: str, budget: int) -> Documents:
-            return lambda: _until(budget, self._stream(name))
+            return lambda: until(budget, self._stream(name))
 
         train = taken(TRAIN, self._budget)
         for name in (VALIDATION, "valid"):
@@ -304,7 +304,7 @@ def _character_start(data: bytes, place: int) -> int:
     return place
 
 
-def _until(budget: int, documents: Iterator[bytes]) -> Iterator[bytes]:
+def until(budget: int, documents: Iterator[bytes]) -> Iterator[bytes]:
     """Whole documents until there are ``budget`` bytes."""
     for document in documents:
         yield document
@@ -315,7 +315,7 @@ def _until(budget: int, documents: Iterator[bytes]) -> Iterator[bytes]:
 
 def _size(documents: Iterator[bytes], at_most: int) -> int:
     """The bytes of some documents, counted until there are ``at_most``."""
-    return sum(map(len, _until(at_most, documents)))
+    return sum(map(len, until(at_most, documents)))
 
 
 def _check_size(where: str, n_bytes: int) -> None:

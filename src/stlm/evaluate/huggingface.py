@@ -15,7 +15,7 @@ import torch
 
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
-from stlm.evaluate.windows import Found, Tally, Window, cut
+from stlm.evaluate.windows import Found, Tally, Window, cut, ranked
 from stlm.train.machine import pick_device
 
 SYMBOLS = 8192  # read at once, at most
@@ -141,8 +141,7 @@ class HuggingFaceScorer(Scorer):
                 for window in group:
                     scores = logits[row, window.first - 1:len(window) - 1].float().log_softmax(-1)
                     targets = torch.from_numpy(window.symbols[window.first:]).to(read.device)
-                    own, (first, second) = scores.gather(-1, targets[:, None])[:, 0], scores.topk(2).values.unbind(-1)
-                    tally.add(window, Found(float(own.double().sum()), bool(((own == first) & (first > second)).all()),
-                                            bool((own == first).all())))
+                    own, greedy, level = ranked(scores, targets)
+                    tally.add(window, Found(float(own.double().sum()), bool(greedy.all()), bool(level.all())))
             progress(tally.done())
         return tally.found()

@@ -20,7 +20,7 @@ from stlm.config.decode import encode
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
-from stlm.evaluate.windows import Found, Tally, Window, after, cut
+from stlm.evaluate.windows import Found, Tally, Window, after, cut, ranked
 from stlm.generate.sampling import Sampling
 from stlm.generate.writer import write
 from stlm.model.count import count
@@ -196,8 +196,8 @@ class NativeScorer(Scorer):
 def _scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The log-probability of each target in float64, whether all others have lower scores, and whether none has a higher."""
     logits = logits.double()
-    own, (first, second) = logits.gather(-1, targets[:, None])[:, 0], logits.topk(2).values.unbind(-1)
-    return (own - logits.logsumexp(-1)).cpu(), ((own == first) & (first > second)).cpu(), (own == first).cpu()
+    own, greedy, level = ranked(logits, targets)
+    return (own - logits.logsumexp(-1)).cpu(), greedy.cpu(), level.cpu()
 
 
 def _found(scores: tuple[Tensor, Tensor, Tensor], part: slice) -> Found:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from stlm.evaluate.scorer import Likelihood
 
@@ -34,6 +35,12 @@ class Found:
     log_p: float
     greedy: bool
     level: bool
+
+
+def ranked(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The score of each target, whether all others are lower, and whether none is higher: scores [n, symbol], targets [n]."""
+    own, (first, second) = scores.gather(-1, targets[:, None])[:, 0], scores.topk(2).values.unbind(-1)
+    return own, (own == first) & (first > second), own == first
 
 
 class Tally:

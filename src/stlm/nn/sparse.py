@@ -49,9 +49,14 @@ class SparseStack(Stack):
               positions: Int[Tensor, "batch seq"], view: Any, cache: SparseCache | None, lengths: Int[Tensor, " batch"] | None
               ) -> Float[Tensor, "batch seq dim"]:
         """A layer that all positions go through. ``view`` is what the stack's blocks see where there is no cache."""
+        return self._through(depth, x, documents, positions, view, cache, lengths)
+
+    def _through(self, depth: int, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+                 positions: Int[Tensor, "batch seq"], view: Any, cache: SparseCache | None,
+                 lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
         block: Any = self.blocks[depth]
         if cache is None:
-            return block(x, view, None)[0]
+            return block(x, block.view(documents, positions, x.dtype) if view is None else view, None)[0]
         before, past = cache.documents[depth], cache.layers[depth]
         x, new = block(x, block.view(torch.cat([before, documents], dim=1), positions, x.dtype), past)
         cache.layers[depth] = block.remember(past, new, lengths)
@@ -78,16 +83,9 @@ class SparseStack(Stack):
     def added(self, depth: int, x: Float[Tensor, "batch seq dim"], taken: Taken, cache: SparseCache | None
               ) -> Float[Tensor, "batch seq dim"]:
         """What a layer adds to the positions that are taken, which are all that it sees; 0 elsewhere."""
-        block: Any = self.blocks[depth]
         wide = None if taken.order is None else taken.order[..., None].expand(*taken.order.shape, x.shape[2])
         part = x if wide is None else x.gather(1, wide)
-        if cache is None:
-            out, _ = block(part, block.view(taken.documents, taken.positions, x.dtype), None)
-        else:
-            before, past = cache.documents[depth], cache.layers[depth]
-            out, new = block(part, block.view(torch.cat([before, taken.documents], dim=1), taken.positions, x.dtype), past)
-            cache.layers[depth] = block.remember(past, new, taken.count)
-            cache.documents[depth] = remember(before, taken.documents, self.lookback, taken.count, empty=NOTHING)
+        out = self._through(depth, part, taken.documents, taken.positions, None, cache, taken.count)
         if wide is None:
             return out - x
         change = (out - part).masked_fill(~taken.exists[..., None], 0)

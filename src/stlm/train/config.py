@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from stlm.model.config import ModelConfig
@@ -30,6 +31,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.megabytes <= 0:
             raise ValueError("megabytes has to be above 0")
+
+    @property
+    def names(self) -> str:
+        """The sources without where they lie: names of files and folders."""
+        return ", ".join(Path(source.strip()).name for source in self.source.split(","))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,8 +27,7 @@ def publish(checkpoint: Checkpoint, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     config, model = checkpoint.config, LM(checkpoint.config.model, checkpoint.codec)
     checkpoint.load_model(model, averaged=True)
-    names = ", ".join(Path(name).name for name in config.data.source.split(","))
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=names),
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=config.data.names),
                                  train=dataclasses.replace(config.train, start=None))
     write_whole(folder / CONFIG, json.dumps(encode(config), indent=1) + "\n")
     checkpoint.codec.save(folder)
