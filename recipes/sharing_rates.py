@@ -2,7 +2,8 @@
 
     stlm compare recipes/sharing_rates.py --jobs 2
 
-A shared weight learns from the sum of its uses. One seed: this finds a rate, and claims no more.
+A shared weight learns from the sum of its uses. One seed: this finds a rate, and claims no more. What isn't here takes the rate
+of what it is made of: other ways to share an FFN that of ``one FFN``, a depth that depends on the input that of its trunk.
 """
 
 from sharing import ALL, CYCLE, EVERY, at_rates
@@ -10,8 +11,7 @@ from sharing import ALL, CYCLE, EVERY, at_rates
 from stlm.compare.recipe import Recipe
 
 WAYS = {"six layers": "", "two layers": "--model.layers 2", "one layer": "--model.layers 1", "one FFN": "--model.sharing ffn",
-        "cycle": CYCLE, "all": ALL, "early exit": "--model.depth early_exit", "mixture": "--model.depth mixture",
-        "skip": "--model.depth skip"}
+        "cycle": CYCLE, "all": ALL}
 RATES = (1.5e-3, 3e-3, 6e-3)
 
 RECIPE = Recipe(
