@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from stlm.evaluate.benchmark import answer, judge
+from stlm.evaluate.benchmark import answer, judge, summarize
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.tasks import TASKS
 
@@ -18,7 +18,12 @@ FILES = {
     "hellaswag": ("validation", "hellaswag.yaml"), "arc_easy": ("test", "arc_easy.yaml"),
     "arc_challenge": ("test", "arc_challenge.yaml"), "winogrande": ("validation", "default.yaml"),
     "openbookqa": ("test", "openbookqa.yaml"), "commonsense_qa": ("validation", "default.yaml"),
+    "boolq": ("validation", "default.yaml"), "lambada_openai": ("test", "lambada_openai.yaml"),
 }
+
+
+def lines(records):
+    return "\n".join(map(json.dumps, records))
 
 
 def in_the_words_of_the_hub(name, record):
@@ -27,13 +32,25 @@ def in_the_words_of_the_hub(name, record):
         return record | {"label": str(record["gold"])}
     if name == "winogrande":
         return record
+    if name == "lambada_openai":
+        return {"text": record["context"] + " " + record["continuation"]}
+    if name == "boolq":  # the prompt taken to pieces, for the harness to put together
+        passage, _, question = record["query"].rpartition("\nQuestion: ")
+        return {"passage": passage, "question": question.removesuffix("?\nAnswer:"),
+                "label": ["no", "yes"].index(record["choices"][record["gold"]])}
+    if name.startswith("mmlu"):
+        return record | {"answer": record["gold"]}
+    if name == "blimp":
+        return record
     letters = "ABCDE"[:len(record["choices"])]
     return {"question": record["question"], "question_stem": record["question"], "answerKey": letters[record["gold"]],
             "choices": {"text": record["choices"], "label": list(letters)}}
 
 
-def harness_tasks(folder, records):
-    """Task files of the harness over our records: its own prompts, read from files instead of the hub."""
+def harness_tasks(folder, records, examples):
+    """Task files of the harness over our records: its own prompts, read from files instead of the hub. examples: records that
+    are shown solved.
+    """
     from pathlib import Path
 
     import yaml
@@ -41,7 +58,7 @@ def harness_tasks(folder, records):
     home = Path(lm_eval.__file__).parent / "tasks"
     for name, found in records.items():
         data = folder / f"{name}.json"
-        data.write_text("\n".join(json.dumps(record) for record in found))
+        data.write_text(lines(found))
         split, file = FILES.get(name, ("test", ""))
         if file:
             path = next(path for path in home.rglob(file) if path.parent.name in (name, name.split("_")[0]))
@@ -63,8 +80,13 @@ def harness_tasks(folder, records):
         if name == "winogrande":
             for key in ("doc_to_text", "doc_to_target", "doc_to_choice"):
                 own[key] = f"!function {home}/winogrande/preprocess_winogrande.{key}"
+        files = {split: str(data)}
+        if name == "mmlu_5shot":
+            files["dev"] = str(folder / "dev.json")
+            (folder / "dev.json").write_text(lines(examples))
+            own |= {"fewshot_split": "dev", "fewshot_config": {"sampler": "first_n"}, "num_fewshot": 5}
         own |= {"task": f"our_{name}", "dataset_path": "json", "dataset_name": None, "test_split": None,
-                "validation_split": None, "dataset_kwargs": {"data_files": {split: str(data)}}}
+                "validation_split": None, "dataset_kwargs": {"data_files": files}}
         own["test_split" if split == "test" else "validation_split"] = split
         if "acc_norm" in json.dumps(own.get("metric_list", [])):
             own["metric_list"] = [*own["metric_list"], {"metric": "acc_bytes", "aggregation": "mean", "higher_is_better": True}]
@@ -85,12 +107,13 @@ def shared(tmp_path_factory):
         pytest.skip("STLM_DATA is not set: no benchmarks at hand")
     from stlm.evaluate.records import load
     folder = tmp_path_factory.mktemp("tasks")
-    names = [*FILES, "blimp", "mmlu"]
+    names = [*FILES, "blimp", "mmlu", "mmlu_5shot"]
     records = {name: load(TASKS[name].place)[0][:SHOWN] for name in names}
-    hub = {name: [in_the_words_of_the_hub(name, r) if name in FILES else {**r, "answer": r["gold"]} if name == "mmlu" else r
-                  for r in found] for name, found in records.items()}
-    harness_tasks(folder, hub)
-    return folder, {name: [TASKS[name].item(record) for record in found] for name, found in records.items()}
+    hub = {name: [in_the_words_of_the_hub(name, record) for record in found] for name, found in records.items()}
+    subject = records["mmlu_5shot"][0]["subject"]
+    harness_tasks(folder, hub, [in_the_words_of_the_hub("mmlu", record) for record in load(TASKS["mmlu_5shot"].examples)[0]
+                                if record["subject"] == subject])
+    return folder, {name: TASKS[name].items()[0][:SHOWN] for name in names}
 
 
 def compare(model, scorer, shared):
@@ -108,8 +131,9 @@ def compare(model, scorer, shared):
         assert len(samples) == len(outcomes) == SHOWN
         for metric in TASKS[name].metrics:
             theirs, ours = [s[metric] for s in samples], [o.right[metric] for o in outcomes]
-            assert theirs == ours, (name, metric)
-            assert abs(found["results"][f"our_{name}"][f"{metric},none"] - sum(ours) / SHOWN) < 0.001
+            whole = summarize(TASKS[name], own, outcomes)[f"{metric},none"]
+            assert found["results"][f"our_{name}"][f"{metric},none"] == pytest.approx(whole, rel=1e-4, abs=1e-9)
+            assert theirs == (pytest.approx(ours, rel=1e-4) if metric == "perplexity" else ours), (name, metric)
             checked += SHOWN
     assert checked == SHOWN * sum(len(TASKS[name].metrics) for name in items)
 

@@ -19,6 +19,7 @@ from stlm.errors import UserError
 from stlm.evaluate.during import Validation
 from stlm.generate.during import Samples
 from stlm.model.config import ModelConfig
+from stlm.model.patching.entropy import reader
 from stlm.objective import causal
 from stlm.optim import adamw, muon
 from stlm.text.codec.bytes import ByteCodec
@@ -72,6 +73,43 @@ def test_going_on_equals_never_stopping_bit_for_bit(tmp_path, optim, accumulate)
         both = [(tmp_path / run / "checkpoints" / "step_0000012" / name).read_bytes() for run in ("cut", "whole")]
         assert both[0] == both[1]
     assert losses(tmp_path / "cut")[-1] == losses(tmp_path / "whole")[-1]
+
+
+PARTS = {
+    "entropy": {"patching": {"kind": "entropy", "dim": 4, "layers": 1}}, "multi_byte": {"head": "multi_byte"},
+    "dynamic": {"patching": {"kind": "dynamic", "target": 3}}, "parallel": {"head": "parallel", "decoder_layers": 0},
+    "pooling": {"pooling": {"kind": "attention", "heads": 2}},
+    "copying": {"embedding": "recall", "copying": "pointer"}, "linear": {"trunk": "linear", "local": "linear"},
+    "early_exit": {"layers": 3, "depth": "early_exit"}, "mixture": {"layers": 4, "depth": "mixture"},
+    "skip": {"layers": 3, "depth": "skip"}, "late": {"layers": 4, "sharing": {"kind": "all", "rank": 2, "late": 0.5}},
+}
+
+
+@pytest.mark.parametrize(("part", "length"), [
+    *((part, {"steps": 6}) for part in PARTS), *((part, {"steps": None, "teraflops": 0.0005, "evaluate_every": 4})
+                                                 for part in ("dynamic", "skip", "late"))], ids=str)
+def test_every_part_goes_on_bit_for_bit(tmp_path, monkeypatch, part, length):
+    """FLOPs, which end a run that is given teraflops, included."""
+    monkeypatch.chdir(tmp_path)
+    config = tiny_config(**length)
+    if part == "entropy":
+        tiny_trainer(tmp_path / "runs" / "reader", config=dataclasses.replace(tiny_config(steps=4), model=reader(4, 1))).run()
+    config = dataclasses.replace(config, model=decode(ModelConfig, PARTS[part], config.model))
+    whole = tiny_trainer(tmp_path / "whole", config=config)
+    whole.run()
+    tiny_trainer(tmp_path / "cut", config=config, hooks=[StopAt(3)]).run()
+    torch.manual_seed(999)
+    cut = tiny_trainer(tmp_path / "cut", config=config, resume=True)
+    cut.run()
+    assert (cut.step, cut.n_bytes, cut.flops) == (whole.step, whole.n_bytes, whole.flops) and whole.step > 4
+    for one, other in ((cut.model, whole.model), (cut.ema, whole.ema)):
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    both = [RunFolder(tmp_path / run).latest().optimizer() for run in ("cut", "whole")]
+    assert torch.equal(both[0]["rng"], both[1]["rng"])
+    for one, other in zip(both[0]["optimizers"], both[1]["optimizers"], strict=True):
+        assert one["param_groups"] == other["param_groups"] and one["state"].keys() == other["state"].keys()
+        for number, state in one["state"].items():
+            assert all(torch.equal(value, other["state"][number][name]) for name, value in state.items())
 
 
 def test_a_run_may_go_on_with_another_learning_rate(tmp_path):
