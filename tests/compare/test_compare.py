@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -111,6 +113,32 @@ def test_runs_on_record_are_not_run_again(before, tmp_path, capsys):
     after = json.loads((tmp_path / "results" / "tiny" / "results.json").read_text())
     assert after == json.loads(before)
     assert "How each reads" in (tmp_path / "results" / "tiny" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_goes_on(compared, tmp_path):
+    """SIGKILL in the middle of a run: the runs that had ended aren't trained again, the one at work goes on, and all ends as it
+    had without.
+    """
+    for name in ("tiny.py", "text.txt"):
+        (tmp_path / name).write_text((compared / name).read_text())
+    env = {**os.environ, "TEXT": str(tmp_path / "text.txt"), "STLM_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "stlm", "compare", "tiny.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    record, deadline = tmp_path / "results" / "tiny" / "results.json", time.monotonic() + 120
+    while not record.exists() or len(list((tmp_path / "runs").iterdir())) < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    ended = {path.parent.name: path.stat().st_mtime for path in (tmp_path / "runs").glob("*/measures.json")}
+    assert subprocess.run(command, cwd=tmp_path, env=env, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert all((tmp_path / "runs" / name / "measures.json").stat().st_mtime == at for name, at in ended.items())
+    both = [json.loads((folder / "results" / "tiny" / "results.json").read_text())["arms"] for folder in (compared, tmp_path)]
+    for arm, found in both[0].items():
+        for one, other in zip(found["seeds"], both[1][arm]["seeds"], strict=True):
+            assert one["run"] == other["run"]
+            assert one["val/bits_per_byte"] == pytest.approx(other["val/bits_per_byte"], rel=1e-6)
 
 
 def test_runs_that_a_changed_recipe_no_longer_has_are_kept(before, tmp_path, capsys):
