@@ -48,12 +48,7 @@ class SparseStack(Stack):
     def whole(self, depth: int, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
               positions: Int[Tensor, "batch seq"], view: Any, cache: SparseCache | None, lengths: Int[Tensor, " batch"] | None
               ) -> Float[Tensor, "batch seq dim"]:
-        """A layer that all positions go through. ``view`` is what the stack's blocks see where there is no cache."""
-        return self._through(depth, x, documents, positions, view, cache, lengths)
-
-    def _through(self, depth: int, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                 positions: Int[Tensor, "batch seq"], view: Any, cache: SparseCache | None,
-                 lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
+        """A layer that all these positions go through. ``view`` is what it sees where there is no cache; made here if None."""
         block: Any = self.blocks[depth]
         if cache is None:
             return block(x, block.view(documents, positions, x.dtype) if view is None else view, None)[0]
@@ -85,7 +80,7 @@ class SparseStack(Stack):
         """What a layer adds to the positions that are taken, which are all that it sees; 0 elsewhere."""
         wide = None if taken.order is None else taken.order[..., None].expand(*taken.order.shape, x.shape[2])
         part = x if wide is None else x.gather(1, wide)
-        out = self._through(depth, part, taken.documents, taken.positions, None, cache, taken.count)
+        out = self.whole(depth, part, taken.documents, taken.positions, None, cache, taken.count)
         if wide is None:
             return out - x
         change = (out - part).masked_fill(~taken.exists[..., None], 0)
