@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -126,17 +127,20 @@ def _share(plan: Plan, line: dict[str, Any]) -> float:
 
 
 def _table(plan: Plan, found: dict[str, Any]) -> Table:
+    """What decides; costs and patches are in the report. Figures never wrap, so that all fits into 80 columns."""
     recipe, arms = plan.recipe, found["arms"]
-    out = Table(title=f"bits per byte of held-out text at equal cost: {found['held_equal']}")
-    named = [f"p against {other}" for other in recipe.against]
-    for column in ("", "parameters", "bits per byte", "n", f"against {recipe.baseline}", "p", *named, "bytes a patch"):
-        out.add_column(column, justify="left" if column == "" else "right")
+    seeds = sorted({row["n"] for row in arms.values()})
+    out = Table(title=f"bits per byte of held-out text at equal cost: {found['held_equal']}", box=box.SIMPLE_HEAD,
+                caption=f"{' or '.join(map(str, seeds))} seeds: mean ± deviation; p by Welch's t-test", padding=(0, 1, 0, 0),
+                show_edge=False)
+    out.add_column("")
+    for column in ("unique", "bits per byte", f"against {recipe.baseline}", *(f"p against {arm}" for arm in recipe.opponents)):
+        out.add_column(column if column == "bits per byte" else column.replace(" ", "\n"), justify="right", no_wrap=True)
     base = arms[recipe.baseline]["mean"]
     for arm, row in sorted(arms.items(), key=lambda item: item[1]["mean"]):
-        first = row["seeds"][0]
-        spread = "" if row["std"] is None else f" ± {row['std']:.4f}"
-        out.add_row(arm, f"{first['parameters']['unique']:,}", f"{row['mean']:.4f}{spread}", str(row["n"]),
+        spread = "" if row["std"] is None else f" ± {row['std']:.3f}"
+        out.add_row(arm, f"{row['seeds'][0]['parameters']['unique'] / 1e6:.2f}M", f"{row['mean']:.3f}{spread}",
                     "" if arm == recipe.baseline else f"{row['mean'] / base - 1:+.1%}",
                     *(shown_p(row["p"].get(other)) for other in recipe.opponents),
-                    f"{first['bytes_per_patch']:.2f}", style="bold" if arm == recipe.baseline else None)
+                    style="bold" if arm == recipe.baseline else None)
     return out

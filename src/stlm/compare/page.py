@@ -15,6 +15,7 @@ from stlm.report import patches
 from stlm.report.html import INK, MUTED, drawing, render, svg
 from stlm.train.folder import write_whole
 
+SIDES = ((5, 3, "left"), (-5, 3, "right"), (5, -6, "left"), (-5, -6, "right"), (0, 9, "center"), (0, -10, "center"))
 PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
 
 
@@ -125,16 +126,24 @@ def _curves(arms: dict[str, Any], colours: dict[str, str], first: dict[str, Any]
 
 def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, str]:
     """Bits per byte against what a model costs to keep and to use, every arm a dot."""
+    from matplotlib import ticker
+
     end = _end([row["mean"] for row in rows])
     far, rows = [row["arm"] for row in rows if row["mean"] > end], [row for row in rows if row["mean"] <= end]
 
     def against(label: str, cost: Callable[[dict[str, Any]], float]) -> str:
         figure, axes = drawing(4.6, 3.6)
-        for row in rows:
-            axes.plot(cost(row), row["mean"], "o", color=colours[row["arm"]])
-            axes.annotate(row["arm"], (cost(row), row["mean"]), xytext=(4, 3), textcoords="offset points", fontsize=7)
-        axes.set(xlabel=label, ylabel="bits per byte", xscale="log")
+        costs = [cost(row) for row in rows]
+        for row, x in zip(rows, costs, strict=True):
+            axes.plot(x, row["mean"], "o", color=colours[row["arm"]])
+        axes.set(xlabel=label, ylabel="bits per byte")
+        if max(costs) > 4 * min(costs):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
         axes.margins(x=0.18)
+        _label(axes, [(x, row["mean"], row["arm"]) for row, x in zip(rows, costs, strict=True)])
         if far:
             axes.set_title(f"far above: {', '.join(far)}", color=MUTED, fontsize=8)
         return svg(figure)
@@ -142,6 +151,23 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
     return {"parameters": against("unique parameters, millions", lambda row: row["parameters"]["unique"] / 1e6),
             "flops": against("FLOPs a byte in training, millions", lambda row: row["teraflops"] / row["megabytes"]),
             "milliseconds": against("milliseconds to write a byte", lambda row: 1000 / row["written"])}
+
+
+def _label(axes: Any, dots: list[tuple[float, float, str]]) -> None:
+    """Name each dot (x, y, name) on the first side where nothing stands."""
+    axes.figure.draw_without_rendering()
+    seen = [axes.transData.transform(dot[:2]) for dot in dots]
+    taken = list[Any]()
+    for x, y, name in dots:
+        tries = [axes.annotate(name, (x, y), xytext=(dx, dy), textcoords="offset points", fontsize=7, ha=side, va="center")
+                 for dx, dy, side in SIDES]
+        boxes = [shown.get_window_extent().padded(2) for shown in tries]
+        crowd = [box.count_contains(seen) + box.count_overlaps(taken) for box in boxes]
+        best = crowd.index(min(crowd))
+        taken.append(boxes[best])
+        for place, shown in enumerate(tries):
+            if place != best:
+                shown.remove()
 
 
 def _readings(arms: dict[str, Any]) -> dict[str, list[list[patches.Mark]]]:
