@@ -53,16 +53,6 @@ def test_words_of_two_documents_never_meet(texts):
     torch.testing.assert_close(whole, torch.cat(alone), rtol=1e-9, atol=1e-9)
 
 
-def test_odds_add_and_have_the_right_gradients():
-    logits = torch.randn(5, dtype=torch.double, requires_grad=True)
-    scores = torch.randn(4, dtype=torch.double, requires_grad=True)
-    to = torch.tensor([1, 3, 1, 0])
-    found = pointer.AddOdds.apply(logits, scores, to)
-    odds = logits.exp() + torch.zeros(5, dtype=torch.double).scatter_add(0, to, scores.exp())
-    torch.testing.assert_close(found, odds.log())
-    assert torch.autograd.gradcheck(lambda a, b: pointer.AddOdds.apply(a, b, to), (logits, scores))
-
-
 def test_a_word_that_was_told_is_likelier_than_before():
     """A model that knows nothing but its pointer completes a name that the document has told."""
     model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))

@@ -122,10 +122,10 @@ def test_losses_on_the_way():
     plain = small_model(("whitespace", "mean", "conv", "tied"), layers=6)
     plain.load_state_dict(quiet.state_dict())
     assert torch.equal(quiet(Inputs(ROWS)).logits, plain(Inputs(ROWS)).logits)
-    logits, weight = quiet(Inputs(ROWS)).early[0]
+    scores, weight = quiet(Inputs(ROWS)).early[0]
     short = small_model(("whitespace", "mean", "conv", "tied"), layers=round(weight / 0.3 * 5))
     short.load_state_dict({name: value for name, value in plain.state_dict().items() if name in short.state_dict()})
-    assert torch.equal(logits, short(Inputs(ROWS)).logits)
+    assert torch.equal(scores.logits(), short(Inputs(ROWS)).logits)
 
 
 def test_who_leaves_stays_as_it_is():

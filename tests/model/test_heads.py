@@ -13,7 +13,8 @@ from stlm.model.config import ModelConfig
 from stlm.model.copying import pointer
 from stlm.model.head import parallel
 from stlm.model.patching import none
-from stlm.objective.causal import Causal, further, surprisal
+from stlm.model.scores import Scores
+from stlm.objective.causal import Causal, further
 from tests.conftest import Bytes, shard_of, small_model
 from tests.model import checks
 
@@ -60,7 +61,7 @@ def test_further_symbols_are_those_further_on():
             for t in range(16 - place - 1):
                 weight = float(batch.weights[row, t + place + 1])
                 target = batch.targets[row:row + 1, t + place + 1:t + place + 2]
-                total += weight * float(surprisal(ahead[row:row + 1, t:t + 1, place], target))
+                total += weight * float(Scores(ahead[row:row + 1, t:t + 1, place]).surprisal(target))
                 counted += weight
     assert float(further(ahead, batch)) == pytest.approx(total / counted)
 

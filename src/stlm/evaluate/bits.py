@@ -15,7 +15,6 @@ import torch
 from stlm.data.shards import Shard
 from stlm.data.stream import Stream
 from stlm.model.lm import LM, ends_of_bytes
-from stlm.objective.causal import surprisal
 from stlm.text.codec import Codec
 
 
@@ -61,7 +60,7 @@ def score(model: LM, shard: Shard, codec: Codec, seq: int, rows: int, context: i
         counts = batch.weights * batch.scored
         moved = batch.to(model.device)
         output = model(moved)
-        each = surprisal(output.logits, moved.targets).double() * counts.to(model.device)
+        each = output.scores.surprisal(moved.targets).double() * counts.to(model.device)
         nats += each.sum().cpu()
         n_bytes += int(batch.weighted_bytes)
         patches += int((output.ends * moved.weights).sum())

@@ -6,10 +6,10 @@ import dataclasses
 import math
 
 import torch
+from torch.nn import functional as F
 
 from stlm.data.batch import Inputs
 from stlm.model.lm import LM
-from stlm.objective.causal import surprisal
 from stlm.text.codec import Codec
 
 
@@ -27,7 +27,7 @@ def read(model: LM, codec: Codec, text: bytes) -> Reading:
     """Read one text as a document of its own, all at once."""
     symbols = torch.tensor([[codec.document, *codec.encode(text).tolist()]], device=model.device)
     output = model(Inputs(symbols))
-    nats = surprisal(output.logits[:, :-1], symbols[:, 1:])[0]
+    nats = output.scores.surprisal(F.pad(symbols[:, 1:], (0, 1)))[0, :-1]
     following = symbols[0, 1:].tolist()
     return Reading([codec.symbol_bytes[symbol] for symbol in following], (nats / math.log(2)).tolist(),
                    output.ends[0, 1:].tolist())

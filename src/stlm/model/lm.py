@@ -18,6 +18,7 @@ from stlm.model.config import ModelConfig
 from stlm.model.layout import START, Answers, latest, layout, places, take
 from stlm.model.output import Output
 from stlm.model.patching import Cut, Patching
+from stlm.model.scores import Scores
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, Stack, StackCache, remember
@@ -131,18 +132,18 @@ class LM(nn.Module):
         cut = (Cut(batch.ends) if batch.ends is not None else
                self.patching(inputs, documents, positions, encoded, cache.patching if cache else None, lengths))
         answers = self._answers(encoded, documents, positions, cut, batch, cache)
-        logits, hidden = self._scores(encoded, documents, positions, cut, answers, batch, cache)
+        scores, hidden = self._scores(encoded, documents, positions, cut, answers, batch, cache)
         early = [(self._scores(encoded, documents, positions, cut, dataclasses.replace(answers, states=states), batch, None)[0],
                   weight) for states, weight in answers.early]
         if cache is not None:
             cache.place = latest(torch.stack([documents, positions], dim=2), lengths, cache.place)
         ahead = self.head.ahead(hidden, self.table.to(hidden.dtype)) if self.training else None
-        return Output(logits, hidden, cut.ends, ahead, early, {**cut.losses, **answers.losses}, answers.figures)
+        return Output(scores, hidden, cut.ends, ahead, early, {**cut.losses, **answers.losses}, answers.figures)
 
     def _scores(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cut: Cut, answers: Answers, batch: Inputs, cache: Cache | None
-                ) -> tuple[Float[Tensor, "batch seq symbol"], Float[Tensor, "batch seq dim"]]:
-        """Logits, and what they're read from, where these are the trunk's answers."""
+                ) -> tuple[Scores, Float[Tensor, "batch seq dim"]]:
+        """Scores, and what they're read from, where these are the trunk's answers."""
         if self.head.answer_dim is not None:
             unfolded = self.head.unfold(answers, self._since(cut.ends, cache, batch.lengths))
             hidden = self.norm(self.patching.weigh(unfolded, cut))
@@ -151,9 +152,9 @@ class LM(nn.Module):
             if not self.patching.every_symbol:
                 mixed = encoded + self.patching.weigh(answers.by_byte(), cut)
             hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, batch.lengths))
-        logits = self.copying(self.head(hidden, self.table.to(hidden.dtype)), hidden, answers, batch.inputs, documents,
+        scores = self.copying(self.head(hidden, self.table.to(hidden.dtype)), hidden, answers, batch.inputs, documents,
                               cache.copying if cache else None, batch.lengths)
-        return logits, hidden
+        return scores, hidden
 
     def _embed(self, batch: Inputs, documents: Int[Tensor, "batch seq"], cache: Cache | None
                ) -> Float[Tensor, "batch seq dim"]:

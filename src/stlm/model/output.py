@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from stlm.model.scores import Scores
+
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """logits: for each input, scores of the symbol that follows; hidden: what they were read from; ends: where patches
+    """scores: for each input, of the symbol that follows; hidden: what they were read from; ends: where patches
     ended; ahead: in training, scores of the symbols after the next one, where the head has them; early: in training, scores as
     a layer on the way would have them, and how much a loss of them counts; losses: what parts of the model add to the loss, by
     name; figures: what else is worth knowing of them in training, by name.
     """
 
-    logits: Float[Tensor, "batch seq symbol"]
+    scores: Scores
     hidden: Float[Tensor, "batch seq dim"]
     ends: Bool[Tensor, "batch seq"]
     ahead: Float[Tensor, "batch seq n symbol"] | None = None
-    early: list[tuple[Float[Tensor, "batch seq symbol"], float]] = dataclasses.field(default_factory=list)
+    early: list[tuple[Scores, float]] = dataclasses.field(default_factory=list)
     losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     figures: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def logits(self) -> Float[Tensor, "batch seq symbol"]:
+        """The scores of all symbols. Where only a target's matter, ``scores.surprisal`` is cheaper."""
+        return self.scores.logits()

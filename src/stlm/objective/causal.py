@@ -7,10 +7,10 @@ import math
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from stlm.data.batch import Batch
 from stlm.model.lm import LM
+from stlm.model.scores import Scores
 from stlm.objective import Loss, Objective, ObjectiveConfig
 
 
@@ -25,15 +25,15 @@ class Config(ObjectiveConfig):
 class Causal(Objective):
     def __call__(self, model: LM, batch: Batch) -> Loss:
         output = model(batch)
-        nats = surprisal(output.logits, batch.targets) * batch.weights
+        nats = output.scores.surprisal(batch.targets) * batch.weights
         count, n_bytes = batch.weights.sum(), batch.weighted_bytes
         bits = (nats * batch.scored).sum() / math.log(2)
         total, metrics = nats.sum() / count.clamp(min=1), {
             "loss": (nats.sum().detach(), count), "bits_per_byte": (bits.detach(), n_bytes),
             "bytes_per_patch": (n_bytes, (output.ends * batch.weights).sum())}
         parts = output.losses if output.ahead is None else {**output.losses, "ahead": further(output.ahead, batch)}
-        for logits, weight in output.early:
-            total = total + weight * (surprisal(logits, batch.targets) * batch.weights).sum() / count.clamp(min=1)
+        for scores, weight in output.early:
+            total = total + weight * (scores.surprisal(batch.targets) * batch.weights).sum() / count.clamp(min=1)
         for name, loss in parts.items():
             total = total + loss
             metrics[f"loss/{name}"] = (loss.detach(), count.new_ones(()))
@@ -46,12 +46,6 @@ def further(ahead: Float[Tensor, "batch seq n symbol"], batch: Batch) -> Tensor:
     total, counted = ahead.new_zeros(()).float(), batch.weights.new_zeros(())
     for place in range(ahead.shape[2]):
         step = place + 1
-        nats = surprisal(ahead[:, :-step, place], batch.targets[:, step:])
+        nats = Scores(ahead[:, :-step, place]).surprisal(batch.targets[:, step:])
         total, counted = total + (nats * batch.weights[:, step:]).sum(), counted + batch.weights[:, step:].sum()
     return total / counted.clamp(min=1)
-
-
-def surprisal(logits: Tensor, targets: Tensor) -> Tensor:
-    """-log P(target) in nats, in at least float32: logits [batch, seq, symbol], targets [batch, seq]."""
-    wide = logits if logits.dtype.itemsize > 4 else logits.float()
-    return F.cross_entropy(wide.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stlm.config.slot import Slot
 from stlm.model.layout import Answers
+from stlm.model.scores import Scores
 from stlm.text.codec import Codec
 
 
@@ -34,5 +35,7 @@ class Copying(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self, logits: Float[Tensor, "batch seq symbol"], hidden: Float[Tensor, "batch seq dim"], answers: Answers,
                 symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"], memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq symbol"]:
-        """The scores, changed. ``hidden`` is what the head read them from; ``memory`` (None over whole rows) is moved on."""
+                lengths: Int[Tensor, " batch"] | None) -> Scores:
+        """The head's logits, and what adds to them. ``hidden`` is what the head read them from; ``memory`` (None over whole
+        rows) is moved on.
+        """

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stlm.model.copying import Copying, CopyingConfig
 from stlm.model.layout import Answers
+from stlm.model.scores import Scores
 from stlm.text.codec import Codec
 
 
@@ -24,5 +25,5 @@ class Config(CopyingConfig):
 class Nothing(Copying):
     def forward(self, logits: Float[Tensor, "batch seq symbol"], hidden: Float[Tensor, "batch seq dim"], answers: Answers,
                 symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"], memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq symbol"]:
-        return logits
+                lengths: Int[Tensor, " batch"] | None) -> Scores:
+        return Scores(logits)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from stlm.model.copying import Copying, CopyingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
 from stlm.model.layout import Answers, take
+from stlm.model.scores import Copies, Scores
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, remember
@@ -80,7 +81,7 @@ class Pointer(Copying):
 
     def forward(self, logits: Float[Tensor, "batch seq symbol"], hidden: Float[Tensor, "batch seq dim"], answers: Answers,
                 symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"], memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq symbol"]:
+                lengths: Int[Tensor, " batch"] | None) -> Scores:
         queries, keys = self.query_key(self.norm(answers.states)).chunk(2, dim=-1)
         queries, keys, heard = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys), answers.index
         words = words_so_far(symbols, self.parts[symbols], None if memory is None else memory.word())
@@ -93,17 +94,16 @@ class Pointer(Copying):
             memory.keys = remember(None, keys, self.window, whole)
             symbols, documents, words = told.unbind(2)
         alike, scores = words + documents * MIX, queries @ keys.mT
-        gate, wide = hidden @ self.gate.to(hidden.dtype) + self.bias, logits if logits.dtype.itemsize > 4 else logits.float()
+        gate, wide = hidden @ self.gate.to(hidden.dtype) + self.bias, torch.promote_types(logits.dtype, torch.float32)
         if memory is not None and heard.shape[1] == 1:  # the step of writing, in as few calls as possible
             odds = (take(scores, heard)[:, 0, :-1] + gate).exp().masked_fill(alike[:, :-1] != alike[:, -1:], 0)
-            odds = torch.zeros_like(wide[:, 0]).scatter_add(1, symbols[:, 1:], odds.to(wide.dtype))
-            return torch.logaddexp(wide, odds.log()[:, None])
+            odds = torch.zeros_like(logits[:, 0], dtype=wide).scatter_add(1, symbols[:, 1:], odds.to(wide))
+            return Scores(torch.logaddexp(logits.to(wide), odds.log()[:, None]))
         row, here, there = same_words(alike, self.window, heard.shape[1])
         at = there if memory is not None else heard[row, there]
         found = (row * scores.shape[1] + heard[row, here]) * scores.shape[2] + at
         score = scores.flatten().gather(0, found) + gate[row, here]
-        to = (row * wide.shape[1] + here) * wide.shape[2] + symbols[row, there + 1]
-        return AddOdds.apply(wide.flatten(), score.to(wide.dtype), to).view_as(wide)
+        return Scores(logits, Copies(row * logits.shape[1] + here, symbols[row, there + 1], score.to(wide)))
 
 
 def words_so_far(symbols: Int[Tensor, "batch seq"], parted: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch n"] | None
@@ -139,24 +139,3 @@ def same_words(keys: Int[Tensor, "batch total"], window: int, seq: int
     nth = torch.arange(len(later), device=keys.device) - (count.cumsum(0) - count)[later]
     row, order = later // total, order.flatten()
     return row, order[later] - (total - seq), order[row * total + first.flatten()[later] + nth]
-
-
-class AddOdds(torch.autograd.Function):
-    """``log(exp(logits) + sum of exp(scores))``, where each score goes to one logit: logits [n], scores and ``to`` [pair].
-
-    Its cost grows with the pairs, not with the logits; gradients go to logits and scores.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, scores: Tensor, to: Tensor) -> Tensor:
-        odds = torch.zeros_like(logits).scatter_add_(0, to, scores.exp())
-        old = logits[to]
-        new = torch.logaddexp(old, odds[to].log())
-        ctx.save_for_backward((old - new).exp(), (scores - new).exp(), to)
-        return logits.scatter(0, to, new)  # places that occur twice get the same value twice
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        of_logits, of_scores, to = ctx.saved_tensors
-        at = grads[0][to]
-        return grads[0].scatter(0, to, at * of_logits), at * of_scores, None
