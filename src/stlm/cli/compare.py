@@ -134,8 +134,9 @@ def _table(plan: Plan, found: dict[str, Any]) -> Table:
                 caption=f"n = {' or '.join(map(str, seeds))}: mean ± deviation; p by Welch's t-test", padding=(0, 1, 0, 0),
                 show_edge=False)
     out.add_column("")
-    for column in ("unique", "bits per byte", f"against {recipe.baseline}", *(f"p against {arm}" for arm in recipe.opponents)):
-        out.add_column(column if column == "bits per byte" else column.replace(" ", "\n"), justify="right", no_wrap=True)
+    narrow = (f"against {recipe.baseline}", *(f"p against {arm}" for arm in recipe.opponents))
+    for column in ("unique", "bits per byte", *(words.replace(" ", "\n") for words in narrow)):
+        out.add_column(column, justify="right", no_wrap=True)
     base = arms[recipe.baseline]["mean"]
     for arm, row in sorted(arms.items(), key=lambda item: item[1]["mean"]):
         spread = "" if row["std"] is None else f" ± {row['std']:.3f}"

@@ -38,7 +38,7 @@ class Scores:
         if self.copies is None:
             return self.raw
         to = self.copies.place * self.raw.shape[2] + self.copies.symbol
-        return AddOdds.apply(_wide(self.raw).flatten(), self.copies.score, to).view_as(self.raw)
+        return AddOdds.apply(wide(self.raw).flatten(), self.copies.score, to).view_as(self.raw)
 
     def surprisal(self, targets: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq"]:
         """-log p(target) in nats, in at least float32."""
@@ -52,8 +52,9 @@ class Scores:
         return (total - own).view(targets.shape)
 
 
-def _wide(logits: Tensor) -> Tensor:
-    return logits if logits.dtype.itemsize > 4 else logits.float()
+def wide(scores: Tensor) -> Tensor:
+    """In at least float32, as exponentials and their sums need."""
+    return scores if scores.dtype.itemsize > 4 else scores.float()
 
 
 def _plus(logit: Tensor, odds: Tensor) -> Tensor:
@@ -66,8 +67,8 @@ class LogSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        own = _wide(logits.gather(1, targets[:, None])[:, 0])
-        total = torch.cat([_wide(piece).logsumexp(dim=1) for piece in logits.split(_rows(logits))])
+        own = wide(logits.gather(1, targets[:, None])[:, 0])
+        total = torch.cat([wide(piece).logsumexp(dim=1) for piece in logits.split(_rows(logits))])
         ctx.save_for_backward(logits, targets, total)
         return total, own
 
@@ -77,7 +78,7 @@ class LogSum(torch.autograd.Function):
         out = torch.empty_like(logits)
         for piece, to, at, log_sum, of_total, of_own in zip(*(
                 each.split(_rows(logits)) for each in (logits, out, targets, total, *grads)), strict=True):
-            grad = (_wide(piece) - log_sum[:, None]).exp_().mul_(of_total[:, None])
+            grad = (wide(piece) - log_sum[:, None]).exp_().mul_(of_total[:, None])
             to.copy_(grad.scatter_add_(1, at[:, None], of_own[:, None]))
         return out, None
 

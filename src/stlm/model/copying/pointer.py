@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from stlm.model.copying import Copying, CopyingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
 from stlm.model.layout import Answers, take
-from stlm.model.scores import Copies, Scores
+from stlm.model.scores import Copies, Scores, wide
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, remember
@@ -94,16 +94,17 @@ class Pointer(Copying):
             memory.keys = remember(None, keys, self.window, whole)
             symbols, documents, words = told.unbind(2)
         alike, scores = words + documents * MIX, queries @ keys.mT
-        gate, wide = hidden @ self.gate.to(hidden.dtype) + self.bias, torch.promote_types(logits.dtype, torch.float32)
+        gate = hidden @ self.gate.to(hidden.dtype) + self.bias
         if memory is not None and heard.shape[1] == 1:  # the step of writing, in as few calls as possible
             odds = (take(scores, heard)[:, 0, :-1] + gate).exp().masked_fill(alike[:, :-1] != alike[:, -1:], 0)
-            odds = torch.zeros_like(logits[:, 0], dtype=wide).scatter_add(1, symbols[:, 1:], odds.to(wide))
-            return Scores(torch.logaddexp(logits.to(wide), odds.log()[:, None]))
+            logits = wide(logits)
+            odds = torch.zeros_like(logits[:, 0]).scatter_add(1, symbols[:, 1:], odds.to(logits.dtype))
+            return Scores(torch.logaddexp(logits, odds.log()[:, None]))
         row, here, there = same_words(alike, self.window, heard.shape[1])
         at = there if memory is not None else heard[row, there]
         found = (row * scores.shape[1] + heard[row, here]) * scores.shape[2] + at
         score = scores.flatten().gather(0, found) + gate[row, here]
-        return Scores(logits, Copies(row * logits.shape[1] + here, symbols[row, there + 1], score.to(wide)))
+        return Scores(logits, Copies(row * logits.shape[1] + here, symbols[row, there + 1], wide(score)))
 
 
 def words_so_far(symbols: Int[Tensor, "batch seq"], parted: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch n"] | None
