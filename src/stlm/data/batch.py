@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -28,9 +29,16 @@ class Inputs:
 
     def to(self: T, device: torch.device) -> T:
         """The same on ``device``; copies overlap with computation where memory is pinned."""
-        moved: dict[str, Any] = {field.name: value.to(device, non_blocking=True) for field in dataclasses.fields(self)
-                 if isinstance(value := getattr(self, field.name), Tensor)}
-        return dataclasses.replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self: T) -> T:
+        """The same in pinned memory, where there's a GPU to fetch it."""
+        return self._each(Tensor.pin_memory) if torch.cuda.is_available() else self
+
+    def _each(self: T, change: Callable[[Tensor], Tensor]) -> T:
+        changed: dict[str, Any] = {field.name: change(value) for field in dataclasses.fields(self)
+                                   if isinstance(value := getattr(self, field.name), Tensor)}
+        return dataclasses.replace(self, **changed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ own, so that a batch doesn't consist of one long book. Every symbol is predicted
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -43,7 +44,7 @@ class Stream:
         self.seq, self.rows, self.seed, self.stride = seq, rows, seed, stride or seq
         self._total = len(shard.symbols) + shard.n_documents + 1
         self.epoch_rows = max(1, -(-(self._total - 1 - seq) // self.stride) + 1)
-        self._epoch = -1
+        self._epoch, self._drawn = -1, threading.Lock()  # one epoch's order is drawn at a time, whoever asks
 
     @property
     def epoch_batches(self) -> int:
@@ -56,7 +57,8 @@ class Stream:
         numbers = [first + row for row in range(self.rows)]
         if self.seed is None:
             numbers = [row for row in numbers if row < self.epoch_rows]
-        cut = [self._row(row) for row in numbers]
+        with self._drawn:
+            cut = [self._row(row) for row in numbers]
         inputs, targets = (torch.from_numpy(np.stack([row[i] for row in cut])) for i in (0, 1))
         weights = torch.from_numpy(np.stack([row[2] for row in cut]))
         ends = self._boundaries(inputs) if self._boundaries else None

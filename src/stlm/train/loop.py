@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from stlm.data.ahead import Ahead
 from stlm.data.batch import Batch
 from stlm.data.shards import Corpus
 from stlm.data.stream import Stream
@@ -68,6 +69,8 @@ class Trainer:
         self.ema = _copy(self.model, config, corpus) if config.train.ema else None
         self.stream = Stream(corpus.train, corpus.codec, config.train.seq, config.train.rows // config.train.accumulate,
                              config.seed, boundaries=ends_of_bytes(self.model.patching, corpus.codec.document))
+        # on a CPU, making the next batch would take from the step in progress
+        self._batches = self.micro_batches if device.type == "cpu" else Ahead(self.micro_batches)
         self.step, self.spent, self.n_bytes, self.flops, self.peak, self.stop = 0, 0.0, 0, 0.0, 0, False
         self.model.tell(0.0)
         self.decisions: Decisions = decide(self)
@@ -184,7 +187,7 @@ class Trainer:
         fraction = self.fraction()
         self.model.tell(fraction)
         set_learning_rate(self.optimizers, scale(self.step, self.config.train.warmup, fraction, self.config.train.decay))
-        batches = self.micro_batches(self.step)
+        batches = self._batches(self.step)
         whole = sum(float(batch.weights.sum()) for batch in batches)
         for batch in batches:
             share = float(batch.weights.sum()) / whole

@@ -1,0 +1,28 @@
+"""What does it cost to share weights at ten million parameters? As sharing.py asks at two, with the ways that could pay.
+
+    stlm compare recipes/sharing_10m.py
+
+For a GPU. Six layers are most of the model; each way to share saves four parts in ten or more of its unique weights, at the
+FLOPs of six layers. ``three layers`` has the weights of the loops, and spends the FLOPs that it saves on more text.
+"""
+
+from stlm.compare.recipe import Recipe
+
+BASE = "10m --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 4096 --optim.lr 3e-3 "
+CYCLE, OWN = "--model.sharing cycle --model.sharing.loops 2 ", "--model.sharing.rank 8 --model.sharing.own-norms True "
+
+RECIPE = Recipe(
+    question="How many weights can be shared at ten million, and what does it cost in bits per byte?",
+    rule="The fewest unique parameters at no more than 0.5 % above the unshared model, in the mean.",
+    equal="teraflops", amount=700.0,
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.seq 1024 --train.rows 32 --train.warmup 100 --train.decay 0.5 "
+          "--train.precision bf16 --train.compile off --train.evaluate-every 100 --train.checkpoint-every 1000 "
+          "--train.sample-every 100000",
+    arms={
+        "six layers": BASE,
+        "three layers": BASE + "--model.layers 3",
+        "cycle, A B C A B C": BASE + CYCLE,
+        "cycle, adaptors": BASE + CYCLE + OWN,
+        "one FFN, adaptors": BASE + "--model.sharing ffn --model.sharing.rank 8",
+    },
+    baseline="six layers", against=("three layers",))

@@ -1,0 +1,30 @@
+"""The next step's batches, made while a GPU works on this one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from stlm.data.batch import Batch
+
+
+class Ahead:
+    """``make(step)``, computed one step ahead in a thread of its own, in memory that a GPU can fetch from by itself.
+
+    Batches are a pure function of the step, so nothing changes but when they are made.
+    """
+
+    def __init__(self, make: Callable[[int], list[Batch]]) -> None:
+        self._make, self._pool = make, ThreadPoolExecutor(max_workers=1)
+        self._next: tuple[int, Future[list[Batch]]] | None = None
+
+    def __call__(self, step: int) -> list[Batch]:
+        if self._next is not None and self._next[0] == step:
+            batches = self._next[1].result()
+        else:
+            batches = self._pinned(step)
+        self._next = step + 1, self._pool.submit(self._pinned, step + 1)
+        return batches
+
+    def _pinned(self, step: int) -> list[Batch]:
+        return [batch.pinned() for batch in self._make(step)]
