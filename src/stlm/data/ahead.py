@@ -19,10 +19,7 @@ class Ahead:
         self._next: tuple[int, Future[list[Batch]]] | None = None
 
     def __call__(self, step: int) -> list[Batch]:
-        if self._next is not None and self._next[0] == step:
-            batches = self._next[1].result()
-        else:
-            batches = self._pinned(step)
+        batches = self._next[1].result() if self._next is not None and self._next[0] == step else self._pinned(step)
         self._next = step + 1, self._pool.submit(self._pinned, step + 1)
         return batches
 
