@@ -2,7 +2,8 @@
 
     stlm compare recipes/depth.py --jobs 2
 
-A trunk of six layers, beside shallower ones that cost as much. Learning rates are those of sharing_rates.py.
+At equal FLOPs of training: a trunk of six layers, beside shallower ones, which read more text for them. Learning rates are those of
+sharing_rates.py.
 """
 
 from sharing import CYCLE, EVERY, at_rates
@@ -28,6 +29,6 @@ RECIPE = Recipe(
     question="Do patches need all layers, and does it pay to let them do with fewer?",
     rule="A way pays where it is below the line between the full trunks of more and of fewer layers, in bits per byte against "
          "bytes written in a second.",
-    equal="megabytes", amount=4.0, every=EVERY,
+    equal="teraflops", amount=16.0, every=EVERY,
     arms=at_rates(ARMS),
     baseline="six layers")

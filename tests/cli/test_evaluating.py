@@ -93,6 +93,16 @@ def test_a_folder_of_text_and_a_published_model(capsys):
     assert status == 2 and "long enough" in said
 
 
+def test_a_published_model_whose_text_is_elsewhere(capsys):
+    Path("deep").mkdir()
+    Path("deep/story.txt").write_text("Nora lost her silver bell. " * 60)
+    assert stlm(capsys, "train", "tiny.toml", "--data", "deep/story.txt", "--name", "told")[0] == 0
+    assert stlm(capsys, "publish", "told", "retold")[0] == 0
+    status, _, said = stlm(capsys, "eval", "retold", "--tasks", "bits")
+    assert status == 2 and "not at hand (story.txt: " in said and "name another with --text" in said
+    assert stlm(capsys, "eval", "retold", "--text", "text.txt")[0] == 0
+
+
 def test_packing_and_unpacking(capsys):
     Path("short.txt").write_text("Anna wanted to find her red kite.\n" * 5)
     status, _, said = stlm(capsys, "zip", "tiny", "short.txt", "-o", "short.stlm")

@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
     found = scores.open_scores(folder, scorer, None if checkpoint is None else cost(checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
     # read once, and only where a task wants it
-    corpus = functools.cache(lambda: open_corpus(checkpoint.config, console)) if checkpoint else None
+    corpus = functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None
     held_out = functools.cache(lambda: texts(given, corpus))
     for name in names:
         bar, advance = scoring_bar(console, name)
@@ -89,6 +89,14 @@ def open_scorer(name: str, checkpoint: Checkpoint | None) -> Scorer:
 
 def _checkpoint(name: str) -> Checkpoint | None:
     return None if name.startswith(HUGGING_FACE) else find_checkpoint(name)
+
+
+def _own_text(checkpoint: Checkpoint, console: Console) -> Corpus:
+    """What a run was trained on; a model that was published knows the names of its texts, but not where they lie."""
+    try:
+        return open_corpus(checkpoint.config, console)
+    except UserError as error:
+        raise UserError(f"the text that this model was trained on is not at hand ({error}); name another with --text") from None
 
 
 def _folder(name: str, checkpoint: Checkpoint | None) -> Path:
