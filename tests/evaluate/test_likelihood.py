@@ -65,6 +65,37 @@ def test_sharing_changes_nothing(monkeypatch, shared):
     check(NativeScorer("it", model, codec, 256), model, codec)
 
 
+def test_questions_under_one_heading_share_it_with_their_own_choices_only(monkeypatch):
+    """A heading that hundreds of questions begin with would have every choice read whole, and all of them at once."""
+    monkeypatch.setattr(native, "SYMBOLS", 2048)
+    heading = "The following are multiple choice questions (with answers) about sums.\n\n"
+    pairs = [(f"{heading}{f'What is {n} and {n} and what is it not? ' * (1 + n % 3)}{n} + {n}?\nAnswer:", f" {choice}")
+             for n in range(40) for choice in "ABCD"]
+    codec, read = Bytes(), list[int]()
+    model = small_model(CELL, codec)
+    scorer = NativeScorer("it", model, codec, 512)
+    whole = scorer._read
+    monkeypatch.setattr(scorer, "_read", lambda rows, *rest: read.append(rows.numel()) or whole(rows, *rest))
+    found = scorer.likelihoods(pairs)
+    assert max(read) <= 2048
+    assert sum(read) < 1.5 * sum(len(context) for context, _ in pairs) / 4
+    for pair, one in list(zip(pairs, found, strict=True))[::13]:
+        assert one.log_p == pytest.approx(alone(model, codec, *pair)[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [30, 400])
+def test_what_is_read_at_once_is_bounded(monkeypatch, n):
+    """However many texts have a beginning in common, and whatever follows."""
+    monkeypatch.setattr(native, "SYMBOLS", 1024)
+    codec, read = Bytes(), list[int]()
+    model = small_model(CELL, codec, layers=1)
+    scorer = NativeScorer("it", model, codec, 512)
+    whole = scorer._read
+    monkeypatch.setattr(scorer, "_read", lambda rows, *rest: read.append(rows.numel()) or whole(rows, *rest))
+    scorer.likelihoods([(QUESTION, f" {i}" * (1 + 7 * i % 20)) for i in range(n)])
+    assert max(read) <= 1024
+
+
 def test_symbols_of_several_bytes():
     codec = bpe.Config(vocabulary=300).build([b"the cat sat on the mat, and the ice melts in the sun " * 30])
     model = small_model(("none", "last", "conv", "tied"), codec)

@@ -108,7 +108,7 @@ class NativeScorer(Scorer):
     @torch.inference_mode()
     def _score(self, windows: list[Window], texts: int, progress: Progress) -> list[Likelihood]:
         tally = Tally(windows, texts)
-        alone, families = _families(windows)
+        alone, families = _families(windows, self._room)
         for batch in itertools.chain(self._packed(alone), self._shared(families)):
             for window, found in batch:
                 tally.add(window, found)
@@ -205,17 +205,22 @@ def _found(scores: tuple[Tensor, Tensor, Tensor], part: slice) -> Found:
     return Found(float(log_p.sum()), bool(greedy.all()), bool(level.all()))
 
 
-def _families(windows: list[Window]) -> tuple[list[Window], list[tuple[int, list[Window]]]]:
-    """Windows to read alone, and those that begin alike, with how many symbols they share.
+def _families(windows: list[Window], room: int) -> tuple[list[Window], list[tuple[int, list[Window]]]]:
+    """Windows to read alone, and those that begin alike, with how many symbols they share. What is left of those comes to
+    ``room`` symbols at most.
 
-    Neighbours only: the choices of a question follow each other.
+    Neighbours only: the choices of a question follow each other. Where a window has far more in common with the next one,
+    another question begins, and what they all begin with is no reason to read its choices apart.
     """
+    alike = [_common(one.symbols, other.symbols) for one, other in itertools.pairwise(windows)] + [0]
     alone, families, place = list[Window](), list[tuple[int, list[Window]]](), 0
     while place < len(windows):
-        end, shared = place + 1, len(windows[place]) - 1
+        end, shared, longest = place + 1, len(windows[place]) - 1, len(windows[place])
         while end < len(windows):
-            common = min(shared, _common(windows[place].symbols, windows[end].symbols), len(windows[end]) - 1)
-            if common < SHARED or common < shared // 2:
+            common, longest = min(shared, alike[end - 1], len(windows[end]) - 1), max(longest, len(windows[end]))
+            lost = (end - 1 - place) * (shared - common)  # what those that are together would read apart from then on
+            if (common < SHARED or common <= lost or alike[end] >= common + SHARED
+                    or (end + 1 - place) * (longest - common) > room):
                 break
             end, shared = end + 1, common
         group = windows[place:end]
