@@ -2,8 +2,8 @@
 
     stlm compare recipes/depth.py --jobs 2
 
-At equal FLOPs of training: a trunk of six layers, beside shallower ones, which read more text for them. Learning rates are those of
-sharing_rates.py.
+At equal FLOPs of training: a trunk of six layers, beside shallower ones, which read more text for them. Learning rates are
+those of sharing_rates.py.
 """
 
 from sharing import CYCLE, EVERY, at_rates

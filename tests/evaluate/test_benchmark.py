@@ -167,6 +167,22 @@ def test_answers_are_kept(tmp_path, monkeypatch):
     assert answer(scorer, TASKS["blimp"], items, kept) == whole and scorer.calls > calls
 
 
+def test_the_time_of_answers_is_kept_with_them(tmp_path, monkeypatch):
+    """An evaluation that was killed and goes on has not taken a moment only."""
+    monkeypatch.setattr(benchmark, "CHUNK", 2)
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: float(next(clock)))
+    items = [Item((("", str(i)), ("", "x" * i)), (str(i), "x" * i), 0) for i in range(6)]
+    scorer, kept = Fixed(lambda context, text: -float(len(text))), tmp_path / "kept.jsonl"
+    answer(scorer, TASKS["blimp"], items, kept)
+    assert benchmark.seconds_of(kept) == 15
+    kept.write_text("\n".join(kept.read_text().splitlines()[:3]) + "\n")
+    answer(scorer, TASKS["blimp"], items, kept)
+    assert benchmark.seconds_of(kept) == 15
+    answer(scorer, TASKS["blimp"], items, kept)
+    assert benchmark.seconds_of(kept) == 15
+
+
 def test_a_random_model_is_at_chance(real_data):
     codec = Bytes()
     model = small_model(("stride", "last", "conv", "tied"), codec, layers=1, encoder_layers=0, decoder_layers=1).float()

@@ -67,6 +67,8 @@ def run(arguments: list[str]) -> int:
         with bar:
             figures, seconds = scores.timed(lambda name=name, advance=advance: _figures(  # type: ignore[misc]
                 name, given, scorer, judge, folder, held_out, corpus, advance))
+        if (kept := _answers(folder, name, given.limit)).exists():
+            seconds = benchmark.seconds_of(kept)
         scores.add(found, name, figures, seconds, getattr(TASKS.get(name), "shots", 0))
         scores.save(folder, found)
     console.print(table(found, [name for name in names if name != "writing"]))
@@ -108,10 +110,15 @@ def _folder(name: str, checkpoint: Checkpoint | None) -> Path:
     return run / "eval"
 
 
+def _answers(folder: Path, name: str, limit: int | None) -> Path:
+    """Where the answers of a task are kept as they come."""
+    return folder / f"samples_{name}{f'_{limit}' if limit else ''}.jsonl"
+
+
 def _figures(name: str, given: argparse.Namespace, scorer: Scorer, judge: Scorer | None, folder: Path,
              held_out: Callable[[], HeldOut], corpus: Callable[[], Corpus] | None,
              advance: Callable[[float], None]) -> dict[str, Any]:
-    kept = folder / f"samples_{name}{f'_{given.limit}' if given.limit else ''}.jsonl"
+    kept = _answers(folder, name, given.limit)
     if name in TASKS:
         return benchmark.run(scorer, TASKS[name], given.data, given.limit, given.seed, kept, advance)
     probe = next((probe for probe in probes.PROBES if probe.name == name), None)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,10 +57,10 @@ def answer(scorer: Scorer, task: Task, items: Sequence[Item], kept: Path | None 
     """
     made_of = json.dumps([scorer.fingerprint, scorer.limit, task.name, [item.pairs for item in items]])
     digest = hashlib.sha256(made_of.encode()).hexdigest()
-    found = _kept(kept, digest, len(items))
+    found, took = _kept(kept, digest, len(items))
     if kept is not None:  # anew, so that a line that a kill cut short is gone
         write_whole(kept, json.dumps({"of": digest, "model": scorer.name, "task": task.name}) + "\n")
-        write_lines(kept, map(_line, range(len(found)), found))
+        write_lines(kept, map(_line, range(len(found)), found, took))
     while len(found) < len(items):
         done, chunk, pairs = len(found), items[len(found):len(found) + CHUNK], 0
         total = sum(len(item.pairs) for item in chunk)
@@ -68,28 +70,37 @@ def answer(scorer: Scorer, task: Task, items: Sequence[Item], kept: Path | None 
             pairs += n
             progress((done + size * pairs / total) / len(items))
 
+        start = time.perf_counter()
         each = iter(scorer.likelihoods([pair for item in chunk for pair in item.pairs], more))
         new = [[next(each) for _ in item.pairs] for item in chunk]
         if kept is not None:
-            write_lines(kept, map(_line, range(done, done + len(new)), new))
+            share = (time.perf_counter() - start) / len(new)
+            write_lines(kept, map(_line, range(done, done + len(new)), new, itertools.repeat(share)))
         found += new
     return found
 
 
-def _line(number: int, answers: Sequence[Likelihood]) -> dict[str, Any]:
-    return {"item": number, **{name: [getattr(one, name) for one in answers] for name in ANSWER}}
+def seconds_of(kept: Path) -> float:
+    """The seconds that the answers in a file took, whenever that was: a killed evaluation goes on with what it had."""
+    return sum(line.get("seconds", 0.0) for line in read_lines(kept))
 
 
-def _kept(path: Path | None, digest: str, n: int) -> list[list[Likelihood]]:
+def _line(number: int, answers: Sequence[Likelihood], seconds: float) -> dict[str, Any]:
+    return {"item": number, "seconds": round(seconds, 6), **{name: [getattr(one, name) for one in answers] for name in ANSWER}}
+
+
+def _kept(path: Path | None, digest: str, n: int) -> tuple[list[list[Likelihood]], list[float]]:
+    """Answers of the first items, and the seconds that each took."""
     lines = [] if path is None else read_lines(path)
+    found, took = list[list[Likelihood]](), list[float]()
     if not lines or lines[0].get("of") != digest:
-        return []
-    found = list[list[Likelihood]]()
+        return found, took
     for line in lines[1:n + 1]:
         if line["item"] != len(found):  # another evaluation wrote here at the same time
             break
         found.append([Likelihood(*each) for each in zip(*(line[name] for name in ANSWER), strict=True)])
-    return found
+        took.append(line.get("seconds", 0.0))
+    return found, took
 
 
 def run(scorer: Scorer, task: Task, folder: Path | None = None, limit: int | None = None, seed: int = 0,
