@@ -29,6 +29,7 @@ from stlm.text.codec import Codec
 from stlm.train.checkpoint import Checkpoint
 
 SYMBOLS = 16_384  # read at once, at most
+WIDTH = 1024  # of rows that short texts stand in one behind the other: the trunk's attention costs more in longer ones
 SCORES = 1 << 24  # numbers that their scores may come to: large vocabularies are read in smaller batches
 SHARED = 48  # symbols that texts have to begin with in common to be worth two passes
 
@@ -124,7 +125,7 @@ class NativeScorer(Scorer):
         """One behind the other, the longest first."""
         waiting = sorted(windows, key=len, reverse=True)
         while waiting:
-            width = max(len(waiting[0]) - 1, min(self.limit, self._room))
+            width = max(len(waiting[0]) - 1, min(self.limit, self._room, WIDTH))
             rows, placed, end = max(1, self._room // width), list[tuple[Window, int]](), 0
             for window in waiting:
                 size = len(window) - 1
