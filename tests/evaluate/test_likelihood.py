@@ -49,6 +49,13 @@ def check(scorer, model, codec, pairs=PAIRS):
         assert one.greedy == greedy
 
 
+def sizes_read(scorer, monkeypatch):
+    """How many symbols the scorer reads at once from now on, one time after the other."""
+    read, whole = list[int](), scorer._read
+    monkeypatch.setattr(scorer, "_read", lambda rows, *rest: read.append(rows.numel()) or whole(rows, *rest))
+    return read
+
+
 def test_likelihoods_are_those_of_each_text_alone(cell, monkeypatch):
     monkeypatch.setattr(native, "SHARED", 16)
     monkeypatch.setattr(native, "SYMBOLS", 300)  # several batches
@@ -71,11 +78,10 @@ def test_questions_under_one_heading_share_it_with_their_own_choices_only(monkey
     heading = "The following are multiple choice questions (with answers) about sums.\n\n"
     pairs = [(f"{heading}{f'What is {n} and {n} and what is it not? ' * (1 + n % 3)}{n} + {n}?\nAnswer:", f" {choice}")
              for n in range(40) for choice in "ABCD"]
-    codec, read = Bytes(), list[int]()
+    codec = Bytes()
     model = small_model(CELL, codec)
     scorer = NativeScorer("it", model, codec, 512)
-    whole = scorer._read
-    monkeypatch.setattr(scorer, "_read", lambda rows, *rest: read.append(rows.numel()) or whole(rows, *rest))
+    read = sizes_read(scorer, monkeypatch)
     found = scorer.likelihoods(pairs)
     assert max(read) <= 2048
     assert sum(read) < 1.5 * sum(len(context) for context, _ in pairs) / 4
@@ -87,11 +93,10 @@ def test_questions_under_one_heading_share_it_with_their_own_choices_only(monkey
 def test_what_is_read_at_once_is_bounded(monkeypatch, n):
     """However many texts have a beginning in common, and whatever follows."""
     monkeypatch.setattr(native, "SYMBOLS", 1024)
-    codec, read = Bytes(), list[int]()
+    codec = Bytes()
     model = small_model(CELL, codec, layers=1)
     scorer = NativeScorer("it", model, codec, 512)
-    whole = scorer._read
-    monkeypatch.setattr(scorer, "_read", lambda rows, *rest: read.append(rows.numel()) or whole(rows, *rest))
+    read = sizes_read(scorer, monkeypatch)
     scorer.likelihoods([(QUESTION, f" {i}" * (1 + 7 * i % 20)) for i in range(n)])
     assert max(read) <= 1024
 
