@@ -15,7 +15,7 @@ TEXT = "$STLM_DATA/text"
 RECIPE = Recipe(
     question="Which way of reading bytes is best at ten million parameters, at equal bytes of text?",
     rule="The lowest mean bits per byte of held-out Wikipedia.",
-    equal="megabytes", amount=40.0,
+    equal="megabytes", amount=25.0,
     every=f"--data {TEXT}/wikipedia_en_2015 --train.warmup 100 --train.decay 0.5 --train.precision bf16 --train.compile off "
           "--train.evaluate-every 100 --train.checkpoint-every 1000 --train.sample-every 100000",
     arms={

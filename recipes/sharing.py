@@ -14,7 +14,7 @@ BASE = "demo --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 2
 CYCLE, ALL = "--model.sharing cycle --model.sharing.loops 3 ", "--model.sharing all "
 OWN = "--model.sharing.rank 8 --model.sharing.own-norms True "
 EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 --train.precision bf16 "
-         "--train.compile on --train.evaluate-every 100 --train.sample-every 100000")
+         "--train.evaluate-every 100 --train.sample-every 100000")
 
 ARMS = {
     "six layers": (3e-3, ""),
@@ -43,6 +43,6 @@ RECIPE = Recipe(
     question="How many weights of the trunk can be shared, and what does it cost in bits per byte?",
     rule="The fewest unique parameters at no more than 0.5 % above the unshared model, in the mean.",
     equal="teraflops", amount=16.0, every=EVERY,
-    first={"six": BASE.replace("{rate}", "3e-3") + EVERY + " --train.teraflops 16"},
+    first={"six": at_rates({"": ARMS["six layers"]})[""] + EVERY + " --train.teraflops 16"},
     arms=at_rates(ARMS),
     baseline="six layers", against=("two layers", "one layer"))

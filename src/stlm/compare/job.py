@@ -95,12 +95,14 @@ def _version() -> str:
 
 def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
     """Bits per byte of further texts, and bytes written in a second, one text at a time: for all models the same bytes, which
-    are put in as if they had been drawn.
+    are put in as if they had been drawn. Writing is measured on the CPU, wherever the model was trained: a GPU is waited for
+    at every byte, and a machine without one is what small models are for.
     """
     model, codec, train = checkpoint.build_model().to(pick_device()), checkpoint.codec, checkpoint.config.train
     shards = {name: Shard.of(_beginnings(Path(path)), codec) for name, path in texts.items()}
     found = {name: score(model, shard, codec, train.seq, train.rows, train.seq // 2).bits_per_byte
              for name, shard in shards.items()}
+    model = model.cpu()
     text = "\n".join(write_story(0, number).text for number in range(8)).encode()[:WRITTEN]
     symbols, speeds = codec.encode(text).tolist(), []
     for _ in range(TIMES):

@@ -1,0 +1,34 @@
+"""Which shape has a model of ten million unique parameters that shares its layers? Candidates for ``10m-shared``, beside ``10m``.
+
+    stlm compare recipes/shared_10m.py
+
+For a GPU. What sharing saves is spent on width, so these read as much text with more arithmetic: FLOPs and the speed of writing
+stand beside the bits. ``six layers, narrow`` and ``three layers, wide`` share nothing, and show what shape alone does.
+"""
+
+from stlm.compare.recipe import Recipe
+
+BASE = "10m --model.embedding.rows 4096 --optim.lr 3e-3 "
+
+
+def _shape(width: int, layers: int, ratio: float, flags: str = "") -> str:
+    return (BASE + f"--model.dim {width} --model.layers {layers} --model.trunk.heads {width // 64} "
+            f"--model.trunk.ffn.ratio {ratio} {flags}")
+
+
+RECIPE = Recipe(
+    question="Which shape has a model of ten million unique parameters that shares its layers?",
+    rule="The lowest mean bits per byte of those that share.",
+    equal="megabytes", amount=25.0,
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.seq 1024 --train.rows 32 --train.warmup 100 --train.decay 0.5 "
+          "--train.precision bf16 --train.compile off --train.evaluate-every 100 --train.checkpoint-every 1000 "
+          "--train.sample-every 100000",
+    arms={
+        "six layers, narrow": _shape(384, 6, 3),
+        "three layers, wide": _shape(512, 3, 3.5),
+        "A B C A B C": _shape(512, 6, 3.5, "--model.sharing cycle --model.sharing.loops 2"),
+        "A B A B A B": _shape(640, 6, 3.5, "--model.sharing cycle --model.sharing.loops 3"),
+        "A A A A A A, adaptors": _shape(768, 6, 5, "--model.sharing all --model.sharing.rank 8"),
+        "one FFN": _shape(512, 6, 5, "--model.sharing ffn"),
+    },
+    baseline="three layers, wide", against=("six layers, narrow",))
