@@ -11,17 +11,17 @@ from sharing import CYCLE, EVERY, at_rates
 from stlm.compare.recipe import Recipe
 
 ARMS = {
-    "six layers": (3e-3, ""),
+    "six layers": (6e-3, ""),
     "four layers": (3e-3, "--model.layers 4"),
     "two layers": (3e-3, "--model.layers 2"),
-    "early exit": (3e-3, "--model.depth early_exit"),
-    "early exit, leaving at 0.98": (3e-3, "--model.depth early_exit --model.depth.leave 0.98"),
-    "mixture, half": (3e-3, "--model.depth mixture"),
-    "mixture, an eighth": (3e-3, "--model.depth mixture --model.depth.capacity 0.125"),
-    "skip, 0.7": (3e-3, "--model.depth skip"),
-    "skip, 0.4": (3e-3, "--model.depth skip --model.depth.target 0.4"),
-    "loops of two layers, all": (3e-3, CYCLE),
-    "loops of two layers, as many as needed": (3e-3, CYCLE + "--model.depth mixture --model.depth.span 2 "
+    "early exit": (6e-3, "--model.depth early_exit"),
+    "early exit, leaving at 0.98": (6e-3, "--model.depth early_exit --model.depth.leave 0.98"),
+    "mixture, half": (6e-3, "--model.depth mixture"),
+    "mixture, an eighth": (6e-3, "--model.depth mixture --model.depth.capacity 0.125"),
+    "skip, 0.7": (6e-3, "--model.depth skip"),
+    "skip, 0.4": (6e-3, "--model.depth skip --model.depth.target 0.4"),
+    "loops of two layers, all": (6e-3, CYCLE),
+    "loops of two layers, as many as needed": (6e-3, CYCLE + "--model.depth mixture --model.depth.span 2 "
                                                "--model.depth.every 1 --model.depth.nested True"),
 }
 

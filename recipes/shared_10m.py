@@ -1,4 +1,4 @@
-"""Which shape has a model of ten million unique parameters that shares its layers? Candidates for ``10m-shared``, beside ``10m``.
+"""Which shape has a model of ten million unique parameters that shares its layers? Candidates for ``10m-shared``.
 
     stlm compare recipes/shared_10m.py
 

@@ -17,18 +17,18 @@ EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.dec
          "--train.evaluate-every 100 --train.sample-every 100000")
 
 ARMS = {
-    "six layers": (3e-3, ""),
+    "six layers": (6e-3, ""),
     "two layers": (3e-3, "--model.layers 2"),
     "one layer": (3e-3, "--model.layers 1"),
     "one FFN": (3e-3, "--model.sharing ffn"),
     "one FFN, adaptors": (3e-3, "--model.sharing ffn --model.sharing.rank 8"),
     "one FFN, wide": (3e-3, "--model.sharing ffn --model.sharing.widen 3"),
-    "adjacent, A A A B B B": (3e-3, "--model.sharing adjacent --model.sharing.repeat 3"),
-    "cycle, A B A B A B": (3e-3, CYCLE),
-    "cycle, adaptors": (3e-3, CYCLE + OWN),
-    "cycle, late": (3e-3, CYCLE + "--model.sharing.late 0.5"),
-    "cycle, healed": (3e-3, CYCLE + "--train.start {six}"),
-    "cycle, adaptors, healed": (3e-3, CYCLE + OWN + "--train.start {six}"),
+    "adjacent, A A A B B B": (6e-3, "--model.sharing adjacent --model.sharing.repeat 3"),
+    "cycle, A B A B A B": (6e-3, CYCLE),
+    "cycle, adaptors": (6e-3, CYCLE + OWN),
+    "cycle, late": (6e-3, CYCLE + "--model.sharing.late 0.5"),
+    "cycle, healed": (6e-3, CYCLE + "--train.start {six}"),
+    "cycle, adaptors, healed": (6e-3, CYCLE + OWN + "--train.start {six}"),
     "all": (3e-3, ALL),
     "all, adaptors": (3e-3, ALL + OWN),
 }

@@ -1,0 +1,26 @@
+"""How wide should the local networks of ten million parameters be, and how fast should they learn? At equal bytes.
+
+    stlm compare recipes/local_10m.py --jobs 2
+
+After reading_10m.py, where byte pairs of 4,096 symbols were ahead: their FLOPs a byte are 1.8 times those of ``10m``, most of
+whose parameters lie in tables. One seed: this looks for a shape, and claims no more.
+"""
+
+from stlm.compare.recipe import Recipe
+
+POOLED = "10m --optim.lr 2e-3 --train.seq 1024 --train.rows 4 "
+
+RECIPE = Recipe(
+    question="How wide should the local networks of ten million parameters be, and how fast should they learn?",
+    rule="The lowest bits per byte at equal bytes, if it stays so per FLOP.",
+    equal="megabytes", amount=8.0, seeds=(0,),
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.decay 0.5 --train.precision bf16 "
+          "--train.compile on --train.evaluate-every 200 --train.sample-every 100000",
+    arms={
+        "local 128": POOLED,
+        "local 128, all but the trunk at twice the rate": POOLED + "--optim recipes.ideas.stages --optim.local 2",
+        "local 256": POOLED + "--model.local-dim 256 --model.embedding.rows 12032",
+        "local 256, fewer rows, four layers": POOLED + "--model.local-dim 256 --model.embedding.rows 5120 --model.layers 4",
+        "BPE 4,096": "10m-bpe --optim.lr 2e-3 --train.seq 256 --train.rows 4",
+    },
+    baseline="local 128", against=("BPE 4,096",))
