@@ -15,7 +15,6 @@ from stlm.report import patches
 from stlm.report.html import INK, MUTED, drawing, render, svg
 from stlm.train.folder import write_whole
 
-SIDES = ((5, 3, "left"), (-5, 3, "right"), (5, -6, "left"), (-5, -6, "right"), (0, 9, "center"), (0, -10, "center"))
 PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
 
 
@@ -132,7 +131,7 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
     far, rows = [row["arm"] for row in rows if row["mean"] > end], [row for row in rows if row["mean"] <= end]
 
     def against(label: str, cost: Callable[[dict[str, Any]], float]) -> str:
-        figure, axes = drawing(4.6, 3.6)
+        figure, axes = drawing(5.4, 3.6)
         costs = [cost(row) for row in rows]
         for row, x in zip(rows, costs, strict=True):
             axes.plot(x, row["mean"], "o", color=colours[row["arm"]])
@@ -142,7 +141,7 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
             axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("")
-        axes.margins(x=0.18)
+        axes.margins(x=0.05)
         _label(axes, [(x, row["mean"], row["arm"]) for row, x in zip(rows, costs, strict=True)])
         if far:
             axes.set_title(f"far above: {', '.join(far)}", color=MUTED, fontsize=8)
@@ -154,20 +153,18 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
 
 
 def _label(axes: Any, dots: list[tuple[float, float, str]]) -> None:
-    """Name each dot (x, y, name) on the first side where nothing stands."""
+    """Name each dot (x, y, name) in a column beside the axes, with a line to it: arms that end alike lie on each other."""
     axes.figure.draw_without_rendering()
-    seen = [axes.transData.transform(dot[:2]) for dot in dots]
-    taken = list[Any]()
+    heights = {name: axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1] for x, y, name in dots}
+    places, room = dict[str, float](), 0.155 / axes.get_window_extent().height * axes.figure.dpi  # inches a line
+    for name in sorted(heights, key=heights.__getitem__):
+        places[name] = max(heights[name], max(places.values(), default=-1.0) + room)
+    top = 1.0 + room
+    for name in reversed(places):  # what has been pushed out above goes down again
+        places[name] = top = min(places[name], top - room)
     for x, y, name in dots:
-        tries = [axes.annotate(name, (x, y), xytext=(dx, dy), textcoords="offset points", fontsize=7, ha=side, va="center")
-                 for dx, dy, side in SIDES]
-        boxes = [shown.get_window_extent().padded(2) for shown in tries]
-        crowd = [box.count_contains(seen) + box.count_overlaps(taken) for box in boxes]
-        best = crowd.index(min(crowd))
-        taken.append(boxes[best])
-        for place, shown in enumerate(tries):
-            if place != best:
-                shown.remove()
+        axes.annotate(name, (x, y), xytext=(1.06, places[name]), textcoords="axes fraction", fontsize=7, va="center",
+                      arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "relpos": (0, 0.5), "shrinkA": 1})
 
 
 def _readings(arms: dict[str, Any]) -> dict[str, list[list[patches.Mark]]]:
