@@ -18,7 +18,7 @@ RECIPE = Recipe(
           "--train.compile on --train.evaluate-every 200 --train.sample-every 100000",
     arms={
         "local 128": POOLED,
-        "local 128, all but the trunk at twice the rate": POOLED + "--optim recipes.ideas.stages --optim.local 2",
+        "local 128, all but the trunk at twice the rate": POOLED + "--optim.local 2",
         "local 256": POOLED + "--model.local-dim 256 --model.embedding.rows 12032",
         "local 256, fewer rows, four layers": POOLED + "--model.local-dim 256 --model.embedding.rows 5120 --model.layers 4",
         "BPE 4,096": "10m-bpe --optim.lr 2e-3 --train.seq 256 --train.rows 4",

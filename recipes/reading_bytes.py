@@ -10,7 +10,7 @@ reading_longer.py. ``paper`` is the original, as it was but for its faults. All 
 from stlm.compare.recipe import Recipe
 
 PACE = " --train.warmup 50 --train.decay 0.5 --optim.lr {rate} "
-POOLED = ("demo --model.layers 1 --model.local-dim 96 --model.trunk.ffn.ratio 3 --model.embedding recall "
+POOLED = ("demo --optim.local 1 --model.layers 1 --model.local-dim 96 --model.trunk.ffn.ratio 3 --model.embedding recall "
           "--model.embedding.rows 10688 --train.seq 2048 --train.rows 2" + PACE)
 FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.copying pointer --train.rows 4" + PACE
 BPE = FLAT + "--train.seq 256 --model.embedding.orders 2 --data.codec bpe --data.codec.vocabulary "

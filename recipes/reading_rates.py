@@ -11,7 +11,7 @@ from reading_bytes import BPE, EVERY, FLAT, PACE, PAPER, shape
 from reading_bytes import RECIPE as BYTES
 
 RATES = (1.5e-3, 3e-3, 6e-3)
-POOLED = "demo --model.trunk.ffn.ratio 3 --train.seq 2048 --train.rows 2" + PACE
+POOLED = "demo --optim.local 1 --model.trunk.ffn.ratio 3 --train.seq 2048 --train.rows 2" + PACE
 
 
 def arms(rate: float) -> dict[str, str]:

@@ -13,7 +13,7 @@ RULES = {"alike": "", "by width": " --optim.width 256"}
 
 
 def _shape(width: int) -> str:
-    return (f"demo --model.dim {width} --model.local-dim {width // 2} --model.trunk.heads {width // 64} "
+    return (f"demo --optim.local 1 --model.dim {width} --model.local-dim {width // 2} --model.trunk.heads {width // 64} "
             "--model.trunk.ffn.ratio 3 --model.embedding.rows 2048")
 
 

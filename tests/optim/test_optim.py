@@ -32,6 +32,16 @@ def test_rates_by_width():
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(matrices) + len(tables) + len(vectors)
 
 
+def test_rates_of_what_is_not_the_trunk():
+    """All but the trunk learns at a multiple of the trunk's rate, in every group; every parameter is still moved once."""
+    model = small_model(("whitespace", "mean", "conv", "untied")).float()
+    (optimizer,) = adamw.Config(lr=0.01, local=2.0).build(model)
+    peaks = {id(p): group["peak_lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(peaks) == len(list(model.parameters()))
+    assert all(peaks[id(p)] == (0.01 if name.startswith("trunk.") else 0.02) for name, p in model.named_parameters())
+    assert {peaks[id(p)] for p in model.trunk.parameters()} == {0.01}
+
+
 def test_tables_are_no_matrices():
     model = small_model(("whitespace", "mean", "conv", "untied"))
     matrices, tables, _ = split_parameters(model)
@@ -84,6 +94,8 @@ def test_a_schedule_need_not_decay():
 def test_bad_rates():
     with pytest.raises(ValueError, match="0 or more"):
         adamw.Config(width=-1)
+    with pytest.raises(ValueError, match="above 0"):
+        adamw.Config(local=0.0)
     with pytest.raises(ValueError, match="above 0"):
         adamw.Config(lr=0)
     with pytest.raises(ValueError, match="above 0"):

@@ -28,12 +28,17 @@ class Config(OptimConfig):
     """Where above 0: ``lr`` was found at this width, and a matrix of n inputs learns at lr * width / n, so that it serves
     other widths too (Yang et al. 2022, arXiv 2203.03466, table 8), and decays by weight_decay * width / n of that, so by
     1 / n^2 in all; at 0 all matrices are treated alike. Adaptors aren't matrices here."""
+    local: float = 1.0
+    """Learning rate of all that isn't the trunk (what reads and writes bytes), as a multiple of the trunk's (Hwang et al. 2025,
+    H-Net, arXiv 2507.07955, section 2.3.3)."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise ValueError(f"lr = {self.lr}: it has to be above 0")
         if self.width < 0:
             raise ValueError(f"width = {self.width}: it has to be 0 or more")
+        if self.local <= 0:
+            raise ValueError(f"local = {self.local}: it has to be above 0")
 
     def build(self, model: nn.Module) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(model)
@@ -41,7 +46,13 @@ class Config(OptimConfig):
         groups: list[dict] = [{"params": [matrix for matrix in matrices if by_width[id(matrix)] == factor],
                                "weight_decay": self.weight_decay * factor} for factor in sorted(set(by_width.values()))]
         groups.append({"params": [*tables, *vectors], "weight_decay": 0.0})
-        return [adamw(groups, self.lr, (self.beta1, self.beta2), lambda p: rate_of(p) * by_width.get(id(p), 1.0))]
+        trunk = {id(parameter) for name, parameter in model.named_parameters() if name.startswith("trunk.")}
+
+        def rate(parameter: nn.Parameter) -> float:
+            stage = 1.0 if id(parameter) in trunk else self.local
+            return rate_of(parameter) * by_width.get(id(parameter), 1.0) * stage
+
+        return [adamw(groups, self.lr, (self.beta1, self.beta2), rate)]
 
 
 def adamw(groups: list[dict], lr: float, betas: tuple[float, float],

@@ -30,7 +30,7 @@ def demo() -> RunConfig:
         data=DataConfig(megabytes=10.0),  # more than three minutes take in
         model=ModelConfig(dim=256, layers=2, local_dim=128, encoder_layers=1, decoder_layers=2,
                           embedding=ngrams.Config(rows=4096), pooling=last.Config(), copying=pointer.Config()),
-        optim=adamw.Config(lr=3e-3),
+        optim=adamw.Config(lr=3e-3, local=2.0),
         train=TrainConfig(minutes=3.0, seq=2048, rows=2, decay=0.6, evaluate_every=100, sample_every=250))
 
 
