@@ -4,7 +4,8 @@
 
 About two million unique parameters each. Whatever helps all alike is given to all that gain by it: hashed n-grams, recall, the
 pointer, tied tables, a learning rate found by reading_rates.py and a shape found by reading_shapes.py, both looked at again by
-reading_longer.py. ``paper`` is the original, as it was but for its faults. All seeds of ``entropy`` read with one reader.
+reading_longer.py. In all of them all parts learn at one rate. ``paper`` is the original, as it was but for its faults. All
+seeds of ``entropy`` read with one reader.
 """
 
 from stlm.compare.recipe import Recipe

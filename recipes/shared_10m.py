@@ -6,6 +6,8 @@ For a GPU. What sharing saves is spent on width, so these read as much text with
 stand beside the bits. ``six layers, narrow`` and ``three layers, wide`` share nothing, and show what shape alone does.
 """
 
+from sharing_10m import EVERY
+
 from stlm.compare.recipe import Recipe
 
 BASE = "10m --model.embedding.rows 4096 --optim.lr 3e-3 "
@@ -20,9 +22,7 @@ RECIPE = Recipe(
     question="Which shape has a model of ten million unique parameters that shares its layers?",
     rule="The lowest mean bits per byte of those that share.",
     equal="megabytes", amount=25.0,
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.seq 1024 --train.rows 32 --train.warmup 100 --train.decay 0.5 "
-          "--train.precision bf16 --train.compile off --train.evaluate-every 100 --train.checkpoint-every 1000 "
-          "--train.sample-every 100000",
+    every=EVERY,
     arms={
         "six layers, narrow": _shape(384, 6, 3),
         "three layers, wide": _shape(512, 3, 3.5),

@@ -5,7 +5,7 @@
 A trunk of six layers, whose weights are most of the model. Sharing leaves FLOPs as they are, so its arms read as much text as
 the six layers; ``two layers`` has as many weights as the loops of two, ``one layer`` as many as ``all``, and what FLOPs they
 save they spend on more text. The healed arms go on with the weights of one trained model of six layers, whose cost is added
-to theirs. Learning rates are those of sharing_rates.py.
+to theirs. Learning rates are those of sharing_rates.py, one for all parts of a model.
 """
 
 from stlm.compare.recipe import Recipe

@@ -155,11 +155,11 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
 def _label(axes: Any, dots: list[tuple[float, float, str]]) -> None:
     """Name each dot (x, y, name) in a column beside the axes, with a line to it: arms that end alike lie on each other."""
     axes.figure.draw_without_rendering()
-    heights = {name: axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1] for x, y, name in dots}
-    places, room = dict[str, float](), 0.155 / axes.get_window_extent().height * axes.figure.dpi  # inches a line
+    heights = {name: (axes.transData - axes.transAxes).transform((x, y))[1] for x, y, name in dots}
+    room = 0.155 / axes.get_window_extent().height * axes.figure.dpi  # inches a line
+    places, low, top = dict[str, float](), -1.0, 1.0 + room
     for name in sorted(heights, key=heights.__getitem__):
-        places[name] = max(heights[name], max(places.values(), default=-1.0) + room)
-    top = 1.0 + room
+        places[name] = low = max(heights[name], low + room)
     for name in reversed(places):  # what has been pushed out above goes down again
         places[name] = top = min(places[name], top - room)
     for x, y, name in dots:
