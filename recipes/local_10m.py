@@ -14,7 +14,7 @@ RECIPE = Recipe(
     question="How wide should the local networks of ten million parameters be, and how fast should they learn?",
     rule="The lowest bits per byte at equal bytes, if it stays so per FLOP.",
     equal="megabytes", amount=5.0, seeds=(0,),
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.decay 0.5 --train.precision bf16 "
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.decay 0.5 "
           "--train.compile on --train.evaluate-every 200 --train.sample-every 100000",
     arms={
         "local 128": POOLED,

@@ -9,7 +9,7 @@ RECIPE = Recipe(
     question="How many bits per byte does 10m lose or win by one change, at equal bytes?",
     rule="A change counts where p is below 0.01.",
     equal="megabytes", amount=2.0,
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.precision bf16 --train.compile on "
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.compile on "
           "--train.evaluate-every 100 --train.sample-every 100000",
     arms={
         "10m": "10m",

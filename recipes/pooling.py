@@ -17,7 +17,7 @@ RECIPE = Recipe(
     question="Which pooling, head, local network and table read and write a patch best, at equal bytes?",
     rule="A change counts where p is below 0.01; the default changes where one is better and costs no more seconds.",
     equal="megabytes", amount=2.5,
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.precision bf16 --train.compile on --train.evaluate-every 100 "
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.compile on --train.evaluate-every 100 "
           "--train.sample-every 100000",
     arms={
         "last byte": BASE,

@@ -51,7 +51,7 @@ RECIPE = Recipe(
     question="Which way of reading bytes is best, at equal seconds?",
     rule="The lowest mean bits per byte of held-out Wikipedia. The default stays whitespace unless another is lower with p "
          "below 0.05; it shall be at or below the best byte-pair encoding and 15 % below flat bytes.",
-    equal="minutes", amount=6.0, every=EVERY + " --train.precision bf16",
+    equal="minutes", amount=6.0, every=EVERY,
     first={"reader": f"reader --data {TEXT}/wikipedia_en_2015 --train.compile on --train.minutes 1"},
     arms={arm: words.replace("{rate}", f"{rate:g}") for arm, (rate, words) in ARMS.items()}, baseline="flat bytes",
     against=("whitespace", "BPE 4,096"),

@@ -13,7 +13,7 @@ from stlm.compare.recipe import Recipe
 BASE = "demo --optim.local 1 --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 2048 --optim.lr {rate} "
 CYCLE, ALL = "--model.sharing cycle --model.sharing.loops 3 ", "--model.sharing all "
 OWN = "--model.sharing.rank 8 --model.sharing.own-norms True "
-EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 --train.precision bf16 "
+EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 "
          "--train.evaluate-every 100 --train.sample-every 100000")
 
 ARMS = {

@@ -21,7 +21,7 @@ RECIPE = Recipe(
     question="Does the best learning rate stay where it is when the model gets wider?",
     rule="A rule transfers where the rate that is best at width 256 is within 0.5 % of the best at 128 and at 512.",
     equal="megabytes", amount=2.5, seeds=(0,),
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 --train.precision bf16 "
+    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 "
           "--train.evaluate-every 100 --train.sample-every 100000",
     arms={f"{width}, {rule}, {rate:g}": f"{_shape(width)} --optim.lr {rate:g}{flag}"
           for width in WIDTHS for rule, flag in RULES.items() for rate in RATES},
