@@ -1,6 +1,6 @@
 """How much faster text is written when the first layers draft and all verify.
 
-    python -m benchmarks speculation [--minutes 40] [--exits 2 3 4 6] [--drafts 3 4 6 8] [--bytes 192] [--prompts 12]
+    python -m benchmarks speculation [--minutes 30] [--exits 2 3 4 6] [--drafts 3 4 6 8] [--bytes 192] [--prompts 12]
 
 A deep and narrow model over flat bytes (24 layers of 192, about 10M parameters) trains with early exits; `full` is the same
 without, whose first layers never learned to answer. Then both write on from held-out text, batch 1, float32, one thread,
@@ -38,7 +38,7 @@ WAYS = {"temperature 0.8": Sampling(0.8), "greedy": Sampling(0.0)}
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks speculation", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=40.0)
+    parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--exits", type=int, nargs="+", default=[2, 3, 4, 6])
     parser.add_argument("--drafts", type=int, nargs="+", default=[3, 4, 6, 8])
     parser.add_argument("--bytes", type=int, default=192)

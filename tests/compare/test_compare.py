@@ -224,6 +224,21 @@ def test_so_many_at_once():
 
 
 @pytest.mark.usefixtures("fakes")
+def test_a_run_waits_for_those_that_it_builds_on_and_no_other_does():
+    finished = {}
+
+    class Watching(Fake):
+        def __init__(self, run: Run) -> None:
+            super().__init__(run)
+            finished[run.name] = [other.name for other in runs if other.finished]
+
+    runs = [Run("first", [], {}), Run("built", [], {}, ["first"]), *(Run(f"r{i}", [], {}) for i in range(3))]
+    launch.carry_out(runs, Watching, 2, lambda run: None, lambda at_work: None)
+    assert finished.keys() == {run.name for run in runs}
+    assert finished["first"] == finished["r0"] == [] and "first" in finished["built"]
+
+
+@pytest.mark.usefixtures("fakes")
 def test_one_that_fails_ends_the_others():
     Path("runs/bad").mkdir(parents=True)
     Path("runs/bad/log.txt").write_text("step 1\nstlm: the gradient is nan\n")

@@ -23,6 +23,7 @@ from stlm.model.patching.entropy import reader
 from stlm.objective import causal
 from stlm.optim import adamw, muon
 from stlm.text.codec.bytes import ByteCodec
+from stlm.train import machine
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import RunFolder, read_lines
 from stlm.train.loop import Hook
@@ -179,6 +180,20 @@ def test_precision_is_decided_once(tmp_path):
     record["decided"]["precision"] = "bf16"
     path.write_text(json.dumps(record))
     assert tiny_trainer(tmp_path / "run", resume=True, precision="auto").decisions.precision == "bf16"
+
+
+@pytest.mark.parametrize(("bf16", "tried"), [(1e9, {"fp32"}), (60e9, {"fp32", "bf16"})])
+def test_bf16_that_is_emulated_is_not_tried(tmp_path, monkeypatch, bf16, tried):
+    asked, step_work = set(), machine.step_work
+
+    def watched(model, objective, batch, precision):
+        asked.add(precision)
+        return step_work(model, objective, batch, precision)
+
+    monkeypatch.setattr(machine, "_product_flops", lambda device, precision, n: bf16 if precision == "bf16" else 80e9)
+    monkeypatch.setattr(machine, "step_work", watched)
+    assert tiny_trainer(tmp_path / "run", precision="auto").decisions.precision in tried
+    assert asked == tried
 
 
 def test_a_machine_that_cannot_compile_trains_eagerly(tmp_path, monkeypatch):

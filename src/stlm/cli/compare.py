@@ -47,6 +47,7 @@ def run(arguments: list[str]) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to say Ctrl-C
     known = record.on_record(plan)
     missing = [run for _, _, run in plan.runs() if run.name not in known.runs]
+    first = [run for run in plan.first.values() if any(run.name in other.after for other in missing)]
     if known.others:
         console.print("the record has runs that this recipe no longer describes; "
                       f"{record.set_aside(plan)} keeps them", highlight=False)
@@ -55,8 +56,7 @@ def run(arguments: list[str]) -> int:
                       highlight=False)
     try:
         with _Display(plan, known, console) as display:
-            launch.carry_out(plan.first.values() if missing else [], start, at_once, display.ended, display.look)
-            launch.carry_out(missing, start, at_once, display.ended, display.look)
+            launch.carry_out([*first, *missing], start, at_once, display.ended, display.look)
     except KeyboardInterrupt:
         console.print(f"stopped, and all is saved; go on with:  stlm compare {path}", highlight=False)
         return 130

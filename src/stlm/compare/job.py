@@ -35,12 +35,13 @@ WRITTEN, TIMES = 512, 3  # bytes read one after the other for the speed of writi
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A training that is part of a comparison. name: of its folder; words: what follows ``stlm train``; texts: files of
-    further held-out text to score, by name.
+    further held-out text to score, by name; after: names of runs that it builds on.
     """
 
     name: str
     words: list[str]
     texts: dict[str, str]
+    after: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def folder(self) -> Path:

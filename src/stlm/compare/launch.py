@@ -97,16 +97,17 @@ def cluster(kind: str, settings: dict[str, str]) -> Any:
 
 def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, ended: Callable[[Run], None],
               look: Callable[[list[Run]], None]) -> None:
-    """Have all runs done, ``at_once`` at a time. ``ended`` is told of each that is finished, and ``look`` twice a second of
-    those at work. Runs that another process is still at (a comparison that was killed leaves such) are waited for first.
+    """Have all runs done, ``at_once`` at a time, each after those that it builds on. ``ended`` is told of each that is
+    finished, and ``look`` twice a second of those at work. Runs that another process is still at (a comparison that was
+    killed leaves such) are waited for first.
 
     Raises UserError, with what the run said, where one fails; whatever happens, the others are stopped, and are saved.
     """
     waiting, at_work = list({run.name: run for run in runs}.values()), list[Job]()
     try:
         while waiting or at_work:
-            while waiting and len(at_work) < at_once:
-                run = waiting.pop(0)
+            while len(at_work) < at_once and (run := _next(waiting, at_work)):
+                waiting.remove(run)
                 if run.finished:
                     ended(run)
                     continue
@@ -125,6 +126,12 @@ def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, en
     finally:
         for job in at_work:
             job.stop()
+
+
+def _next(waiting: list[Run], at_work: list[Job]) -> Run | None:
+    """The first that builds on none that is still to be done."""
+    missing = {run.name for run in [*waiting, *(job.run for job in at_work)]}
+    return next((run for run in waiting if missing.isdisjoint(run.after)), None)
 
 
 def _wait_for(run: Run) -> None:

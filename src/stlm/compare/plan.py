@@ -38,16 +38,17 @@ def make_plan(name: str, recipe: Recipe, threads: int) -> Plan:
 
     Raises UserError where an arm's words make no run.
     """
-    def run(title: str, words: list[str], texts: dict[str, str]) -> Run:
+    def run(title: str, words: list[str], texts: dict[str, str], after: list[str]) -> Run:
         config = configure(words[0], words[1:], f"{name}, {title}: stlm train {words[0]}")
         made_of = [told(config), threads if config.train.minutes is not None else None]
         digest = hashlib.sha256(recipe.unfilled(json.dumps(made_of, sort_keys=True)).encode()).hexdigest()[:8]
-        return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts)
+        return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts, after)
 
     texts = {title: recipe.text(title) for title in recipe.texts}
-    first = {title: run(title, recipe.words_first(title), {}) for title in recipe.first}
+    first = {title: run(title, recipe.words_first(title), {}, []) for title in recipe.first}
     names = {title: found.name for title, found in first.items()}
-    arms = {arm: {seed: run(arm, [_filled(word, names) for word in recipe.words(arm, seed)], texts) for seed in recipe.seeds}
+    arms = {arm: {seed: run(arm, [_filled(word, names) for word in recipe.words(arm, seed)], texts,
+                            [names[title] for title in recipe.uses(arm)]) for seed in recipe.seeds}
             for arm in recipe.arms}
     return Plan(name, recipe, first, arms)
 
