@@ -118,6 +118,8 @@ def test_losses_on_the_way():
     assert all(len(output.early) == 1 for output in found)
     assert weights == pytest.approx([0.3 * layer / 5 for layer in range(1, 6)])
     assert model.eval()(Inputs(ROWS)).early == []
+    some = model_of("early_exit", depth={"kind": "early_exit", "at": [2, 4], "dropout": 0.0}).train()
+    assert {weight for _ in range(20) for _, weight in some(Inputs(ROWS)).early} == {0.15, 0.3}
     quiet = model_of("early_exit", depth={"kind": "early_exit", "dropout": 0.0}).train()
     plain = small_model(("whitespace", "mean", "conv", "tied"), layers=6)
     plain.load_state_dict(quiet.state_dict())
@@ -194,5 +196,7 @@ def test_gates_are_drawn_to_their_target():
 def test_what_does_not_go_together():
     with pytest.raises(UserError, match="layers = 2 or more"):
         decode(ModelConfig, {"layers": 1, "depth": "early_exit"}, ModelConfig())
+    with pytest.raises(UserError, match=r"at = \[6\]: these have to lie between 1 and 5"):
+        decode(ModelConfig, {"layers": 6, "depth": {"kind": "early_exit", "at": [6]}}, ModelConfig())
     with pytest.raises(UserError, match="span = 4 has to divide layers = 6"):
         decode(ModelConfig, {"layers": 6, "depth": {"kind": "mixture", "span": 4}}, ModelConfig())

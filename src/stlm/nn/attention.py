@@ -54,8 +54,7 @@ class Attention(nn.Module):
         q, k = rotate(q, view.rotation), rotate(k, view.rotation)
         new = (k.transpose(1, 2), v.transpose(1, 2))
         if past is not None:
-            k = torch.cat([past[0].transpose(1, 2), k], dim=2)
-            v = torch.cat([past[1].transpose(1, 2), v], dim=2)
+            k, v = (torch.cat(both, dim=1).transpose(1, 2) for both in zip(past, new, strict=True))  # positions lie in a row
         if self.kv_heads < self.heads:
             k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
             v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)

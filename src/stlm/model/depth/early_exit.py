@@ -28,7 +28,9 @@ class Config(DepthConfig):
     """All layers learn to answer."""
 
     weight: float = 0.3
-    """How much the loss of an earlier layer counts: so much just below the last, less towards the first."""
+    """How much the loss of an earlier layer counts: so much for the last of those that learn, less towards the first."""
+    at: tuple[int, ...] = ()
+    """Layers that learn to answer beside the last, counted from 1; all where empty. One that shall draft learns more alone."""
     dropout: float = 0.1
     """How often the last layer is left out in training; others less, the first never."""
     leave: float = 0.0
@@ -41,6 +43,8 @@ class Config(DepthConfig):
     def check(self, model: Any) -> None:
         if model.layers < 2:
             raise ValueError("depth = early_exit needs layers = 2 or more")
+        if any(not 1 <= layer < model.layers for layer in self.at):
+            raise ValueError(f"at = {list(self.at)}: these have to lie between 1 and {model.layers - 1}")
 
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
         return EarlyExit(blocks, self)
@@ -49,7 +53,7 @@ class Config(DepthConfig):
 class EarlyExit(Stack):
     def __init__(self, blocks: Sequence[Block], config: Config) -> None:
         super().__init__(blocks)
-        self.weight, self.dropout, self.leave = config.weight, config.dropout, config.leave
+        self.weight, self.at, self.dropout, self.leave = config.weight, config.at, config.dropout, config.leave
 
     def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
@@ -58,12 +62,13 @@ class EarlyExit(Stack):
             return Travel(self(x, documents, positions, cache, lengths))
         view, early = self.view(x, documents, positions, None), list[tuple[Tensor, float]]()
         drawn = torch.rand(self.active + 1).tolist()  # on the CPU, as a run's other draws
-        leaves = 1 + int(drawn[-1] * (self.active - 1))
+        learning = self.at or range(1, max(2, self.active))
+        place = int(drawn[-1] * len(learning))
         for number in range(1, self.active + 1):
             if drawn[number - 1] >= self._left_out(number):
                 x = self.one(number - 1, x, view, None, None)
-            if number == leaves < self.active and self.weight > 0:
-                early.append((x, self.weight * number / (self.active - 1)))
+            if number == learning[place] and number < self.active and self.weight > 0:
+                early.append((x, self.weight * (place + 1) / len(learning)))
         return Travel(x, early)
 
     def forward(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
