@@ -6,6 +6,8 @@
 lr. Whatever rule has its best rate at the same place in all three widths transfers.
 """
 
+from sharing import EVERY
+
 from stlm.compare.recipe import Recipe
 
 WIDTHS, RATES = (128, 256, 512), (1.5e-3, 3e-3, 6e-3, 1.2e-2)
@@ -21,8 +23,7 @@ RECIPE = Recipe(
     question="Does the best learning rate stay where it is when the model gets wider?",
     rule="A rule transfers where the rate that is best at width 256 is within 0.5 % of the best at 128 and at 512.",
     equal="megabytes", amount=2.5, seeds=(0,),
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 "
-          "--train.evaluate-every 100 --train.sample-every 100000",
+    every=EVERY,
     arms={f"{width}, {rule}, {rate:g}": f"{_shape(width)} --optim.lr {rate:g}{flag}"
           for width in WIDTHS for rule, flag in RULES.items() for rate in RATES},
     baseline="256, alike, 0.003")

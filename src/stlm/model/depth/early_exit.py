@@ -1,5 +1,5 @@
-"""Every layer learns to answer, so that a patch may leave early (LayerSkip, Elhoushi et al. 2024, arXiv 2404.16710, sections
-4.1 and 4.2).
+"""Earlier layers learn to answer too, so that a patch may leave early (LayerSkip, Elhoushi et al. 2024, arXiv 2404.16710,
+sections 4.1 and 4.2).
 
 In training one layer a step, drawn anew, is read by the same decoder and head as the last, and its loss added; layers are left
 out at random, the last most often. In use there are two ways to gain by it: patches leave where a layer changes them little any
@@ -25,7 +25,7 @@ from stlm.nn.stack import Block, Stack, StackCache, Travel
 
 @dataclasses.dataclass(frozen=True)
 class Config(DepthConfig):
-    """All layers learn to answer."""
+    """Earlier layers learn to answer too."""
 
     weight: float = 0.3
     """How much the loss of an earlier layer counts: so much for the last of those that learn, less towards the first."""
@@ -53,7 +53,7 @@ class Config(DepthConfig):
 class EarlyExit(Stack):
     def __init__(self, blocks: Sequence[Block], config: Config) -> None:
         super().__init__(blocks)
-        self.weight, self.at, self.dropout, self.leave = config.weight, config.at, config.dropout, config.leave
+        self.weight, self.at, self.dropout, self.leave = config.weight, sorted(config.at), config.dropout, config.leave
 
     def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
