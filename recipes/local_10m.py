@@ -8,14 +8,15 @@ tenths of whose parameters lie in tables. One seed: this looks for a shape, and 
 
 from stlm.compare.recipe import Recipe
 
+EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.decay 0.5 "
+         "--train.compile on --train.evaluate-every 200 --train.sample-every 100000")
 POOLED = "10m --optim.lr 2e-3 --train.seq 1024 --train.rows 4 "
 
 RECIPE = Recipe(
     question="How wide should the local networks of ten million parameters be, and how fast should they learn?",
     rule="The lowest bits per byte at equal bytes, if it stays so per FLOP.",
     equal="megabytes", amount=5.0, seeds=(0,),
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.decay 0.5 "
-          "--train.compile on --train.evaluate-every 200 --train.sample-every 100000",
+    every=EVERY,
     arms={
         "local 128": POOLED,
         "local 128, all but the trunk at twice the rate": POOLED + "--optim.local 2",

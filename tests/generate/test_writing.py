@@ -106,6 +106,17 @@ def test_draws_follow_the_distribution():
     torch.testing.assert_close(counts / 4000, logits.exp(), rtol=0, atol=0.03)
 
 
+def test_models_that_differ_little_draw_alike():
+    """(1 - d) / (1 + d) of the time at least, where d is the total variation between them (Daliri et al. 2024, section 2)."""
+    scores = torch.randn(2, 50, generator=torch.Generator().manual_seed(0)).cumsum(0)
+    p = torch.stack([scores[0], scores.mean(0)]).softmax(-1)
+    d = (p[0] - p[1]).abs().sum().item() / 2
+    draws = [[draw(row.log(), torch.ones(50, dtype=torch.bool), Sampling(1.0), torch.Generator().manual_seed(seed))
+              for row in p] for seed in range(2000)]
+    assert 0.1 < d < 0.5
+    assert sum(a == b for a, b in draws) / 2000 > (1 - d) / (1 + d)
+
+
 @pytest.mark.parametrize(("how", "possible"), [
     (Sampling(0.0), {0}), (Sampling(1.0, top_p=0.5), {0}), (Sampling(1.0, top_p=0.51), {0, 1}),
     (Sampling(1.0, min_p=0.25), {0, 1, 2}), (Sampling(1.0, min_p=1.0), {0}), (Sampling(1.0, top_p=1e-9), {0}),

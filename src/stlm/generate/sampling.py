@@ -32,27 +32,31 @@ class Sampling:
 
 def draw(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how: Sampling,
          generator: torch.Generator) -> int:
-    """One of the allowed symbols. The draw itself takes one number of ``generator``, whatever the scores."""
-    return pick(logits, allowed, how, chance_of(generator))
+    """One of the allowed symbols. The draw itself takes one number of ``generator`` a symbol, whatever the scores."""
+    return pick(logits, allowed, how, luck_of(generator, len(logits)))
 
 
-def chance_of(generator: torch.Generator) -> float:
-    """The next number of a generator, between 0 and 1."""
-    return float(torch.rand((), generator=generator, dtype=torch.float64))
+def luck_of(generator: torch.Generator, n: int) -> Float[np.ndarray, " symbol"]:
+    """A generator's next Gumbel noise, for one draw among ``n`` symbols."""
+    return -np.log(torch.empty(n, dtype=torch.float64).exponential_(generator=generator).numpy())
 
 
-def pick(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how: Sampling, chance: float) -> int:
-    """The allowed symbol that ``chance``, between 0 and 1, falls on."""
+def pick(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how: Sampling,
+         luck: Float[np.ndarray, " symbol"]) -> int:
+    """The allowed symbol that ``luck``, Gumbel noise, falls on: the highest sum of noise and score.
+
+    Two models with the same luck agree as often as they can without knowing of each other (Daliri et al. 2024, arXiv
+    2408.07978), which is what makes drafts good.
+    """
     # in NumPy, whose calls cost a fraction of torch's for so few numbers
     scores = np.where(allowed.numpy(), logits.detach().double().numpy(), -np.inf)
     if how.temperature == 0:
         return int(scores.argmax())
-    p: np.ndarray = np.exp((scores - scores.max()) / how.temperature)
-    p /= p.sum()
-    order = np.argsort(-p, kind="stable")
-    p = p[order]
-    cumulative = np.cumsum(p)
-    p = np.where((p >= how.min_p * p[0]) & (cumulative - p < how.top_p), p, 0.0)
-    cumulative = np.cumsum(p)
-    place = np.searchsorted(cumulative, chance * cumulative[-1], side="right")
-    return int(order[min(int(place), int(np.count_nonzero(p)) - 1)])
+    scores = (scores - scores.max()) / how.temperature
+    if how.top_p < 1 or how.min_p > 0:
+        order = np.argsort(-scores, kind="stable")
+        p = np.exp(scores[order])
+        p /= p.sum()
+        kept = (p >= how.min_p * p[0]) & (np.cumsum(p) - p < how.top_p)
+        scores[order[~kept]] = -np.inf
+    return int((scores + luck).argmax())

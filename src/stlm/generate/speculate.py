@@ -2,8 +2,8 @@
 2404.16710, section 4.3).
 
 A draft of a few symbols costs a few passes through the first layers; the other layers then read the whole draft at once, going
-on from what the first ones found and remember. Each symbol is drawn by the same random number both times, so what is kept is
-what full decoding writes: the first symbol that differs is replaced by the full model's, and the rest of the draft thrown away.
+on from what the first ones found and remember. Each symbol is drawn by the same luck both times, so what is kept is what full
+decoding writes: the first symbol that differs is replaced by the full model's, and the rest of the draft thrown away.
 The same up to rounding: products of one row and of several add in another order, so where a draw falls on the border between
 two symbols, the other one may be written (``python -m benchmarks speculation`` counts how often).
 """
@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,7 +23,7 @@ from torch import Tensor
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.generate.pen import Pen
-from stlm.generate.sampling import Sampling, chance_of, pick
+from stlm.generate.sampling import Sampling, luck_of, pick
 from stlm.generate.writer import PIECE
 from stlm.model.lm import LM, Cache
 from stlm.model.patching import Patching
@@ -35,7 +36,7 @@ from stlm.text.codec import Codec
 def write_speculating(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0, drafts: int = 4,
                       layer: int | None = None) -> Iterator[bytes]:
     """What `writer.write` yields, drafting ``drafts`` symbols at a time by the first ``layer`` layers; a third where None."""
-    halves, generator, chances = Halves(model, layer), torch.Generator().manual_seed(seed), list[float]()
+    halves, generator, luck = Halves(model, layer), torch.Generator().manual_seed(seed), list[np.ndarray]()
     unread = [codec.document, *codec.encode(prompt).tolist()]
     pen = Pen.after_prompt(codec, prompt, unread, max_bytes)
     while len(unread) > PIECE:
@@ -43,15 +44,15 @@ def write_speculating(model: LM, codec: Codec, prompt: bytes, max_bytes: int, ho
         halves.verify()
         unread = unread[PIECE:]
     while pen.allowed().any():
-        chances += [chance_of(generator) for _ in range(drafts - len(chances))]
+        luck += [luck_of(generator, codec.n_symbols) for _ in range(drafts - len(luck))]
         drafted, ahead = list[int](), pen
         while len(drafted) < drafts and ahead.allowed().any() and (not drafted or drafted[-1] != codec.document):
             logits = halves.draft([drafted[-1]] if drafted else unread)
-            drafted.append(pick(logits, ahead.allowed(), how, chances[len(drafted)]))
+            drafted.append(pick(logits, ahead.allowed(), how, luck[len(drafted)]))
             ahead = ahead.after(drafted[-1])
         scores, kept = halves.verify(), 0
         while kept < len(drafted):
-            symbol = pick(scores[kept], pen.allowed(), how, chances[kept])
+            symbol = pick(scores[kept], pen.allowed(), how, luck[kept])
             if symbol == codec.document:
                 return
             if piece := codec.symbol_bytes[symbol]:
@@ -59,7 +60,7 @@ def write_speculating(model: LM, codec: Codec, prompt: bytes, max_bytes: int, ho
             pen, unread, kept = pen.after(symbol), [symbol], kept + 1
             if symbol != drafted[kept - 1]:
                 break
-        chances = chances[kept:]
+        luck = luck[kept:]
         halves.keep(kept)
 
 
