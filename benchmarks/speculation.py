@@ -5,8 +5,8 @@
 A deep and narrow model over flat bytes (24 layers of 192, about 10M parameters) trains with exits after all layers, and with
 one after its third; `full` is the same without, whose first layers never learned to answer. Then each writes on from held-out
 text, batch 1, float32, one thread, plainly and by speculation in turn; how many texts are the same byte for byte is counted
-(they are, but where rounding tips a draw). Where to leave and how many to draft is chosen on half of the prompts, at temperature
-0.8; ratios are of the other half.
+(they are, but where rounding tips a draw). Where to leave and how many to draft is chosen on half of the prompts, at
+temperature 0.8; ratios are of the other half.
 """
 
 from __future__ import annotations
