@@ -56,9 +56,9 @@ Examples
   --top-p P            keep the likeliest symbols with this probability together (default: 1)
   --min-p P            keep symbols with this share of the likeliest one's probability (default: 0)
   --seed N             same seed, same text (default: 0)
-  --speculate N        draft N symbols by the first layers, verify by all: the same text, faster with deep trunks that were
-                       trained with --model.depth early_exit
-  --exit LAYER         which layer drafts (default: a third of all)
+  --speculate N        draft N symbols by the first layers, verify by all: the same text, faster with deep trunks, most of all
+                       those trained with --model.depth early_exit; 6 is good
+  --exit LAYER         which layer drafts (default: an eighth of all)
   --leave LIKENESS     patches leave where a layer changes them no more than this (cosine, such as 0.98; 0 for never), for
                        models trained with --model.depth early_exit: faster, and another text (default: as trained)
 

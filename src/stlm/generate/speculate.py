@@ -33,9 +33,9 @@ from stlm.text.codec import Codec
 
 
 @torch.inference_mode()
-def write_speculating(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0, drafts: int = 4,
+def write_speculating(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0, drafts: int = 6,
                       layer: int | None = None) -> Iterator[bytes]:
-    """What `writer.write` yields, drafting ``drafts`` symbols at a time by the first ``layer`` layers; a third where None."""
+    """What `writer.write` yields, drafting ``drafts`` symbols at a time by the first ``layer`` layers; an eighth where None."""
     halves, generator, luck = Halves(model, layer), torch.Generator().manual_seed(seed), list[np.ndarray]()
     unread = [codec.document, *codec.encode(prompt).tolist()]
     pen = Pen.after_prompt(codec, prompt, unread, max_bytes)
@@ -79,7 +79,7 @@ class Halves:
             raise UserError("--speculate: patches don't all go through all layers of this model; leave --speculate out")
         if n < 2:
             raise UserError("--speculate needs a model of two layers or more")
-        layer = max(1, n // 3) if layer is None else layer
+        layer = max(1, n // 8) if layer is None else layer
         if not 1 <= layer < n:
             raise UserError(f"--exit {layer}: it has to lie between 1 and {n - 1}, for this model has {n} layers")
         self._first, self._rest = _First(blocks[:layer]), _Rest(blocks[layer:])
