@@ -3,15 +3,15 @@
     stlm compare recipes/shared_10m.py --jobs 2
 
 What sharing saves is spent on width, so these read as much text with more arithmetic: FLOPs and the speed of writing stand
-beside the bits. ``six layers, narrow`` and ``three layers, wide`` share nothing, and show what shape alone does. One seed: this
-looks for a shape, and claims no more.
+beside the bits. ``six layers, narrow`` and ``three layers, wide`` share nothing, and show what shape alone does. Matrices learn
+by their width, since widths differ (transfer.py). One seed: this looks for a shape, and claims no more.
 """
 
 from local_10m import EVERY
 
 from stlm.compare.recipe import Recipe
 
-BASE = "10m --model.embedding.rows 4096 --optim.lr 2e-3 --train.seq 1024 --train.rows 4 "
+BASE = "10m --model.embedding.rows 4096 --optim.lr 2e-3 --optim.width 384 --train.seq 1024 --train.rows 4 "
 
 
 def _shape(width: int, layers: int, ratio: float, flags: str = "") -> str:
