@@ -44,13 +44,16 @@ def ten_million() -> RunConfig:
                           sample_every=500))
 
 
+LADDER = adamw.Config(lr=4e-3, width=384)  # what 10m wants at steps of 64 kB; rates by width carry over (recipes/transfer.py)
+
+
 def fifty_million() -> RunConfig:
     """For one GPU."""
     return RunConfig(
         model=ModelConfig(dim=640, layers=8, trunk=attention.Config(heads=10), local_dim=256, encoder_layers=2,
                           decoder_layers=2, embedding=recall.Config(rows=32768), pooling=last.Config(),
                           copying=pointer.Config()),
-        optim=adamw.Config(lr=1.5e-3),
+        optim=LADDER,
         train=TrainConfig(steps=15_000, seq=2048, rows=32, warmup=500, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
 
@@ -61,7 +64,7 @@ def hundred_million() -> RunConfig:
         model=ModelConfig(dim=768, layers=11, trunk=attention.Config(heads=12), local_dim=256, encoder_layers=2,
                           decoder_layers=2, embedding=recall.Config(rows=73728), pooling=last.Config(),
                           copying=pointer.Config()),
-        optim=adamw.Config(lr=1e-3),
+        optim=LADDER,
         train=TrainConfig(steps=30_000, seq=2048, rows=64, warmup=1000, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
 
