@@ -7,11 +7,11 @@ beside the bits. ``six layers, narrow`` and ``three layers, wide`` share nothing
 by their width, since widths differ (transfer.py). One seed: this looks for a shape, and claims no more.
 """
 
-from local_10m import EVERY
+from local_10m import EVERY, POOLED
 
 from stlm.compare.recipe import Recipe
 
-BASE = "10m --model.embedding.rows 4096 --optim.lr 2e-3 --optim.width 384 --train.seq 1024 --train.rows 4 "
+BASE = POOLED + "--optim.width 384 --model.embedding.rows 4096 "
 
 
 def _shape(width: int, layers: int, ratio: float, flags: str = "") -> str:

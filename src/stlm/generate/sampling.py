@@ -45,8 +45,8 @@ def pick(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how
          luck: Float[np.ndarray, " symbol"]) -> int:
     """The allowed symbol that ``luck``, Gumbel noise, falls on: the highest sum of noise and score.
 
-    Two models with the same luck agree as often as they can without knowing of each other (Daliri et al. 2024, arXiv
-    2408.07978), which is what makes drafts good.
+    Two models with the same luck agree (1 - d) / (1 + d) of the time at least, where d is the total variation between them,
+    and without knowing of each other no way can promise more (Daliri et al. 2024, arXiv 2408.07978): so drafts are often kept.
     """
     # in NumPy, whose calls cost a fraction of torch's for so few numbers
     scores = np.where(allowed.numpy(), logits.detach().double().numpy(), -np.inf)

@@ -44,7 +44,7 @@ def ten_million() -> RunConfig:
                           sample_every=500))
 
 
-LADDER = adamw.Config(lr=4e-3, width=384)  # what 10m wants at steps of 64 kB; rates by width carry over (recipes/transfer.py)
+BY_WIDTH = adamw.Config(lr=4e-3, width=384)  # what 10m wants at steps of 64 kB; rates by width carry over (recipes/transfer.py)
 
 
 def fifty_million() -> RunConfig:
@@ -53,7 +53,7 @@ def fifty_million() -> RunConfig:
         model=ModelConfig(dim=640, layers=8, trunk=attention.Config(heads=10), local_dim=256, encoder_layers=2,
                           decoder_layers=2, embedding=recall.Config(rows=32768), pooling=last.Config(),
                           copying=pointer.Config()),
-        optim=LADDER,
+        optim=BY_WIDTH,
         train=TrainConfig(steps=15_000, seq=2048, rows=32, warmup=500, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
 
@@ -64,7 +64,7 @@ def hundred_million() -> RunConfig:
         model=ModelConfig(dim=768, layers=11, trunk=attention.Config(heads=12), local_dim=256, encoder_layers=2,
                           decoder_layers=2, embedding=recall.Config(rows=73728), pooling=last.Config(),
                           copying=pointer.Config()),
-        optim=LADDER,
+        optim=BY_WIDTH,
         train=TrainConfig(steps=30_000, seq=2048, rows=64, warmup=1000, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
 
