@@ -14,7 +14,7 @@ test: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/.ready-slow
-	$(VENV)/bin/python -m pytest -m slow
+	STLM_SHAPES=1 $(VENV)/bin/python -m pytest -m "slow or shapes"
 
 lint: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check src tests benchmarks recipes

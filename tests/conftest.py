@@ -12,7 +12,8 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-install_import_hook(["stlm.nn", "stlm.model", "stlm.objective", "stlm.generate"], "beartype.beartype")  # check shapes
+if os.environ.get("STLM_SHAPES"):  # check shapes at every call, which takes as long as the calls of such small models
+    install_import_hook(["stlm.nn", "stlm.model", "stlm.objective", "stlm.generate"], "beartype.beartype")
 
 from stlm.config.decode import decode
 from stlm.config.slot import kinds

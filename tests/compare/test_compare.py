@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stlm.cli import main
-from stlm.compare import launch
+from stlm.compare import job, launch
 from stlm.compare.job import Run
 from stlm.compare.page import _end
 from stlm.compare.plan import make_plan
@@ -62,6 +62,7 @@ def test_the_record(compared):
         for run in arm["seeds"]:
             assert run["trained_bytes"] == pytest.approx(2000, rel=0.1)
             assert 0 < run["texts"]["other"] < 9 and run["written_bytes_per_second"] > 0
+            assert json.loads((compared / "runs" / run["run"] / "measures.json").read_text())["in_turns"]
             assert run["made"]["threads"] == 1 and run["made"]["precision"] == "fp32" and not run["made"]["compile"]
             n_bytes, seconds, flops, bits = run["curve"][-1]
             assert (n_bytes, flops) == (run["trained_bytes"], run["flops"]) and seconds > 0 and 0 < bits < 9
@@ -77,6 +78,19 @@ def test_the_page_is_whole_and_alone(compared):
     assert "<script" not in page and not re.search(r"(src|href)=.https?:", page)
     assert all((compared / "results" / "tiny" / f"{name}.svg").read_text() in page
                for name in ("means", "parameters", "flops", "milliseconds"))
+
+
+def test_speeds_are_of_finished_runs_that_take_turns(compared, monkeypatch):
+    """Each round asks all, and each keeps its median."""
+    speeds = iter([1.0, 20.0, 3.0, 10.0, 2.0, 30.0])
+    monkeypatch.chdir(compared)
+    monkeypatch.setattr(job, "bytes_per_second", lambda model, codec: next(speeds))
+    runs = [Run(path.parent.name, [], {}) for path in sorted(compared.glob("runs/demo-*/measures.json"))[:2]]
+    before, seen = [run.found()["written_bytes_per_second"] for run in runs], []
+    job.pace(runs, lambda: seen.append(None))
+    assert [run.found()["written_bytes_per_second"] for run in runs] == [2.0, 20.0] and len(seen) == 6
+    for run, speed in zip(runs, before, strict=True):
+        run.set_pace(speed)
 
 
 def test_pictures_leave_no_room_for_what_is_far_above():
@@ -131,9 +145,10 @@ def test_a_comparison_that_is_killed_goes_on(compared, tmp_path):
         time.sleep(0.05)
     process.kill()
     process.wait()
-    ended = {path.parent.name: path.stat().st_mtime for path in (tmp_path / "runs").glob("*/measures.json")}
+    ended = {path.with_name("results.json"): path.with_name("results.json").stat().st_mtime
+             for path in (tmp_path / "runs").glob("*/measures.json")}
     assert subprocess.run(command, cwd=tmp_path, env=env, check=False, stdout=subprocess.DEVNULL).returncode == 0
-    assert all((tmp_path / "runs" / name / "measures.json").stat().st_mtime == at for name, at in ended.items())
+    assert ended and all(path.stat().st_mtime == at for path, at in ended.items())
     both = [json.loads((folder / "results" / "tiny" / "results.json").read_text())["arms"] for folder in (compared, tmp_path)]
     for arm, found in both[0].items():
         for one, other in zip(found["seeds"], both[1][arm]["seeds"], strict=True):

@@ -25,6 +25,7 @@ def alike(model, codec, prompt, n, how, seed, **more):
     return plain
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_the_same_text(cell, temperature):
@@ -38,6 +39,7 @@ def test_the_same_text(cell, temperature):
 @pytest.mark.parametrize("changes", [
     {"depth": {"kind": "early_exit", "dropout": 0.2}}, {"sharing": {"kind": "cycle", "loops": 2}},
     {"sharing": {"kind": "all", "rank": 2, "own_norms": True, "late": 0.5}}, {"sharing": {"kind": "ffn", "own_scales": True}}])
+@pytest.mark.shapes
 @pytest.mark.parametrize("patching", ["none", "whitespace", "entropy"])
 def test_models_that_share_or_learn_to_leave(patching, changes):
     codec = Bytes()

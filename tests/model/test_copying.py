@@ -12,6 +12,8 @@ from stlm.model.copying import pointer
 from tests.conftest import small_model
 from tests.model.checks import symbols_of
 
+pytestmark = pytest.mark.shapes
+
 DOCUMENT = 256
 
 

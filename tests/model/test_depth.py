@@ -87,6 +87,7 @@ def test_loops_that_come_late(way):
     assert not torch.allclose(checks.logits_of(model, ROWS), early)  # the layers that run do something
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize("trunk", kinds(BlockConfig))
 @pytest.mark.parametrize("way", WAYS)
 def test_other_blocks(way, trunk):
@@ -95,6 +96,7 @@ def test_other_blocks(way, trunk):
     checks.check_neighbours_do_not_matter(model, b"Another one, unfini", checks.TEXT)
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize("way", WAYS)
 def test_every_parameter_learns(way):
     model, codec = model_of(way).train(), ByteCodec()
@@ -130,6 +132,7 @@ def test_losses_on_the_way():
     assert torch.equal(scores.logits(), short(Inputs(ROWS)).logits)
 
 
+@pytest.mark.shapes
 def test_who_leaves_stays_as_it_is():
     model, never = model_of("leaving"), model_of("leaving", depth={"kind": "early_exit"})
     assert not torch.equal(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from stlm.model.embedding import ngrams, recall
 from stlm.model.layout import places
 
+pytestmark = pytest.mark.shapes
+
 DOCUMENT = 256
 ORDERS = (2, 3, 5)
 

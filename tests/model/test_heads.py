@@ -18,6 +18,8 @@ from stlm.objective.causal import Causal, further
 from tests.conftest import Bytes, shard_of, small_model
 from tests.model import checks
 
+pytestmark = pytest.mark.shapes
+
 ROWS = torch.tensor([checks.symbols_of(checks.TEXT, 256)])
 
 

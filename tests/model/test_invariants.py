@@ -78,6 +78,7 @@ def test_one_step_at_a_time_equals_all_at_once(cell, seed):
     checks.check_one_at_a_time(model, rows[seed])
 
 
+@pytest.mark.shapes
 def test_neighbours_do_not_matter(cell):
     checks.check_neighbours_do_not_matter(small_model(cell), b"Another one, unfini", checks.TEXT)
 
@@ -110,6 +111,7 @@ def test_room_for_patches_changes_nothing(cell):
     torch.testing.assert_close(roomy, checks.logits_of(model, rows), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.shapes
 def test_every_parameter_learns(cell):
     model = small_model(cell).train()
     rows = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])

@@ -15,6 +15,8 @@ from stlm.text.codec.bytes import ByteCodec
 from tests.conftest import small_model
 from tests.model import checks
 
+pytestmark = pytest.mark.shapes
+
 ROWS = torch.tensor([checks.symbols_of(checks.TEXT, 256)])
 DYNAMIC = ("dynamic", "last", "conv", "tied")
 ENTROPY = ("entropy", "last", "conv", "tied")

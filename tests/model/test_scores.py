@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from stlm.model import scores
 from stlm.model.scores import Copies, Scores
 
+pytestmark = pytest.mark.shapes
+
 
 def test_odds_add_and_have_the_right_gradients():
     logits = torch.randn(5, dtype=torch.double, requires_grad=True)

@@ -76,6 +76,7 @@ def test_rank_zero_is_plain_sharing(kind, trunk):
     assert shared_model(kind, trunk=trunk, rank=0).state_dict().keys() == plain.state_dict().keys()
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize("trunk", kinds(BlockConfig))
 @pytest.mark.parametrize("kind", ["all", "adjacent"])
 def test_adapted_layers_note_what_they_would(kind, trunk):
@@ -88,6 +89,7 @@ def test_adapted_layers_note_what_they_would(kind, trunk):
             torch.testing.assert_close(noted, whole)
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize("kind", ADAPTED)
 def test_gradients_of_adaptors(kind):
     """Against finite differences."""
@@ -151,6 +153,7 @@ def test_how_many_weights_there_are():
     assert trunk(kind="all", rank=4) == whole // 6 + 6 * 4 * (64 + 192 + 64 + 64 + 64 + 256 + 256 + 64)
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize("patching", kinds(PatchingConfig))
 def test_encoder_and_decoder_may_be_one(patching, tmp_path):
     changes = {"encoder_layers": 2, "decoder_layers": 2}
@@ -190,6 +193,7 @@ def test_loops_come_late(sharing, before):
     assert torch.equal(checks.logits_of(model, ROWS), ready)
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize("kind", ADAPTED)
 def test_beginning_with_an_unshared_model(kind):
     """With adaptors of full rank the model computes what the unshared one did; without, the mean of what was."""

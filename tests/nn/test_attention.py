@@ -8,6 +8,8 @@ import torch
 from stlm.nn import attention
 from stlm.nn.ffn import relu2
 
+pytestmark = pytest.mark.shapes
+
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_both_ways_agree(monkeypatch, kv_heads):

@@ -8,6 +8,8 @@ import torch
 from stlm.nn.block import linear
 from stlm.nn.stack import NOTHING, Stack
 
+pytestmark = pytest.mark.shapes
+
 DOCUMENTS = torch.tensor([[0] * 5 + [1] * 12 + [2] * 6, [0] * 23])
 
 

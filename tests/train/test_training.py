@@ -90,6 +90,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize(("part", "length"), [
     *((part, {"steps": 6}) for part in PARTS), *((part, {"steps": None, "teraflops": 0.0005, "evaluate_every": 4})
                                                  for part in ("dynamic", "skip", "late"))], ids=str)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from stlm.cli.runs import take_option
 from stlm.compare import launch, record
-from stlm.compare.job import Run
+from stlm.compare.job import ROUNDS, Run, pace
 from stlm.compare.page import write_page
 from stlm.compare.plan import Plan, make_plan
 from stlm.compare.recipe import load_recipe
@@ -57,6 +57,7 @@ def run(arguments: list[str]) -> int:
     try:
         with _Display(plan, known, console) as display:
             launch.carry_out([*first, *missing], start, at_once, display.ended, display.look)
+        _pace([run for _, _, run in plan.runs()], console)
     except KeyboardInterrupt:
         console.print(f"stopped, and all is saved; go on with:  stlm compare {path}", highlight=False)
         return 130
@@ -66,6 +67,17 @@ def run(arguments: list[str]) -> int:
     console.print(_table(plan, found))
     console.print(f"results: {record.save(plan, found)}\nreport:  {write_page(plan, found)}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _pace(runs: list[Run], console: Console) -> None:
+    """Have the runs that are here take turns at writing, now that nothing else runs, unless all have."""
+    here = [run for run in {run.name: run for run in runs}.values() if run.finished and RunFolder(run.folder).latest()]
+    if all(run.paced for run in here):
+        return
+    with Progress(TextColumn("speed of writing"), BarColumn(bar_width=24), TimeElapsedColumn(), console=console,
+                  transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=ROUNDS * len(here))
+        pace(here, lambda: bar.advance(task))
 
 
 def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
@@ -122,7 +134,7 @@ class _Display:
 def _share(plan: Plan, line: dict[str, Any]) -> float:
     """How much of a run is over, where its last line of metrics tells."""
     per: dict[str, Callable[[], float]] = {"minutes": lambda: line["seconds"] / 60, "steps": lambda: line["step"],
-                                           "megabytes": lambda: line["bytes"] / 1e6, "teraflops": lambda: 0.0}
+                                           "megabytes": lambda: line["bytes"] / 1e6, "teraflops": lambda: line["flops"] / 1e12}
     return min(1.0, per[plan.recipe.equal]() / plan.recipe.amount)
 
 

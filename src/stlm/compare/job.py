@@ -11,25 +11,21 @@ import json
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from stlm.compare.writing import bytes_per_second
 from stlm.config.files import read_json
-from stlm.data.batch import Inputs
 from stlm.data.readers import documents_of
 from stlm.data.shards import Shard
 from stlm.evaluate.bits import score
-from stlm.text.world import write_story
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.folder import RUNS, RunFolder, find_checkpoint, write_whole
 from stlm.train.machine import pick_device
 
 FURTHER = 300_000  # bytes of each further text that are scored
-WRITTEN, TIMES = 512, 3  # bytes read one after the other for the speed of writing, and how often
+ROUNDS = 3  # in which finished runs take turns at writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +72,16 @@ class Run:
         write_whole(self._measures, json.dumps(found, indent=1))
         return 0
 
+    @property
+    def paced(self) -> bool:
+        """Whether its speed of writing was measured in turns with others."""
+        return "in_turns" in read_json(self._measures)
+
+    def set_pace(self, speed: float) -> None:
+        """Keep a speed of writing, bytes a second, that was measured in turns with others."""
+        found = {**read_json(self._measures), "written_bytes_per_second": speed, "in_turns": True}
+        write_whole(self._measures, json.dumps(found, indent=1))
+
 
 def made(folder: Path) -> dict[str, Any]:
     """By which version of this project, where and how a run was made: what has to be the same for seconds to be compared."""
@@ -95,24 +101,26 @@ def _version() -> str:
 
 
 def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
-    """Bits per byte of further texts, and bytes written in a second, one text at a time: for all models the same bytes, which
-    are put in as if they had been drawn. Writing is measured on the CPU, wherever the model was trained: a GPU is waited for
-    at every byte, and a machine without one is what small models are for.
-    """
+    """Bits per byte of further texts, and a first guess at the bytes written in a second, beside whatever else runs."""
     model, codec, train = checkpoint.build_model().to(pick_device()), checkpoint.codec, checkpoint.config.train
     shards = {name: Shard.of(_beginnings(Path(path)), codec) for name, path in texts.items()}
     found = {name: score(model, shard, codec, train.seq, train.rows, train.seq // 2).bits_per_byte
              for name, shard in shards.items()}
-    model = model.cpu()
-    text = "\n".join(write_story(0, number).text for number in range(8)).encode()[:WRITTEN]
-    symbols, speeds = codec.encode(text).tolist(), []
-    for _ in range(TIMES):
-        cache, start = model.new_cache(1), time.perf_counter()
-        with torch.inference_mode():
-            for symbol in [codec.document, *symbols]:
-                model(Inputs(torch.tensor([[symbol]], device=model.device)), cache).logits.argmax().item()
-        speeds.append(len(text) / (time.perf_counter() - start))
-    return {"texts": found, "written_bytes_per_second": statistics.median(speeds)}
+    return {"texts": found, "written_bytes_per_second": bytes_per_second(model.cpu(), codec)}
+
+
+def pace(runs: list[Run], measured: Callable[[], None]) -> None:
+    """Measure anew how fast finished runs write, in rounds in which they take turns, since the speed of a machine drifts; the
+    median of each is kept. ``measured`` is told ``ROUNDS`` times a run.
+    """
+    speeds: dict[str, list[float]] = {run.name: [] for run in runs}
+    for _ in range(ROUNDS):
+        for run in runs:
+            checkpoint = find_checkpoint(run.name)
+            speeds[run.name].append(bytes_per_second(checkpoint.build_model(), checkpoint.codec))
+            measured()
+    for run in runs:
+        run.set_pace(statistics.median(speeds[run.name]))
 
 
 def _beginnings(path: Path) -> Iterator[bytes]:

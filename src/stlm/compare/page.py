@@ -10,7 +10,7 @@ from typing import Any
 
 from stlm.compare.plan import Plan
 from stlm.compare.record import KEY, RESULTS
-from stlm.compare.statistics import shown_p
+from stlm.compare.statistics import Summary, shown_p, summary
 from stlm.report import patches
 from stlm.report.html import INK, MUTED, drawing, render, svg
 from stlm.train.folder import write_whole
@@ -22,7 +22,7 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     """Write ``results/RECIPE/report.html``, and its pictures of means and costs as files of their own; where the page lies."""
     arms = dict(sorted(record["arms"].items(), key=lambda item: item[1]["mean"]))
     base = arms.get(record["baseline"])
-    rows = [_row(arm, found, base["mean"] if base else None, record["first"]) for arm, found in arms.items()]
+    rows = [_row(arm, found, base, record["first"]) for arm, found in arms.items()]
     colours = _colours(list(record["arms"]))
     pictures = {"means": _means(arms, record["baseline"]), **_trades(rows, colours)}
     page = render("compare.html.jinja", name=plan.name, record=record, rows=rows, parts=PARTS, texts=list(plan.recipe.texts),
@@ -49,7 +49,7 @@ def _spent_before(found: dict[str, Any], first: dict[str, Any], name: str) -> fl
     return sum(first[title][name] for title in found["uses"])
 
 
-def _row(arm: str, found: dict[str, Any], base: float | None, first: dict[str, Any]) -> dict[str, Any]:
+def _row(arm: str, found: dict[str, Any], base: dict[str, Any] | None, first: dict[str, Any]) -> dict[str, Any]:
     """Figures of one arm: means over its seeds, with the cost of the runs that it builds on."""
     def mean(value: Callable[[dict[str, Any]], float]) -> float:
         return sum(value(seed) for seed in found["seeds"]) / found["n"]
@@ -60,7 +60,7 @@ def _row(arm: str, found: dict[str, Any], base: float | None, first: dict[str, A
     parameters = found["seeds"][0]["parameters"]
     return {
         "arm": arm, "config": found["config"], "mean": found["mean"], "std": found["std"], "n": found["n"],
-        "interval": found["interval"], "p": found["p"], "change": None if base is None else found["mean"] / base - 1,
+        "interval": found["interval"], "p": found["p"], "change": found["mean"] / base["mean"] - 1 if base else None,
         "parameters": parameters, "shares": {part: 100 * parameters[part] / parameters["unique"] for part, _ in PARTS},
         "texts": {text: sum(seed["texts"][text] for seed in found["seeds"]) / found["n"]
                   for text in found["seeds"][0]["texts"]},
@@ -69,7 +69,14 @@ def _row(arm: str, found: dict[str, Any], base: float | None, first: dict[str, A
         "seconds": spent("seconds"), "teraflops": spent("flops") / 1e12,
         "kilobytes_per_second": mean(lambda seed: seed["trained_bytes"] / seed["seconds"] / 1e3),
         "peak_megabytes": mean(lambda seed: seed["peak_megabytes"]),
-        "written": mean(lambda seed: seed["written_bytes_per_second"])}
+        "written": mean(lambda seed: seed["written_bytes_per_second"]), "times": _times_as_fast(found, base) if base else None}
+
+
+def _times_as_fast(found: dict[str, Any], base: dict[str, Any]) -> Summary | None:
+    """How many times as fast as the baseline an arm writes, seed by seed."""
+    speeds = [{seed["seed"]: seed["written_bytes_per_second"] for seed in arm["seeds"]} for arm in (found, base)]
+    pairs = [speeds[0][seed] / speeds[1][seed] for seed in speeds[0] if seed in speeds[1]]
+    return summary(pairs) if pairs else None
 
 
 def _colours(arms: list[str]) -> dict[str, str]:
@@ -124,7 +131,9 @@ def _curves(arms: dict[str, Any], colours: dict[str, str], first: dict[str, Any]
 
 
 def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, str]:
-    """Bits per byte against what a model costs to keep and to use, every arm a dot."""
+    """Bits per byte against what a model costs to keep and to use, every arm a dot; a line joins those that none beats in
+    both.
+    """
     from matplotlib import ticker
 
     end = _end([row["mean"] for row in rows])
@@ -135,6 +144,9 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
         costs = [cost(row) for row in rows]
         for row, x in zip(rows, costs, strict=True):
             axes.plot(x, row["mean"], "o", color=colours[row["arm"]])
+        best = [(x, y) for x, y in sorted(zip(costs, (row["mean"] for row in rows), strict=True))
+                if y == min(row["mean"] for row, other in zip(rows, costs, strict=True) if other <= x)]
+        axes.plot(*zip(*best, strict=True), color=MUTED, linewidth=0.8, zorder=1)
         axes.set(xlabel=label, ylabel="bits per byte")
         if max(costs) > 4 * min(costs):
             axes.set_xscale("log")
