@@ -29,6 +29,6 @@ RECIPE = Recipe(
     question="Do patches need all layers, and does it pay to let them do with fewer?",
     rule="A way pays where it is below the line between the full trunks of more and of fewer layers, in bits per byte against "
          "bytes written in a second.",
-    equal="teraflops", amount=16.0, every=EVERY + " --train.compile on",
+    equal="teraflops", amount=12.0, every=EVERY + " --train.compile on",
     arms=at_rates(ARMS),
     baseline="six layers")

@@ -22,7 +22,7 @@ def _shape(width: int, layers: int, ratio: float, flags: str = "") -> str:
 RECIPE = Recipe(
     question="Which shape has a model of ten million unique parameters that shares its layers?",
     rule="The lowest bits per byte of those that share.",
-    equal="megabytes", amount=2.0, seeds=(0,),
+    equal="megabytes", amount=1.5, seeds=(0,),
     every=EVERY,
     arms={
         "six layers, narrow": _shape(384, 6, 3),
