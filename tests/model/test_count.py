@@ -10,7 +10,8 @@ from stlm.model.lm import LM
 from stlm.train.presets import PRESETS
 from tests.conftest import small_model
 
-NAMED = {"10m": 10e6, "10m-flat": 10e6, "10m-bpe": 10e6, "50m": 50e6, "100m": 100e6}
+NAMED = {"10m": 10e6, "10m-flat": 10e6, "10m-bpe": 10e6, "50m": 50e6, "100m": 100e6,
+         "10m-shared": 10e6, "50m-shared": 50e6, "100m-shared": 100e6}
 
 
 @pytest.mark.parametrize(("name", "size"), NAMED.items())

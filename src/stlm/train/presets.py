@@ -16,6 +16,7 @@ from stlm.model.embedding import ngrams, recall, symbols
 from stlm.model.head import parallel
 from stlm.model.patching import entropy, none, subword
 from stlm.model.pooling import last, mean
+from stlm.model.sharing import ffn
 from stlm.nn.block import attention
 from stlm.nn.ffn import relu2, swiglu
 from stlm.optim import adamw
@@ -69,6 +70,28 @@ def hundred_million() -> RunConfig:
                           sample_every=1000))
 
 
+def ten_million_shared() -> RunConfig:
+    """Ten million unique parameters that share one FFN, and spend on width what that saves (recipes/shared_10m.py)."""
+    run = _one_ffn(ten_million(), dim=512, layers=6, rows=4096)
+    return dataclasses.replace(run, optim=dataclasses.replace(BY_WIDTH, lr=2e-3))
+
+
+def fifty_million_shared() -> RunConfig:
+    """The same at fifty million."""
+    return _one_ffn(fifty_million(), dim=896, layers=10, rows=32768)
+
+
+def hundred_million_shared() -> RunConfig:
+    """The same at a hundred million."""
+    return _one_ffn(hundred_million(), dim=1152, layers=12, rows=73728)
+
+
+def _one_ffn(run: RunConfig, dim: int, layers: int, rows: int) -> RunConfig:
+    model = dataclasses.replace(run.model, dim=dim, layers=layers, embedding=recall.Config(rows=rows), sharing=ffn.Config(),
+                                trunk=attention.Config(heads=dim // 64, ffn=relu2.Config(ratio=5.0)))
+    return dataclasses.replace(run, model=model)
+
+
 def ten_million_flat() -> RunConfig:
     """The control without pooling: the trunk reads every byte."""
     run = ten_million()
@@ -109,5 +132,6 @@ def paper() -> RunConfig:
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "demo": demo, "10m": ten_million, "50m": fifty_million, "100m": hundred_million,
+    "10m-shared": ten_million_shared, "50m-shared": fifty_million_shared, "100m-shared": hundred_million_shared,
     "10m-flat": ten_million_flat, "10m-bpe": ten_million_bpe, "reader": reader, "paper": paper,
 }
