@@ -36,10 +36,10 @@ def test_the_same_text(cell, temperature):
     alike(model, codec, b"", 20, Sampling(temperature), 0, drafts=4)
 
 
+@pytest.mark.shapes
 @pytest.mark.parametrize("changes", [
     {"depth": {"kind": "early_exit", "dropout": 0.2}}, {"sharing": {"kind": "cycle", "loops": 2}},
     {"sharing": {"kind": "all", "rank": 2, "own_norms": True, "late": 0.5}}, {"sharing": {"kind": "ffn", "own_scales": True}}])
-@pytest.mark.shapes
 @pytest.mark.parametrize("patching", ["none", "whitespace", "entropy"])
 def test_models_that_share_or_learn_to_leave(patching, changes):
     codec = Bytes()

@@ -21,6 +21,7 @@ from stlm.compare.plan import Plan, make_plan
 from stlm.compare.recipe import load_recipe
 from stlm.compare.statistics import shown_p
 from stlm.errors import UserError
+from stlm.train.checkpoint import list_checkpoints
 from stlm.train.folder import RunFolder, read_lines
 
 
@@ -71,7 +72,8 @@ def run(arguments: list[str]) -> int:
 
 def _pace(runs: list[Run], console: Console) -> None:
     """Have the runs that are here take turns at writing, now that nothing else runs, unless all have."""
-    here = [run for run in {run.name: run for run in runs}.values() if run.finished and RunFolder(run.folder).latest()]
+    here = [run for run in {run.name: run for run in runs}.values()
+            if run.finished and list_checkpoints(RunFolder(run.folder).checkpoints)]
     if all(run.paced for run in here):
         return
     with Progress(TextColumn("speed of writing"), BarColumn(bar_width=24), TimeElapsedColumn(), console=console,

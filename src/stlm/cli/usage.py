@@ -15,7 +15,8 @@ VERBS = {
 
 _DETAILS = {
     "train": """\
-  PRESET               demo, 10m, 50m, 100m, each also as 10m-shared; controls 10m-flat and 10m-bpe; reader, paper
+  PRESET               demo, 10m, 50m, 100m; with one FFN 10m-shared, 50m-shared, 100m-shared;
+                       the controls of 10m, 10m-flat and 10m-bpe; reader, paper
   FILE.toml            your own: the line  base = "10m"  and the lines that change
 
   --data TEXT          a file, a folder, hf:NAME, or world, the built-in corpus (default); several with commas

@@ -113,14 +113,13 @@ def pace(runs: list[Run], measured: Callable[[], None]) -> None:
     """Measure anew how fast finished runs write, in rounds in which they take turns, since the speed of a machine drifts; the
     median of each is kept. ``measured`` is told ``ROUNDS`` times a run.
     """
-    speeds: dict[str, list[float]] = {run.name: [] for run in runs}
+    opened = [(run, find_checkpoint(run.name), list[float]()) for run in runs]
     for _ in range(ROUNDS):
-        for run in runs:
-            checkpoint = find_checkpoint(run.name)
-            speeds[run.name].append(bytes_per_second(checkpoint.build_model(), checkpoint.codec))
+        for _, checkpoint, speeds in opened:
+            speeds.append(bytes_per_second(checkpoint.build_model(), checkpoint.codec))
             measured()
-    for run in runs:
-        run.set_pace(statistics.median(speeds[run.name]))
+    for run, _, speeds in opened:
+        run.set_pace(statistics.median(speeds))
 
 
 def _beginnings(path: Path) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -144,8 +145,9 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
         costs = [cost(row) for row in rows]
         for row, x in zip(rows, costs, strict=True):
             axes.plot(x, row["mean"], "o", color=colours[row["arm"]])
-        best = [(x, y) for x, y in sorted(zip(costs, (row["mean"] for row in rows), strict=True))
-                if y == min(row["mean"] for row, other in zip(rows, costs, strict=True) if other <= x)]
+        dots = sorted((x, row["mean"]) for row, x in zip(rows, costs, strict=True))
+        lowest = itertools.accumulate((y for _, y in dots), min)
+        best = [dot for dot, low in zip(dots, lowest, strict=True) if dot[1] == low]
         axes.plot(*zip(*best, strict=True), color=MUTED, linewidth=0.8, zorder=1)
         axes.set(xlabel=label, ylabel="bits per byte")
         if max(costs) > 4 * min(costs):

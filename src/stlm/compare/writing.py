@@ -10,6 +10,7 @@ from stlm.data.batch import Inputs
 from stlm.model.lm import LM
 from stlm.text.codec import Codec
 from stlm.text.world import write_story
+from stlm.train.machine import one_thread
 
 WRITTEN = 512  # bytes
 
@@ -20,13 +21,9 @@ def bytes_per_second(model: LM, codec: Codec) -> float:
     small models are for.
     """
     text = "\n".join(write_story(0, number).text for number in range(8)).encode()[:WRITTEN]
-    symbols, threads = codec.encode(text).tolist(), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    symbols = codec.encode(text).tolist()
+    with one_thread(), torch.inference_mode():
         cache, start = model.new_cache(1), time.perf_counter()
-        with torch.inference_mode():
-            for symbol in [codec.document, *symbols]:
-                model(Inputs(torch.tensor([[symbol]])), cache).logits.argmax().item()
+        for symbol in [codec.document, *symbols]:
+            model(Inputs(torch.tensor([[symbol]])), cache).logits.argmax().item()
         return len(text) / (time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)

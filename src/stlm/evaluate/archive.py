@@ -10,10 +10,9 @@ beginning of its sha256; the coded words; the beginning of the sha256 of all tha
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.evaluate.native import NativeScorer
+from stlm.train.machine import one_thread
 
 MAGIC = b"STLMzip\x01"
 HEAD = struct.Struct("<8s8sQQII8s")
@@ -38,7 +38,7 @@ def pack(scorer: NativeScorer, data: bytes, progress: Progress = lambda share: N
 
     symbols, coder = scorer.codec.encode(data).astype(np.int32), constriction.stream.queue.RangeEncoder()
     parts = split(symbols)
-    with _steady():
+    with one_thread():  # with several, sums may be added in another order
         lockstep = _Lockstep(scorer, len(parts))
         for step in range(len(parts[0])):
             told = np.array([part[step] for part in parts if step < len(part)], dtype=np.int32)
@@ -65,7 +65,7 @@ def unpack(scorer: NativeScorer, packed: bytes, progress: Progress = lambda shar
                         f"{scorer.fingerprint})")
     coder = constriction.stream.queue.RangeDecoder(np.frombuffer(body[HEAD.size:], dtype="<u4").astype(np.uint32))
     parts = np.array_split(np.zeros(n_symbols, dtype=np.int32), n_parts)
-    with _steady():
+    with one_thread():
         lockstep = _Lockstep(scorer, n_parts)
         for step in range(len(parts[0])):
             running = [part for part in parts if step < len(part)]
@@ -100,17 +100,6 @@ def _categorical() -> object:
 
 def _sum(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:SUM]
-
-
-@contextlib.contextmanager
-def _steady() -> Iterator[None]:
-    """One thread: with several, sums may be added in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Lockstep:

@@ -72,22 +72,24 @@ def hundred_million() -> RunConfig:
 
 def ten_million_shared() -> RunConfig:
     """Ten million unique parameters that share one FFN, and spend on width what that saves (recipes/shared_10m.py)."""
-    run = _one_ffn(ten_million(), dim=512, layers=6, rows=4096)
-    return dataclasses.replace(run, optim=dataclasses.replace(BY_WIDTH, lr=2e-3))
+    run = _one_ffn(ten_million(), dim=512, layers=6)
+    return dataclasses.replace(run, model=dataclasses.replace(run.model, embedding=recall.Config(rows=4096)),
+                               optim=dataclasses.replace(BY_WIDTH, lr=2e-3))
 
 
 def fifty_million_shared() -> RunConfig:
     """The same at fifty million."""
-    return _one_ffn(fifty_million(), dim=896, layers=10, rows=32768)
+    return _one_ffn(fifty_million(), dim=896, layers=10)
 
 
 def hundred_million_shared() -> RunConfig:
     """The same at a hundred million."""
-    return _one_ffn(hundred_million(), dim=1152, layers=12, rows=73728)
+    return _one_ffn(hundred_million(), dim=1152, layers=12)
 
 
-def _one_ffn(run: RunConfig, dim: int, layers: int, rows: int) -> RunConfig:
-    model = dataclasses.replace(run.model, dim=dim, layers=layers, embedding=recall.Config(rows=rows), sharing=ffn.Config(),
+def _one_ffn(run: RunConfig, dim: int, layers: int) -> RunConfig:
+    """A run with another trunk: one FFN for all layers."""
+    model = dataclasses.replace(run.model, dim=dim, layers=layers, sharing=ffn.Config(),
                                 trunk=attention.Config(heads=dim // 64, ffn=relu2.Config(ratio=5.0)))
     return dataclasses.replace(run, model=model)
 
