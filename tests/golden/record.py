@@ -191,7 +191,7 @@ def resumed() -> dict[str, Any]:
 
 
 def presets(large: bool) -> dict[str, Callable[[], dict[str, Any]]]:
-    return {f"preset {name}": lambda name=name, make=make: trained(name, shortened(make()))  # type: ignore[misc]
+    return {f"preset {name}": lambda name=name, make=make: trained(f"preset-{name}", shortened(make()))  # type: ignore[misc]
             for name, make in PRESETS.items() if (name in LARGE) == large}
 
 
