@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from benchmarks import common
-from benchmarks.llama import CODEC, llama_of
+from benchmarks.llama import TOKENIZER, llama_of
 from stlm.evaluate.benchmark import answer, sample
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.records import load
-from stlm.evaluate.tasks import TASKS, Asked
+from stlm.evaluate.tasks import TASKS, DatasetTask
 from stlm.model.count import count
 from stlm.model.lm import LM
 from stlm.train.presets import PRESETS
@@ -47,9 +47,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--each", type=int, default=2010)
     given = parser.parse_args(arguments)
     run = PRESETS[given.preset]()
-    model = LM(run.model, CODEC)
-    scorer, task = NativeScorer(given.preset, model, CODEC, run.train.seq), TASKS["blimp"]
-    assert isinstance(task, Asked)
+    model = LM(run.model, TOKENIZER)
+    scorer, task = NativeScorer(given.preset, model, TOKENIZER, run.train.seq_len), TASKS["blimp"]
+    assert isinstance(task, DatasetTask)
     items, records = task.items()[0], load(task.place)[0]
     llama = llama_of(count(model).unique).eval()
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,11 +100,11 @@ def _harness(llama: torch.nn.Module, records: list[dict[str, Any]], folder: Path
 
 
 def _byte_tokenizer() -> Any:
-    """A tokenizer of Hugging Face whose symbols are the bytes, as the Llama's are; the symbol after them opens a text."""
+    """A tokenizer of Hugging Face whose tokens are the bytes, as the Llama's are; the token after them opens a text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocab={**letters, "<s>": CODEC.document}, merges=[]))
+    tokenizer = Tokenizer(models.BPE(vocab={**letters, "<s>": TOKENIZER.bos}, merges=[]))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>")

@@ -22,8 +22,8 @@ from stlm.config.decode import encode
 from stlm.config.files import read_json
 from stlm.data.shards import Corpus, cache_folder, prepare
 from stlm.data.sources import open_source
-from stlm.text.codec import CodecConfig
-from stlm.text.codec import bytes as byte_codec
+from stlm.text.tokenizer import TokenizerConfig
+from stlm.text.tokenizer import bytes as byte_tokenizer
 from stlm.train.folder import RUNS, write_whole
 from stlm.train.machine import describe, seconds
 from stlm.train.presets import PRESETS
@@ -39,14 +39,15 @@ def real_text(name: str) -> str:
     return str(Path(folder) / "text" / name) if folder else "world"
 
 
-def open_text(source: str, codec: CodecConfig | None = None) -> Corpus:
-    """A text under a codec, from the cache where it's there."""
-    return prepare(open_source(source, field="text", seed=0, megabytes=32.0), codec or byte_codec.Config(), cache_folder())
+def open_text(source: str, tokenizer: TokenizerConfig | None = None) -> Corpus:
+    """A text under a tokenizer, from the cache where it's there."""
+    opened = open_source(source, field="text", seed=0, megabytes=32.0)
+    return prepare(opened, tokenizer or byte_tokenizer.Config(), cache_folder())
 
 
 def all_bytes(corpus: Corpus, split: str, limit: int | None = None) -> np.ndarray:
-    """One split of a text under the byte codec end to end, as peers without documents read it."""
-    return np.asarray(getattr(corpus, split).symbols[:limit]).astype(np.uint8)
+    """One split of a text under the byte tokenizer end to end, as peers without documents read it."""
+    return np.asarray(getattr(corpus, split).tokens[:limit]).astype(np.uint8)
 
 
 def ceilings() -> dict[str, float]:

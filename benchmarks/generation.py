@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import common
-from benchmarks.llama import CODEC, llama_of
+from benchmarks.llama import TOKENIZER, llama_of
 from stlm.data.batch import Inputs
 from stlm.generate import writer
 from stlm.generate.sampling import Sampling
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     given = parser.parse_args(arguments)
-    model = LM(PRESETS[given.preset]().model, CODEC).eval()
+    model = LM(PRESETS[given.preset]().model, TOKENIZER).eval()
     counted = count(model)
     llama = llama_of(counted.unique).eval()
     size = sum(p.numel() for p in llama.parameters())
@@ -62,8 +62,8 @@ def bytes_read(model: LM, text: bytes) -> float:
     """Bytes of weights that have to pass from memory for each byte of ``text``: the trunk's once a patch, rows of hash
     tables one by one, the rest each time.
     """
-    symbols = torch.tensor([[CODEC.document, *text]])
-    patches = float(model(Inputs(symbols)).ends.sum()) / symbols.shape[1]
+    tokens = torch.tensor([[TOKENIZER.bos, *text]])
+    patches = float(model(Inputs(tokens)).ends.sum()) / tokens.shape[1]
     trunk, tables = (4 * sum(p.numel() for p in part.parameters()) for part in (model.trunk, model.embedding))
     return trunk * patches + 4 * sum(p.numel() for p in model.parameters()) - trunk - tables
 
@@ -78,14 +78,14 @@ def ours(model: LM, prompt: bytes, rest: bytes) -> None:
 
     writer.draw = forced  # type: ignore[assignment]
     try:
-        for _ in writer.write(model, CODEC, prompt, len(rest), Sampling(1.0)):
+        for _ in writer.write(model, TOKENIZER, prompt, len(rest), Sampling(1.0)):
             pass
     finally:
         writer.draw = real
 
 
 def theirs(llama: torch.nn.Module, prompt: bytes, n: int) -> None:
-    inputs = torch.tensor([[CODEC.document, *prompt]])
+    inputs = torch.tensor([[TOKENIZER.bos, *prompt]])
     with torch.no_grad():
         llama.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=n, do_sample=True,  # type: ignore
-                       temperature=1.0, top_k=0, pad_token_id=CODEC.document)
+                       temperature=1.0, top_k=0, pad_token_id=TOKENIZER.bos)

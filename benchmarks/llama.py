@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer.bytes import ByteTokenizer
 
-CODEC = ByteCodec()
+TOKENIZER = ByteTokenizer()
 DEPTH = 6
 
 
@@ -16,9 +16,9 @@ def llama_of(size: int) -> torch.nn.Module:
 
     def build(width: int) -> torch.nn.Module:
         return LlamaForCausalLM(LlamaConfig(
-            vocab_size=CODEC.n_symbols, hidden_size=width, intermediate_size=round(8 / 3 * width / 16) * 16,
+            vocab_size=TOKENIZER.vocab_size, hidden_size=width, intermediate_size=round(8 / 3 * width / 16) * 16,
             num_hidden_layers=DEPTH, num_attention_heads=max(1, width // 64), tie_word_embeddings=True,
-            max_position_embeddings=4096, bos_token_id=CODEC.document, eos_token_id=None))
+            max_position_embeddings=4096, bos_token_id=TOKENIZER.bos, eos_token_id=None))
 
     widths = range(64, 1025, 64)
     with torch.device("meta"):

@@ -2,7 +2,7 @@
 
 A GPT-2 block stack with learned positions, LayerNorm without bias, GELU and tied tables; AdamW, warm-up, cosine to a tenth.
 Windows are drawn at random from one long text. `SHAKESPEARE` is its CPU demo, `TEN_MILLION` its small model; both read
-symbols of one byte.
+tokens of one byte.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Recipe:
     rows: int
     lr: float = 1e-3
     warmup: int = 100
-    symbols: int = 256
+    tokens: int = 256
     explicit: bool = False
 
 
@@ -62,7 +62,7 @@ class NanoGPT(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.table, self.places = nn.Embedding(recipe.symbols, recipe.dim), nn.Embedding(recipe.context, recipe.dim)
+        self.table, self.places = nn.Embedding(recipe.tokens, recipe.dim), nn.Embedding(recipe.context, recipe.dim)
         self.layers = nn.ModuleList(Layer(recipe) for _ in range(recipe.layers))
         self.norm = nn.LayerNorm(recipe.dim, bias=False)
         for name, parameter in self.named_parameters():
@@ -70,7 +70,7 @@ class NanoGPT(nn.Module):
                 writes = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * recipe.layers) if writes else 1.0))
 
-    def forward(self, inputs: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq symbol"]:
+    def forward(self, inputs: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq token"]:
         x = self.table(inputs) + self.places.weight[:inputs.shape[1]]
         for layer in self.layers:
             x = layer(x)
@@ -78,12 +78,12 @@ class NanoGPT(nn.Module):
 
 
 def loss_of(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats a symbol."""
+    """Mean cross-entropy in nats a token."""
     return F.cross_entropy(model(inputs).float().flatten(0, 1), targets.flatten())
 
 
 class Windows:
-    """Windows of a text of one-byte symbols, drawn at random."""
+    """Windows of a text of one-byte tokens, drawn at random."""
 
     def __init__(self, text: np.ndarray, recipe: Recipe, seed: int) -> None:
         self.text, self.recipe, self.draw = text, recipe, np.random.default_rng(seed)
@@ -143,13 +143,13 @@ def loss_of_model(model: NanoGPT) -> Callable[[Tensor, Tensor], Tensor]:
 def bits_per_byte(model: NanoGPT, text: np.ndarray, limit: int | None = None, rows: int = 16) -> float:
     """Every byte but the first of ``text`` scored once, in windows that overlap by half a context."""
     n, stride = model.recipe.context, model.recipe.context // 2
-    symbols = torch.from_numpy(text[:limit].astype(np.int64))
-    starts = list(range(0, len(symbols) - 1, stride))
+    tokens = torch.from_numpy(text[:limit].astype(np.int64))
+    starts = list(range(0, len(tokens) - 1, stride))
     nats, count = 0.0, 0
     for first in range(0, len(starts), rows):
-        for group in _same_length(starts[first:first + rows], len(symbols), n):
-            inputs = torch.stack([symbols[s:s + length] for s, length in group])
-            targets = torch.stack([symbols[s + 1:s + 1 + length] for s, length in group])
+        for group in _same_length(starts[first:first + rows], len(tokens), n):
+            inputs = torch.stack([tokens[s:s + length] for s, length in group])
+            targets = torch.stack([tokens[s + 1:s + 1 + length] for s, length in group])
             each = F.cross_entropy(model(inputs).transpose(1, 2), targets, reduction="none").double()
             for row, (s, _) in zip(each, group, strict=True):
                 new = row if s == 0 else row[n - stride:]

@@ -25,7 +25,7 @@ from rich.progress import track
 from benchmarks import common
 from stlm.data.stream import Stream
 from stlm.model.count import count
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train.folder import RunFolder
 from stlm.train.loop import Trainer
 from stlm.train.presets import PRESETS
@@ -39,14 +39,14 @@ def training(preset: str, seq: int, rows: int) -> dict[str, Any]:
     """Two steps of training, float32, eager; the second is timed."""
     config = PRESETS[preset]()
     config = dataclasses.replace(config, train=dataclasses.replace(
-        config.train, steps=10, minutes=None, seq=seq, rows=rows, precision="fp32", compile="off"))
+        config.train, steps=10, minutes=None, seq_len=seq, batch_size=rows, precision="fp32", compile="off"))
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         run.create(config)
         trainer = Trainer(run, config, common.open_text("world"), common.CPU, [])
         trainer.advance()
         took = common.timed(trainer.advance)
-    return {"parameters": count(trainer.model).unique, "seq": seq, "rows": rows, "seconds": took}
+    return {"parameters": count(trainer.model).unique, "seq_len": seq, "rows": rows, "seconds": took}
 
 
 def text(copies: int, source: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def text(copies: int, source: str) -> dict[str, Any]:
         start = time.perf_counter()
         corpus = common.open_text(str(links))
         wrote = time.perf_counter() - start
-        stream = Stream(corpus.train, ByteCodec(), 1024, 16, seed=0)
+        stream = Stream(corpus.train, ByteTokenizer(), 1024, 16, seed=0)
         stream.batch(0)
         read = common.timed(lambda: [stream.batch(number) for number in range(1, 101)])
         return {"megabytes": corpus.train.n_bytes / 1e6, "seconds": wrote, "milliseconds_a_batch": 10 * read}

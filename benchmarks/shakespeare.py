@@ -21,7 +21,8 @@ from rich.progress import track
 from benchmarks import common, nanogpt
 
 STEPS = 2000  # of nanoGPT's demo
-OURS = ["--model.embedding", "symbols", "--model.layers", "3", "--train.seq", "512", "--train.rows", "8", "--optim.local", "1"]
+OURS = ["--model.embedding", "symbols", "--model.layers", "3", "--train.seq-len", "512", "--train.batch-size", "8",
+        "--optim.local-lr-mult", "1"]
 RULE = "At or below 1.60 nats a character, in the mean over five seeds."
 
 
@@ -31,12 +32,12 @@ def ours(source: str, seed: int) -> dict[str, Any]:
 
 
 def theirs(source: str, seed: int) -> dict[str, Any]:
-    """nanoGPT's demo: symbols are the characters that occur, 65 of them."""
+    """nanoGPT's demo: tokens are the characters that occur, 65 of them."""
     corpus = common.open_text(source)
     parts = [common.all_bytes(corpus, split) for split in ("train", "validation")]
     characters = np.unique(np.concatenate(parts))
     text, held_out = (np.searchsorted(characters, part).astype(np.uint8) for part in parts)
-    recipe = dataclasses.replace(nanogpt.SHAKESPEARE, symbols=len(characters))
+    recipe = dataclasses.replace(nanogpt.SHAKESPEARE, tokens=len(characters))
     training = nanogpt.Training(recipe, text, seed, care=False)
     start = time.perf_counter()
     for step in track(range(STEPS), f"nanoGPT's demo, seed {seed}", console=common.CONSOLE, transient=True):

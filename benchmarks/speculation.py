@@ -19,19 +19,19 @@ from typing import Any
 import torch
 
 from benchmarks import common
-from benchmarks.llama import CODEC
+from benchmarks.llama import TOKENIZER
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import write
 from stlm.model.lm import LM
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 from stlm.train.folder import find_checkpoint
 
 DEEP = ["--model.layers", "24", "--model.dim", "192", "--model.local-dim", "192", "--model.trunk.heads", "3",
         "--train.compile", "on", "--model.copying", "none", "--model.embedding", "ngrams", "--model.embedding.rows",
         "2048", "--train.sample-every", "100000", "--train.evaluate-every", "500"]
 DEPTHS = {"exits everywhere": ["--model.depth", "early_exit"],
-          "one after layer 3": ["--model.depth", "early_exit", "--model.depth.at", "3", "--model.depth.dropout", "0"],
+          "one after layer 3": ["--model.depth", "early_exit", "--model.depth.exit-layers", "3", "--model.depth.dropout", "0"],
           "full": ["--model.depth", "full"]}
 RULE = ("At least 1.4 times as many bytes a second as the same model writes plainly, at temperature 0.8, with what is written "
         "equal.")
@@ -59,13 +59,13 @@ def main(arguments: list[str]) -> None:
         checkpoint = find_checkpoint(run["run"])
         model = checkpoint.build_model()
         found: dict[str, Any] = {key: run[key] for key in ("bits_per_byte", "bytes", "seconds", "parameters")}
-        found["tried"] = [{"exit": exit_, "drafts": drafts, "bytes_per_second": speed(model, checkpoint.codec, given.bytes,
+        found["tried"] = [{"exit": exit_, "drafts": drafts, "bytes_per_second": speed(model, checkpoint.tokenizer, given.bytes,
                                                                                       texts[::2], exit_, drafts)}
                           for exit_ in given.exits for drafts in given.drafts]
         best = max(found["tried"], key=lambda tried: tried["bytes_per_second"])
         record["models"][depth] = found | {"exit": best["exit"], "drafts": best["drafts"]}
         for way, how in WAYS.items():
-            ways = pairs(model, checkpoint.codec, how, given.bytes, texts[1::2], best["exit"], best["drafts"])
+            ways = pairs(model, checkpoint.tokenizer, how, given.bytes, texts[1::2], best["exit"], best["drafts"])
             rows.append([f"{depth}, {way}", f"{run['bits_per_byte']:.3f}", str(best["exit"]), str(best["drafts"]),
                          *(f"{ways[side]['mean']:.0f}" for side in ("plain", "speculating")),
                          common.shown(ways["times_as_fast"]), f"{ways['equal']} of {ways['texts']}"])
@@ -78,24 +78,26 @@ def main(arguments: list[str]) -> None:
 
 def prompts(source: str, n: int) -> list[bytes]:
     """Beginnings of the first ``n`` held-out documents that go on after that."""
-    documents = common.open_text(source).validation.documents(CODEC)
+    documents = common.open_text(source).validation.documents(TOKENIZER)
     long = (text for text in documents if len(text) > 2 * PROMPT)
     return [text[:PROMPT].decode(errors="ignore").encode() for text in itertools.islice(long, n)]
 
 
-def speed(model: LM, codec: Codec, n: int, texts: list[bytes], exit_: int, drafts: int) -> float:
+def speed(model: LM, tokenizer: Tokenizer, n: int, texts: list[bytes], exit_: int, drafts: int) -> float:
     """Bytes a second that are written by speculation, over all texts."""
     written = list[bytes]()
     taken = sum(common.timed(functools.partial(written.extend, write_speculating(
-        model, codec, text, n, WAYS[CHOOSING], seed, drafts, exit_))) for seed, text in enumerate(texts))
+        model, tokenizer, text, n, WAYS[CHOOSING], seed, drafts, exit_))) for seed, text in enumerate(texts))
     return sum(map(len, written)) / taken
 
 
-def pairs(model: LM, codec: Codec, how: Sampling, n: int, texts: list[bytes], exit_: int, drafts: int) -> dict[str, Any]:
+def pairs(model: LM, tokenizer: Tokenizer, how: Sampling, n: int, texts: list[bytes], exit_: int, drafts: int
+          ) -> dict[str, Any]:
     """Bytes a second of both ways, text by text, which way goes first changing each time."""
     plain, speculating, equal = list[float](), list[float](), 0
     for seed, text in enumerate(texts):
-        ways = [write(model, codec, text, n, how, seed), write_speculating(model, codec, text, n, how, seed, drafts, exit_)]
+        ways = [write(model, tokenizer, text, n, how, seed), 
+                write_speculating(model, tokenizer, text, n, how, seed, drafts, exit_)]
         written: list[list[bytes]] = [[], []]
         turns = (0, 1) if seed % 2 else (1, 0)
         taken = {way: common.timed(functools.partial(written[way].extend, ways[way])) for way in turns}

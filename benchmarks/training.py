@@ -47,7 +47,7 @@ class Preset:
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, minutes=60.0, steps=None, compile="on"))
         run = RunFolder(folder / name)
         run.create(config)
-        self.trainer = Trainer(run, config, common.open_text(source, config.data.codec), common.CPU, [])
+        self.trainer = Trainer(run, config, common.open_text(source, config.data.tokenizer), common.CPU, [])
         self.parameters = count(self.trainer.model).unique
         self.flops_per_byte = self.trainer.decisions.flops_per_byte
         self.bf16 = self.trainer.decisions.precision == "bf16"

@@ -14,7 +14,7 @@ RECIPE = Recipe(
     question="Which learning rate does 10m want with steps of 64 kB?",
     rule="The lowest bits per byte.",
     equal="megabytes", amount=30.0, seeds=(0,),
-    every=f"--data {','.join(f'{T}/{name}' for name in SOURCES)} --train.seq 2048 --train.rows 32 --train.warmup 100 "
+    every=f"--data {','.join(f'{T}/{name}' for name in SOURCES)} --train.seq-len 2048 --train.batch-size 32 --train.warmup 100 "
           "--train.precision bf16 --train.compile off --train.checkpoint-every 1000 --train.evaluate-every 100 "
           "--train.sample-every 100000",
     arms={f"at {rate}": f"10m --optim.lr {rate}" for rate in (2e-3, 4e-3, 8e-3)}, baseline="at 0.002")

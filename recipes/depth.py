@@ -15,7 +15,7 @@ ARMS = {
     "four layers": (3e-3, "--model.layers 4"),
     "two layers": (3e-3, "--model.layers 2"),
     "early exit": (6e-3, "--model.depth early_exit"),
-    "early exit, leaving at 0.98": (6e-3, "--model.depth early_exit --model.depth.leave 0.98"),
+    "early exit, leaving at 0.98": (6e-3, "--model.depth early_exit --model.depth.exit-threshold 0.98"),
     "mixture, half": (6e-3, "--model.depth mixture"),
     "mixture, an eighth": (6e-3, "--model.depth mixture --model.depth.capacity 0.125"),
     "skip, 0.7": (6e-3, "--model.depth skip"),

@@ -17,7 +17,7 @@ RECIPE = Recipe(
     every=EVERY,
     arms={
         "all alike": POOLED,
-        "by width": POOLED + "--optim.width 384",
-        "by width, 3e-3": POOLED + "--optim.lr 3e-3 --optim.width 384",
+        "by width": POOLED + "--optim.base-width 384",
+        "by width, 3e-3": POOLED + "--optim.lr 3e-3 --optim.base-width 384",
     },
     baseline="all alike")

@@ -2,15 +2,15 @@
 
     stlm compare recipes/local_10m.py --jobs 2
 
-After reading_10m.py, where byte pairs of 4,096 symbols were ahead: their FLOPs a byte are 1.8 times those of ``10m``, four
+After reading_10m.py, where byte pairs of 4,096 tokens were ahead: their FLOPs a byte are 1.8 times those of ``10m``, four
 tenths of whose parameters lie in tables. One seed: this looks for a shape, and claims no more.
 """
 
 from stlm.compare.recipe import Recipe
 
-EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.decay 0.5 "
+EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.cooldown 0.5 "
          "--train.compile on --train.evaluate-every 200 --train.sample-every 100000")
-POOLED = "10m --optim.lr 2e-3 --train.seq 1024 --train.rows 4 "
+POOLED = "10m --optim.lr 2e-3 --train.seq-len 1024 --train.batch-size 4 "
 
 RECIPE = Recipe(
     question="How wide should the local networks of ten million parameters be, and how fast should they learn?",
@@ -19,9 +19,9 @@ RECIPE = Recipe(
     every=EVERY,
     arms={
         "local 128": POOLED,
-        "local 128, all but the trunk at twice the rate": POOLED + "--optim.local 2",
+        "local 128, all but the trunk at twice the rate": POOLED + "--optim.local-lr-mult 2",
         "local 256": POOLED + "--model.local-dim 256 --model.embedding.rows 12032",
         "local 256, fewer rows, four layers": POOLED + "--model.local-dim 256 --model.embedding.rows 5120 --model.layers 4",
-        "BPE 4,096": "10m-bpe --optim.lr 2e-3 --train.seq 256 --train.rows 4",
+        "BPE 4,096": "10m-bpe --optim.lr 2e-3 --train.seq-len 256 --train.batch-size 4",
     },
     baseline="local 128", against=("BPE 4,096",))

@@ -10,7 +10,7 @@ from pooling import RECIPE as BEFORE
 
 from stlm.compare.recipe import Recipe
 
-TWICE = " --optim.local 2"
+TWICE = " --optim.local-lr-mult 2"
 
 RECIPE = Recipe(
     question="Is a higher learning rate for all but the trunk better, and is attention, with fresh seeds?",

@@ -7,16 +7,16 @@ For a GPU. The ladder's models and their controls, with the learning rates that 
 
 from stlm.compare.recipe import Recipe
 
-POOLED = "10m --optim.lr 3e-3 --train.seq 1024 --train.rows 32 "
-FLAT = "10m-flat --model.copying pointer --optim.lr 1.5e-3 --train.seq 1024 --train.rows 32 "
-BPE = "10m-bpe --optim.lr 3e-3 --train.seq 256 --train.rows 32 --data.codec.vocabulary "
+POOLED = "10m --optim.lr 3e-3 --train.seq-len 1024 --train.batch-size 32 "
+FLAT = "10m-flat --model.copying pointer --optim.lr 1.5e-3 --train.seq-len 1024 --train.batch-size 32 "
+BPE = "10m-bpe --optim.lr 3e-3 --train.seq-len 256 --train.batch-size 32 --data.tokenizer.vocab-size "
 TEXT = "$STLM_DATA/text"
 
 RECIPE = Recipe(
     question="Which way of reading bytes is best at ten million parameters, at equal bytes of text?",
     rule="The lowest mean bits per byte of held-out Wikipedia.",
     equal="megabytes", amount=25.0,
-    every=f"--data {TEXT}/wikipedia_en_2015 --train.warmup 100 --train.decay 0.5 --train.precision bf16 --train.compile off "
+    every=f"--data {TEXT}/wikipedia_en_2015 --train.warmup 100 --train.cooldown 0.5 --train.precision bf16 --train.compile off "
           "--train.evaluate-every 100 --train.checkpoint-every 1000 --train.sample-every 100000",
     arms={
         "whitespace": POOLED,

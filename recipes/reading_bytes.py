@@ -10,14 +10,14 @@ seeds of ``entropy`` read with one reader.
 
 from stlm.compare.recipe import Recipe
 
-PACE = " --train.warmup 50 --train.decay 0.5 --optim.lr {rate} "
-POOLED = ("demo --optim.local 1 --model.layers 1 --model.local-dim 96 --model.trunk.ffn.ratio 3 --model.embedding recall "
-          "--model.embedding.rows 10688 --train.seq 2048 --train.rows 2" + PACE)
-FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.copying pointer --train.rows 4" + PACE
-BPE = FLAT + "--train.seq 256 --model.embedding.orders 2 --data.codec bpe --data.codec.vocabulary "
+PACE = " --train.warmup 50 --train.cooldown 0.5 --optim.lr {rate} "
+POOLED = ("demo --optim.local-lr-mult 1 --model.layers 1 --model.local-dim 96 --model.trunk.ffn.ratio 3 "
+          "--model.embedding recall --model.embedding.rows 10688 --train.seq-len 2048 --train.batch-size 2" + PACE)
+FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.copying pointer --train.batch-size 4" + PACE
+BPE = FLAT + "--train.seq-len 256 --model.embedding.orders 2 --data.tokenizer bpe --data.tokenizer.vocab-size "
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
-         "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq 512 "
-         "--train.rows 8" + PACE)
+         "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq-len 512 "
+         "--train.batch-size 8" + PACE)
 ENTROPY = ("--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6 "
            "--model.embedding.rows 8480 --train.minutes 5")  # the reader took the sixth, and some rows
 TEXT = "$STLM_DATA/text"
@@ -34,7 +34,7 @@ ARMS = {
     "stride 6": (3e-3, POOLED + "--model.patching stride --model.patching.stride 6"),
     "stride 8": (3e-3, POOLED + "--model.patching stride --model.patching.stride 8"),
     "whitespace": (3e-3, POOLED),
-    "subword": (3e-3, POOLED + "--data.codec subword --model.patching subword"),
+    "subword": (3e-3, POOLED + "--data.tokenizer subword --model.patching subword"),
     "entropy": (3e-3, POOLED + ENTROPY),
     "dynamic": (3e-3, POOLED + "--model.patching dynamic --model.embedding.rows 10432"),
     "paper": (6e-3, PAPER),

@@ -21,9 +21,11 @@ WAYS = {
     "1,024 tokens, 2 layers": (BPE + "1024" + shape(224, 224, 2, "recall", 1152) + "--model.embedding.matches 2 3", (3e-3,)),
     "1,024 tokens, 3 layers": (BPE + "1024" + shape(224, 224, 3, "ngrams", 1024), (6e-3,)),
     "flat bytes, 1 layer": (FLAT + shape(192, 192, 1, "recall", 7680), (1.5e-3, 3e-3)),
-    "flat bytes, 1 layer, rows of 1,024": (FLAT + shape(192, 192, 1, "recall", 7680) + "--train.seq 1024 --train.rows 2",
+    "flat bytes, 1 layer, rows of 1,024": (
+        FLAT + shape(192, 192, 1, "recall", 7680) + "--train.seq-len 1024 --train.batch-size 2",
                                            (1.5e-3,)),
-    "4,096 tokens, 3 layers, rows of 512": (BPE + "4096" + shape(192, 192, 3, "ngrams", 512) + "--train.seq 512 --train.rows 2",
+    "4,096 tokens, 3 layers, rows of 512": (
+        BPE + "4096" + shape(192, 192, 3, "ngrams", 512) + "--train.seq-len 512 --train.batch-size 2",
                                             (3e-3,)),
     "stride 6": (POOLED + "--model.patching stride --model.patching.stride 6", (3e-3, 6e-3)),
     "entropy": (POOLED + ENTROPY, (6e-3,)),

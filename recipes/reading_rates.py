@@ -11,7 +11,7 @@ from reading_bytes import BPE, EVERY, FLAT, PACE, PAPER, shape
 from reading_bytes import RECIPE as BYTES
 
 RATES = (1.5e-3, 3e-3, 6e-3)
-POOLED = "demo --optim.local 1 --model.trunk.ffn.ratio 3 --train.seq 2048 --train.rows 2" + PACE
+POOLED = "demo --optim.local-lr-mult 1 --model.trunk.ffn.ratio 3 --train.seq-len 2048 --train.batch-size 2" + PACE
 
 
 def arms(rate: float) -> dict[str, str]:
@@ -19,13 +19,13 @@ def arms(rate: float) -> dict[str, str]:
     pooled = {
         "stride 6": "--model.patching stride --model.patching.stride 6",
         "whitespace": "",
-        "subword": "--data.codec subword --model.patching subword",
+        "subword": "--data.tokenizer subword --model.patching subword",
         "entropy": "--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6",
         "dynamic": "--model.patching dynamic",
     }
     out = {arm: POOLED + "--model.embedding.rows 2048 " + flags for arm, flags in pooled.items()}
     out["whitespace, plain"] = POOLED + "--model.embedding symbols --model.copying none"
-    out["paper"] = PAPER + "--train.seq 2048 --train.rows 2"
+    out["paper"] = PAPER + "--train.seq-len 2048 --train.batch-size 2"
     out["flat bytes"] = FLAT + shape(192, 192, 4, "ngrams", 2048)
     out["BPE 1,024"] = BPE + "1024" + shape(224, 224, 3, "ngrams", 1024)
     out["BPE 4,096"] = BPE + "4096" + shape(192, 192, 3, "ngrams", 512)

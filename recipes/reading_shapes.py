@@ -38,7 +38,7 @@ RECIPE = dataclasses.replace(
                                                          "--model.embedding.rows 10688 --model.local-dim 96",
         "words, 1 layer, 18,176 rows, recall, local 64": WORDS + "--model.layers 1 --model.embedding recall "
                                                          "--model.embedding.rows 18176 --model.local-dim 64",
-        "words, 2 layers, steps of 8 kB": WORDS + "--model.embedding.rows 2048 --train.rows 4",
+        "words, 2 layers, steps of 8 kB": WORDS + "--model.embedding.rows 2048 --train.batch-size 4",
         "tokens, 3 layers, 512 rows": TOKENS + "--model.layers 3 --model.embedding.rows 512",
         "tokens, 2 layers, 2,432 rows": TOKENS + "--model.layers 2 --model.embedding.rows 2432",
         "tokens, 2 layers, 2,432 rows, at 6e-3": TOKENS + "--model.layers 2 --model.embedding.rows 2432 --optim.lr 6e-3",

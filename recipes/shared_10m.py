@@ -11,7 +11,7 @@ from local_10m import EVERY, POOLED
 
 from stlm.compare.recipe import Recipe
 
-BASE = POOLED + "--optim.width 384 --model.embedding.rows 4096 "
+BASE = POOLED + "--optim.base-width 384 --model.embedding.rows 4096 "
 
 
 def _shape(width: int, layers: int, ratio: float, flags: str = "") -> str:

@@ -10,10 +10,10 @@ to theirs. Learning rates are those of sharing_rates.py, one for all parts of a 
 
 from stlm.compare.recipe import Recipe
 
-BASE = "demo --optim.local 1 --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 2048 --optim.lr {rate} "
+BASE = "demo --optim.local-lr-mult 1 --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 2048 --optim.lr {rate} "
 CYCLE, ALL = "--model.sharing cycle --model.sharing.loops 3 ", "--model.sharing all "
 OWN = "--model.sharing.rank 8 --model.sharing.own-norms True "
-EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.decay 0.5 "
+EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.cooldown 0.5 "
          "--train.evaluate-every 100 --train.sample-every 100000")
 
 ARMS = {
@@ -26,9 +26,9 @@ ARMS = {
     "adjacent, A A A B B B": (6e-3, "--model.sharing adjacent --model.sharing.repeat 3"),
     "cycle, A B A B A B": (6e-3, CYCLE),
     "cycle, adaptors": (6e-3, CYCLE + OWN),
-    "cycle, late": (6e-3, CYCLE + "--model.sharing.late 0.5"),
-    "cycle, healed": (6e-3, CYCLE + "--train.start {six}"),
-    "cycle, adaptors, healed": (6e-3, CYCLE + OWN + "--train.start {six}"),
+    "cycle, late": (6e-3, CYCLE + "--model.sharing.loop-from 0.5"),
+    "cycle, healed": (6e-3, CYCLE + "--train.init-from {six}"),
+    "cycle, adaptors, healed": (6e-3, CYCLE + OWN + "--train.init-from {six}"),
     "all": (3e-3, ALL),
     "all, adaptors": (3e-3, ALL + OWN),
 }

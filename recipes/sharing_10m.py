@@ -10,7 +10,8 @@ from stlm.compare.recipe import Recipe
 
 BASE = "10m --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 4096 --optim.lr 3e-3 "
 CYCLE, OWN = "--model.sharing cycle --model.sharing.loops 2 ", "--model.sharing.rank 8 --model.sharing.own-norms True "
-EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.seq 1024 --train.rows 32 --train.warmup 100 --train.decay 0.5 "
+EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.seq-len 1024 --train.batch-size 32 --train.warmup 100 "
+         "--train.cooldown 0.5 "
          "--train.precision bf16 --train.compile off --train.evaluate-every 100 --train.checkpoint-every 1000 "
          "--train.sample-every 100000")
 

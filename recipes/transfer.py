@@ -13,12 +13,12 @@ from stlm.compare.recipe import Recipe
 
 LOW, HIGH = (1.5e-3, 3e-3, 6e-3), (1.2e-2,)
 RATES = {128: LOW + HIGH, 256: LOW + HIGH, 512: LOW}
-RULES = {"alike": "", "by width": " --optim.width 256"}
+RULES = {"alike": "", "by width": " --optim.base-width 256"}
 
 
 def _shape(width: int) -> str:
-    return (f"demo --optim.local 1 --model.dim {width} --model.local-dim {width // 2} --model.trunk.heads {width // 64} "
-            "--model.trunk.ffn.ratio 3 --model.embedding.rows 2048")
+    return (f"demo --optim.local-lr-mult 1 --model.dim {width} --model.local-dim {width // 2} "
+            f"--model.trunk.heads {width // 64} --model.trunk.ffn.ratio 3 --model.embedding.rows 2048")
 
 
 RECIPE = Recipe(

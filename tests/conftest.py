@@ -18,16 +18,16 @@ if os.environ.get("STLM_SHAPES"):  # check shapes at every call, which takes as 
 from stlm.config.decode import decode
 from stlm.config.slot import kinds
 from stlm.data.shards import Shard
-from stlm.model.config import ModelConfig
 from stlm.model.copying import CopyingConfig
 from stlm.model.embedding import EmbeddingConfig
 from stlm.model.head import HeadConfig
 from stlm.model.lm import LM
+from stlm.model.model_config import ModelConfig
 from stlm.model.patching import PatchingConfig
 from stlm.model.pooling import PoolingConfig
 from stlm.nn.block import BlockConfig
-from stlm.text.codec import Codec
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer import Tokenizer
+from stlm.text.tokenizer.bytes import ByteTokenizer
 
 settings.register_profile("stlm", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("stlm")
@@ -35,7 +35,7 @@ torch.set_num_threads(1)  # the models here are far too small for more
 
 SLOTS = {"patching": PatchingConfig, "pooling": PoolingConfig, "local": BlockConfig, "head": HeadConfig,
          "embedding": EmbeddingConfig, "copying": CopyingConfig, "trunk": BlockConfig}
-BLOCKS = {"attention": {"window": 4, "heads": 2}, "conv": {"taps": 3}, "linear": {"heads": 2, "key_dim": 3, "chunk": 4}}
+BLOCKS = {"attention": {"window": 4, "heads": 2}, "conv": {"kernel_size": 3}, "linear": {"heads": 2, "key_dim": 3, "chunk": 4}}
 # settings so small that every mechanism shows within a few bytes
 SMALL = {"patching": {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "dynamic": {"target": 3},
                       "entropy": {"rule": "monotonic", "threshold": 0.05, "dim": 4, "layers": 1}},
@@ -81,10 +81,10 @@ def small_config(cell: tuple[str, ...], **changes: object) -> ModelConfig:
     return decode(ModelConfig, values, ModelConfig())
 
 
-def small_model(cell: tuple[str, ...], codec: Codec | None = None, seed: int = 0, **changes: object) -> LM:
+def small_model(cell: tuple[str, ...], tokenizer: Tokenizer | None = None, seed: int = 0, **changes: object) -> LM:
     """The same with all weights drawn at random (fresh models start as near-identities), in float64."""
     torch.manual_seed(seed)
-    model = LM(small_config(cell, **changes), codec or Bytes()).double()
+    model = LM(small_config(cell, **changes), tokenizer or Bytes()).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     torch.manual_seed(seed + 1)  # what cuts is drawn again, so that patches are the same whatever else a cell is made of
@@ -93,19 +93,19 @@ def small_model(cell: tuple[str, ...], codec: Codec | None = None, seed: int = 0
     return model.eval()
 
 
-class Bytes(ByteCodec):
+class Bytes(ByteTokenizer):
     """Bytes, of which the space counts as the mark for rules that need one."""
 
     mark = 32
 
 
-class Letters(Codec):
-    """Three symbols: a letter, a space, which counts as a mark too, and the one that opens a document."""
+class Letters(Tokenizer):
+    """Three tokens: a letter, a space, which counts as a mark too, and the one that opens a document."""
 
     mark = 1
 
     def __init__(self) -> None:
-        self.symbol_bytes, self.document = [b"a", b" ", b""], 2
+        self.token_bytes, self.bos = [b"a", b" ", b""], 2
 
     def encode(self, data: bytes) -> np.ndarray:
         return np.array([b"a ".index(bytes([byte])) for byte in data])
@@ -114,9 +114,9 @@ class Letters(Codec):
         pass
 
 
-def shard_of(documents: list[bytes], codec: Codec | None = None) -> Shard:
+def shard_of(documents: list[bytes], tokenizer: Tokenizer | None = None) -> Shard:
     """Documents as a split in memory."""
-    return Shard.of(documents, codec or ByteCodec())
+    return Shard.of(documents, tokenizer or ByteTokenizer())
 
 
 ODD = {

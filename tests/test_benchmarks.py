@@ -26,7 +26,7 @@ def test_attention_written_out_is_attention():
 
 @pytest.mark.parametrize("n", [5, 8, 9, 13, 30])
 def test_every_byte_but_the_first_is_scored_once(n):
-    """A model that knows nothing but its symbols needs the same bits for each."""
+    """A model that knows nothing but its tokens needs the same bits for each."""
     model = nanogpt.NanoGPT(RECIPE)
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)

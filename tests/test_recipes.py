@@ -11,7 +11,7 @@ import torch
 from stlm.compare.recipe import Recipe, load_recipe
 from stlm.model.count import count
 from stlm.model.lm import LM
-from stlm.train.words import configure
+from stlm.train.cli_args import configure
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
@@ -32,7 +32,7 @@ def sizes(recipe: Recipe) -> dict[str, int]:
         preset, *flags = (re.sub(r"\{(\w+)\}", r"\1", word) for word in recipe.words(arm, 0))
         config = configure(preset, flags, "stlm train")
         with torch.device("meta"):
-            found[arm] = count(LM(config.model, config.data.codec.outline())).unique
+            found[arm] = count(LM(config.model, config.data.tokenizer.outline())).unique
     return found
 
 

@@ -10,8 +10,8 @@ import dataclasses
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stlm.nn.attention import AttentionBlock, View
 from stlm.nn.block import attention
+from stlm.nn.block.attention import AttentionBlock, Context
 from stlm.nn.ffn import FeedForwardConfig
 from stlm.nn.norm import RMSNorm
 
@@ -33,8 +33,8 @@ class Sandwich(AttentionBlock):
             nn.init.zeros_(norm.gain)  # the block begins as the identity by its gains: a norm of zeros has no useful slope
             nn.init.normal_(last.weight, std=last.in_features**-0.5)  # type: ignore[arg-type, operator]
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
-        mixed, new = self.attention(self.attention_norm(x), view, past)
+        mixed, new = self.attention(self.attention_norm(x), context, past)
         x = x + self.attention_after(mixed)
         return x + self.ffn_after(self.ffn(self.ffn_norm(x))), new

@@ -29,8 +29,8 @@ encoder_layers = 1
 decoder_layers = 1
 [train]
 steps = 12
-seq = 256
-rows = 8
+seq_len = 256
+batch_size = 8
 warmup = 2
 evaluate_every = 6
 checkpoint_every = 4
@@ -131,13 +131,14 @@ def test_other_text_and_other_parts(capsys):
     Path("notes").mkdir()
     Path("notes/a.txt").write_text("Some words of my own, again and again, in every note. " * 90)
     status, _, err = stlm(capsys, "train", "tiny.toml", "--data", "notes", "--name", "notes", "--model.patching", "stride",
-                          "--model.local=attention", "--optim", "muon", "--data.codec", "bpe", "--data.codec.vocabulary", "280",
+                          "--model.local=attention", "--optim", "muon", "--data.tokenizer", "bpe",
+                          "--data.tokenizer.vocab-size", "280",
                           "--train.steps", "6")
     assert status == 0, err
     assert "exact entropy" not in err
     config = json.loads(Path("runs/notes/config.json").read_text())
     assert config["model"]["patching"] == {"kind": "stride", "stride": 4}
-    assert config["data"]["codec"]["vocabulary"] == 280
+    assert config["data"]["tokenizer"]["vocabulary"] == 280
     assert stlm(capsys, "generate", "notes", "Some", "--max-bytes", "20")[0] == 0
     assert stlm(capsys, "params", "notes")[0] == 0
     status, out, _ = stlm(capsys, "patches", "notes", "runs/notes", "Some words of my own")
@@ -155,8 +156,8 @@ def test_a_part_of_ones_own_lies_in_the_folder():
 
 def test_patches_that_have_to_be_predicted(capsys):
     """Marks between tokens are read, written and counted, and never shown as text."""
-    status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "marked", "--data.codec", "subword",
-                          "--data.codec.vocabulary", "300", "--model.patching", "subword", "--model.pooling", "mean",
+    status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "marked", "--data.tokenizer", "subword",
+                          "--data.tokenizer.vocab-size", "300", "--model.patching", "subword", "--model.pooling", "mean",
                           "--train.steps", "4")
     assert status == 0, err
     status, out, _ = stlm(capsys, "generate", "marked", "Long ago", "--max-bytes", "60")
@@ -178,7 +179,7 @@ def test_patches_that_have_to_be_predicted(capsys):
     (["train", "tiny.toml", "--seed", "-1"], "seed = -1: it has to be 0 or more"),
     (["train", "demo", "--train.steps", "0"], "steps = 0: it has to be above 0"),
     (["train", "demo", "--name"], "--name: a value has to follow"),
-    (["train", "demo", "--data.codec", "bpe"], "whitespace reads bytes"),
+    (["train", "demo", "--data.tokenizer", "bpe"], "whitespace reads bytes"),
     (["generate", "nothing", "x"], "there is no run 'nothing'"),
     (["generate", "nothing"], "the following arguments are required: prompt"),
     (["generate", "nothing", "x", "--temperature", "hot"], "invalid float value: 'hot'"),
@@ -234,7 +235,7 @@ def test_a_step_that_needs_too_much_memory(capsys, monkeypatch):
     def refuse(*arguments, **keywords):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried ...")
     monkeypatch.setattr("stlm.train.loop.Trainer.advance", refuse)
-    assert "raise --train.accumulate, or lower --train.rows" in fault(capsys, "train", "tiny.toml", "--name", "big")
+    assert "raise --train.grad-accum, or lower --train.batch-size" in fault(capsys, "train", "tiny.toml", "--name", "big")
 
 
 def test_params(capsys):

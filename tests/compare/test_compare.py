@@ -15,14 +15,15 @@ import pytest
 
 from stlm.cli import main
 from stlm.compare import job, launch
+from stlm.compare.comparison_page import _end
 from stlm.compare.job import Run
-from stlm.compare.page import _end
 from stlm.compare.plan import make_plan
 from stlm.compare.recipe import Recipe, load_recipe
 from stlm.errors import UserError
 
 TINY = ("demo --model.dim 16 --model.layers 1 --model.trunk.heads 2 --model.local-dim 8 --model.embedding symbols "
-        "--model.copying none --train.seq 64 --train.rows 2 --train.precision fp32 --train.compile off --train.warmup 1")
+        "--model.copying none --train.seq-len 64 --train.batch-size 2 --train.precision fp32 --train.compile off "
+        "--train.warmup 1")
 RECIPE = f"""
 import os
 from stlm.compare.recipe import Recipe
@@ -31,7 +32,7 @@ RECIPE = Recipe(question="Does it matter?", rule="The lowest mean.", equal="mega
                 every="--data $TEXT --train.evaluate-every 5",
                 arms={{"words": TINY, "strides": TINY + " --model.patching stride",
                        "by entropy": TINY + " --model.patching entropy --model.patching.run {{reader}}"}},
-                first={{"reader": "reader --data $TEXT --train.steps 2 --train.seq 64 --train.precision fp32"}},
+                first={{"reader": "reader --data $TEXT --train.steps 2 --train.seq-len 64 --train.precision fp32"}},
                 baseline="words", against=("strides",), seeds=(0, 1), texts={{"other": "$TEXT"}})
 """
 
@@ -84,13 +85,13 @@ def test_speeds_are_of_finished_runs_that_take_turns(compared, monkeypatch):
     """Each round asks all, and each keeps its median."""
     speeds = iter([1.0, 20.0, 3.0, 10.0, 2.0, 30.0])
     monkeypatch.chdir(compared)
-    monkeypatch.setattr(job, "bytes_per_second", lambda model, codec: next(speeds))
+    monkeypatch.setattr(job, "bytes_per_second", lambda model, tokenizer: next(speeds))
     runs = [Run(path.parent.name, [], {}) for path in sorted(compared.glob("runs/demo-*/measures.json"))[:2]]
     before, seen = [run.found()["written_bytes_per_second"] for run in runs], []
-    job.pace(runs, lambda: seen.append(None))
+    job.time_decoding(runs, lambda: seen.append(None))
     assert [run.found()["written_bytes_per_second"] for run in runs] == [2.0, 20.0] and len(seen) == 6
     for run, speed in zip(runs, before, strict=True):
-        run.set_pace(speed)
+        run.set_decoding_time(speed)
 
 
 def test_pictures_leave_no_room_for_what_is_far_above():

@@ -14,11 +14,11 @@ from stlm.config.files import load
 from stlm.config.flags import parse
 from stlm.config.slot import kinds, resolve
 from stlm.errors import UserError
-from stlm.model.config import ModelConfig
+from stlm.model.model_config import ModelConfig
 from stlm.model.patching import PatchingConfig, stride, whitespace
 from stlm.optim import muon
-from stlm.train.config import RunConfig
 from stlm.train.presets import PRESETS
+from stlm.train.run_config import RunConfig
 
 
 def test_kinds_are_the_files_of_a_package():
@@ -36,7 +36,7 @@ def test_a_kind_outside_the_tree(tmp_path, monkeypatch):
         @dataclasses.dataclass(frozen=True)
         class Config(PatchingConfig):
             every: int = 5
-            def build(self, codec, dim):
+            def build(self, tokenizer, dim):
                 return Stride(self.every)
     """))
     (tmp_path / "mine").mkdir()
@@ -64,7 +64,7 @@ def test_a_kind_outside_the_tree(tmp_path, monkeypatch):
     ({"train": {"precision": "fp8"}}, "train.precision: 'fp8' is not one of 'auto', 'fp32', 'bf16'"),
     ({"train": {"trackers": "wandb"}}, "train.trackers: expected a list, found 'wandb'"),
     ({"model": {"patching": "no.such.module"}}, "model.patching: there is no kind 'no.such.module'"),
-    ({"model": {"patching": "stlm.model.config"}}, "needs a class Config that derives from stlm.model.patching"),
+    ({"model": {"patching": "stlm.model.model_config"}}, "needs a class Config that derives from stlm.model.patching"),
 ])
 def test_faults_say_what_would_be_right(values, message):
     with pytest.raises(UserError) as caught:
@@ -80,7 +80,7 @@ def test_a_table_without_kind_changes_the_kind_there_is():
 
 
 def test_whole_numbers_serve_as_numbers():
-    assert decode(RunConfig, {"train": {"clip": 2}}, RunConfig()).train.clip == 2.0
+    assert decode(RunConfig, {"train": {"grad_clip": 2}}, RunConfig()).train.grad_clip == 2.0
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,4 +1,4 @@
-"""Batches are a pure function of seed and number, and every symbol is predicted exactly once an epoch."""
+"""Batches are a pure function of seed and number, and every token is predicted exactly once an epoch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.conftest import shard_of
 
 from stlm.data.stream import Stream
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer.bytes import ByteTokenizer
 
-CODEC = ByteCodec()
+TOKENIZER = ByteTokenizer()
 DOCUMENTS = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=12)
 
 
@@ -23,18 +23,18 @@ def epoch(stream: Stream, number: int = 0) -> list[tuple[np.ndarray, np.ndarray,
 
 @given(documents=DOCUMENTS, seq=st.integers(1, 30), seed=st.one_of(st.none(), st.integers(0, 5)), number=st.integers(0, 2))
 def test_every_byte_is_predicted_once_an_epoch(documents, seq, seed, number):
-    rows = epoch(Stream(shard_of(documents), CODEC, seq, 1, seed), number)
+    rows = epoch(Stream(shard_of(documents), TOKENIZER, seq, 1, seed), number)
     predicted = np.concatenate([targets[weights > 0] for _, targets, weights in rows])
-    expected = np.concatenate([np.frombuffer(b"".join(documents), np.uint8), np.full(len(documents), CODEC.document)])
+    expected = np.concatenate([np.frombuffer(b"".join(documents), np.uint8), np.full(len(documents), TOKENIZER.bos)])
     assert sorted(predicted) == sorted(expected)
 
 
 @given(documents=DOCUMENTS, seq=st.integers(2, 30), data=st.data())
 def test_overlapping_rows_predict_every_byte_once_and_in_order(documents, seq, data):
     stride = data.draw(st.integers(1, seq))
-    rows = epoch(Stream(shard_of(documents), CODEC, seq, 1, None, stride=stride))
+    rows = epoch(Stream(shard_of(documents), TOKENIZER, seq, 1, None, stride=stride))
     predicted = np.concatenate([targets[weights > 0] for _, targets, weights in rows])
-    whole = [symbol for document in documents for symbol in (*document, CODEC.document)]
+    whole = [token for document in documents for token in (*document, TOKENIZER.bos)]
     assert predicted.tolist() == whole
     for place, (_, _, weights) in enumerate(rows[1:], start=1):
         assert not weights[:seq - stride].any(), f"row {place} counts what an earlier row has counted"
@@ -42,10 +42,10 @@ def test_overlapping_rows_predict_every_byte_once_and_in_order(documents, seq, d
 
 @given(documents=DOCUMENTS, seq=st.integers(1, 30))
 def test_targets_follow_inputs_and_documents_stay_whole(documents, seq):
-    stream = Stream(shard_of(documents), CODEC, seq, 1, 3)
+    stream = Stream(shard_of(documents), TOKENIZER, seq, 1, 3)
     stream._enter(0)
     text = stream._read(0, stream._total)
-    pieces = np.split(text, np.flatnonzero(text == CODEC.document))[1:-1]
+    pieces = np.split(text, np.flatnonzero(text == TOKENIZER.bos))[1:-1]
     assert sorted(bytes(piece[1:].astype(np.uint8)) for piece in pieces) == sorted(documents)
     for inputs, targets, weights in epoch(stream):
         assert (inputs[1:] == targets[:-1])[weights[1:] > 0].all()
@@ -53,7 +53,7 @@ def test_targets_follow_inputs_and_documents_stay_whole(documents, seq):
 
 def test_the_order_changes_with_epoch_and_seed_and_nothing_else():
     documents = [bytes([i]) * 9 for i in range(50)]
-    one, same, other = (Stream(shard_of(documents), CODEC, 16, 4, seed) for seed in (1, 1, 2))
+    one, same, other = (Stream(shard_of(documents), TOKENIZER, 16, 4, seed) for seed in (1, 1, 2))
     first = [one.batch(i).inputs for i in range(2 * one.epoch_batches)]
     for i in reversed(range(len(first))):  # any order of asking
         assert torch.equal(same.batch(i).inputs, first[i])
@@ -63,14 +63,14 @@ def test_the_order_changes_with_epoch_and_seed_and_nothing_else():
 
 def test_micro_batches_make_up_the_batch():
     documents = [bytes([i]) * 9 for i in range(50)]
-    whole, half = (Stream(shard_of(documents), CODEC, 16, rows, 1) for rows in (4, 2))
-    halves = torch.cat([half.batch(2).inputs, half.batch(3).inputs])
-    assert torch.equal(whole.batch(1).inputs, halves)
+    whole, half = (Stream(shard_of(documents), TOKENIZER, 16, rows, 1) for rows in (4, 2))
+    speculator = torch.cat([half.batch(2).inputs, half.batch(3).inputs])
+    assert torch.equal(whole.batch(1).inputs, speculator)
 
 
 def test_bytes_and_ends_are_told():
     text = "naïve bytes".encode()
-    stream = Stream(shard_of([text]), CODEC, 6, 8, None, boundaries=lambda inputs: inputs % 2 == 0)
+    stream = Stream(shard_of([text]), TOKENIZER, 6, 8, None, boundaries=lambda inputs: inputs % 2 == 0)
     batch = stream.batch(0)
     assert int(batch.weighted_bytes) == len(text)
     assert torch.equal(batch.ends, batch.inputs % 2 == 0)
@@ -80,4 +80,4 @@ def test_bytes_and_ends_are_told():
 
 def test_nothing_to_stream():
     with pytest.raises(ValueError, match="at least one document"):
-        Stream(shard_of([b"x"]).__class__(np.empty(0, np.uint8), np.zeros(1, np.int64), 0), CODEC, 4, 1, 0)
+        Stream(shard_of([b"x"]).__class__(np.empty(0, np.uint8), np.zeros(1, np.int64), 0), TOKENIZER, 4, 1, 0)

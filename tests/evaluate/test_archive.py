@@ -9,7 +9,7 @@ from stlm.errors import UserError
 from stlm.evaluate import archive
 from stlm.evaluate.archive import HEAD, SUM, claimed_bits, pack, split, unpack
 from stlm.evaluate.native import NativeScorer
-from stlm.text.codec import bpe, subword
+from stlm.text.tokenizer import bpe, subword
 
 CELL = ("whitespace", "mean", "conv", "tied")
 STORY = b"The cat sat on the mat, and the dog lay by the door. Then it rained for three days.\n" * 12
@@ -17,9 +17,9 @@ FILES = {**{name: text[:600] for name, text in ODD.items()}, "text": STORY[:700]
          "scripts": "Ünïcode Ελληνικά Кириллица עברית हिन्दी 日本語".encode() * 4}
 
 
-def scorer_of(cell=CELL, codec=None, limit=48):
-    codec = codec or Bytes()
-    return NativeScorer("it", small_model(cell, codec, layers=1).float(), codec, limit)
+def scorer_of(cell=CELL, tokenizer=None, limit=48):
+    tokenizer = tokenizer or Bytes()
+    return NativeScorer("it", small_model(cell, tokenizer, layers=1).float(), tokenizer, limit)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -38,10 +38,10 @@ def test_other_models(cell):
     assert unpack(scorer, pack(scorer, STORY[:300])) == STORY[:300]
 
 
-@pytest.mark.parametrize("kind", [bpe.Config(vocabulary=300), subword.Config(vocabulary=300)])
+@pytest.mark.parametrize("kind", [bpe.Config(vocab_size=300), subword.Config(vocab_size=300)])
 def test_other_codecs(kind):
-    codec = kind.build([STORY])
-    scorer = scorer_of(("none", "last", "conv", "tied"), codec)
+    tokenizer = kind.build([STORY])
+    scorer = scorer_of(("none", "last", "conv", "tied"), tokenizer)
     assert unpack(scorer, pack(scorer, STORY[:300] + bytes(range(256)))) == STORY[:300] + bytes(range(256))
 
 
@@ -49,7 +49,7 @@ def test_parts_side_by_side(monkeypatch):
     monkeypatch.setattr(archive, "PART", 100)
     scorer = scorer_of()
     data = STORY[:730]
-    assert [len(part) for part in split(scorer.codec.encode(data))] == [105, 105, 104, 104, 104, 104, 104]
+    assert [len(part) for part in split(scorer.tokenizer.encode(data))] == [105, 105, 104, 104, 104, 104, 104]
     packed = pack(scorer, data)
     assert unpack(scorer, packed) == data
     assert 8 * (len(packed) - HEAD.size - SUM) == pytest.approx(claimed_bits(scorer, data), rel=0.01, abs=64)

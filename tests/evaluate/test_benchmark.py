@@ -16,7 +16,7 @@ from stlm.evaluate.benchmark import answer, judge, run, sample, summarize
 from stlm.evaluate.items import Item
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Likelihood, Scorer, nothing
-from stlm.evaluate.tasks import TASKS, Asked, choose
+from stlm.evaluate.tasks import TASKS, DatasetTask, choose
 from stlm.text.world import WorldParseError, parse_story
 
 RECORDS = {
@@ -184,9 +184,9 @@ def test_the_time_of_answers_is_kept_with_them(tmp_path, monkeypatch):
 
 
 def test_a_random_model_is_at_chance(real_data):
-    codec = Bytes()
-    model = small_model(("stride", "last", "conv", "tied"), codec, layers=1, encoder_layers=0, decoder_layers=1).float()
-    scorer = NativeScorer("random", model, codec, 512)
+    tokenizer = Bytes()
+    model = small_model(("stride", "last", "conv", "tied"), tokenizer, layers=1, encoder_layers=0, decoder_layers=1).float()
+    scorer = NativeScorer("random", model, tokenizer, 512)
     for task in choose("all"):
         found = run(scorer, task, limit=300)
         metric = "acc_bytes" if "acc_bytes" in task.metrics else "acc"
@@ -209,7 +209,7 @@ def test_a_constant_model_gets_nothing(real_data):
 
 
 def test_sizes_and_groups(real_data):
-    sizes = {task.name: len(task.items()[0]) for task in choose("all") if isinstance(task, Asked)}
+    sizes = {task.name: len(task.items()[0]) for task in choose("all") if isinstance(task, DatasetTask)}
     assert all(sizes[name] == TASKS[name].whole for name in sizes if name != "hellaswag") and sizes["hellaswag"] == 1000
     blimp, mmlu = TASKS["blimp"].items()[0], TASKS["mmlu"].items()[0]
     assert len({item.groups[-1] for item in blimp}) == 67 and len({item.groups[-1] for item in mmlu}) == 57

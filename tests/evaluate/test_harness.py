@@ -144,20 +144,20 @@ def trained():
     from stlm.data.stream import Stream
     from stlm.model.lm import LM
     from stlm.objective import causal
-    from stlm.text.codec.bytes import ByteCodec
+    from stlm.text.tokenizer.bytes import ByteTokenizer
     from stlm.train.presets import demo
 
     torch.manual_seed(0)
-    codec = ByteCodec()
-    model = LM(demo().model, codec)
+    tokenizer = ByteTokenizer()
+    model = LM(demo().model, tokenizer)
     words = [item.pairs[0][0].encode() for item in TASKS["arc_easy"].items()[0][:200]]
-    stream = Stream(Shard.of(words, codec), codec, 256, 8, 0)
+    stream = Stream(Shard.of(words, tokenizer), tokenizer, 256, 8, 0)
     optimizer, objective = torch.optim.AdamW(model.parameters(), 3e-3), causal.Config().build()
     for step in range(30):
         objective(model, stream.batch(step)).total.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return model, codec
+    return model, tokenizer
 
 
 def test_a_model_of_ours(shared):
@@ -178,13 +178,13 @@ def test_a_model_of_hugging_face(shared, tmp_path):
 def test_results_have_the_shape_of_the_harness(shared):
     from lm_eval.utils import make_table
 
-    from stlm.evaluate import benchmark, scores
+    from stlm.evaluate import benchmark, results
     scorer = NativeScorer("ours", *trained(), 1024)
     found = {"results": {}, **{key: {} for key in ("n-samples", "n-shot", "versions", "higher_is_better", "configs", "groups",
                                                    "group_subtasks", "seconds")}}
     for name in ("blimp", "arc_easy"):
         figures = benchmark.score(scorer, TASKS[name], shared[1][name])
-        scores.add(found, name, figures, 1.0)
+        results.add(found, name, figures, 1.0)
     table = make_table(found)
     assert "|ARC-easy" in table and "acc_norm" in table and "phenomenon" in table and "N/A" not in table.replace("± |N/A", "")
 

@@ -38,10 +38,10 @@ def scorer(tmp_path_factory):
     return HuggingFaceScorer.load(str(small_llama(tmp_path_factory.mktemp("llama"))))
 
 
-def alone(scorer, symbols, first):
+def alone(scorer, tokens, first):
     with torch.no_grad():
-        scores = scorer.model(torch.tensor([symbols[:-1]])).logits[0].double().log_softmax(-1)
-    return float(scores.gather(1, torch.tensor(symbols[1:])[:, None])[first - 1:].sum())
+        scores = scorer.model(torch.tensor([tokens[:-1]])).logits[0].double().log_softmax(-1)
+    return float(scores.gather(1, torch.tensor(tokens[1:])[:, None])[first - 1:].sum())
 
 
 def test_likelihoods(scorer):

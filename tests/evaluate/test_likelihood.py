@@ -16,7 +16,7 @@ from stlm.errors import UserError
 from stlm.evaluate import native
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.windows import after, cut
-from stlm.text.codec import bpe
+from stlm.text.tokenizer import bpe
 
 CELL = ("whitespace", "mean", "conv", "tied")
 QUESTION = "Which of these melts when it is left in the sun on a warm day in summer? Answer:"
@@ -27,30 +27,30 @@ PAIRS = [
 ]
 
 
-def alone(model, codec, context, text):
+def alone(model, tokenizer, context, text):
     """The definition: one text, all at once, in float64."""
-    before = codec.encode(context.encode()).tolist()
-    whole = codec.encode((context + text).encode()).tolist()
+    before = tokenizer.encode(context.encode()).tolist()
+    whole = tokenizer.encode((context + text).encode()).tolist()
     first = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), min(len(before), len(whole)))
-    symbols = torch.tensor([codec.document, *whole])
+    tokens = torch.tensor([tokenizer.bos, *whole])
     with torch.no_grad():
-        scores = model(Inputs(symbols[None, :-1])).logits[0] if len(whole) else torch.zeros(0, codec.n_symbols)
-    own = scores.log_softmax(-1).gather(1, symbols[1:, None])[first:, 0]
-    return float(own.sum()), bool((scores.argmax(-1) == symbols[1:])[first:].all())
+        scores = model(Inputs(tokens[None, :-1])).logits[0] if len(whole) else torch.zeros(0, tokenizer.vocab_size)
+    own = scores.log_softmax(-1).gather(1, tokens[1:, None])[first:, 0]
+    return float(own.sum()), bool((scores.argmax(-1) == tokens[1:])[first:].all())
 
 
-def check(scorer, model, codec, pairs=PAIRS):
+def check(scorer, model, tokenizer, pairs=PAIRS):
     seen = []
     found = scorer.likelihoods(pairs, seen.append)
     assert sum(seen) == len(pairs)
     for pair, one in zip(pairs, found, strict=True):
-        log_p, greedy = alone(model, codec, *pair)
+        log_p, greedy = alone(model, tokenizer, *pair)
         assert one.log_p == pytest.approx(log_p, rel=1e-9, abs=1e-9), pair
         assert one.greedy == greedy
 
 
 def sizes_read(scorer, monkeypatch):
-    """How many symbols the scorer reads at once from now on, one time after the other."""
+    """How many tokens the scorer reads at once from now on, one time after the other."""
     read, whole = list[int](), scorer._read
     monkeypatch.setattr(scorer, "_read", lambda rows, *rest: read.append(rows.numel()) or whole(rows, *rest))
     return read
@@ -58,70 +58,70 @@ def sizes_read(scorer, monkeypatch):
 
 def test_likelihoods_are_those_of_each_text_alone(cell, monkeypatch):
     monkeypatch.setattr(native, "SHARED", 16)
-    monkeypatch.setattr(native, "SYMBOLS", 300)  # several batches
-    codec = Bytes()
-    model = small_model(cell, codec, layers=1)
-    check(NativeScorer("it", model, codec, 256), model, codec)
+    monkeypatch.setattr(native, "TOKENS", 300)  # several batches
+    tokenizer = Bytes()
+    model = small_model(cell, tokenizer, layers=1)
+    check(NativeScorer("it", model, tokenizer, 256), model, tokenizer)
 
 
 @pytest.mark.parametrize("shared", [1, 10_000], ids=["all that can be shared", "nothing shared"])
 def test_sharing_changes_nothing(monkeypatch, shared):
     monkeypatch.setattr(native, "SHARED", shared)
-    codec = Bytes()
-    model = small_model(CELL, codec)
-    check(NativeScorer("it", model, codec, 256), model, codec)
+    tokenizer = Bytes()
+    model = small_model(CELL, tokenizer)
+    check(NativeScorer("it", model, tokenizer, 256), model, tokenizer)
 
 
 def test_questions_under_one_heading_share_it_with_their_own_choices_only(monkeypatch):
     """A heading that hundreds of questions begin with would have every choice read whole, and all of them at once."""
-    monkeypatch.setattr(native, "SYMBOLS", 2048)
+    monkeypatch.setattr(native, "TOKENS", 2048)
     heading = "The following are multiple choice questions (with answers) about sums.\n\n"
     pairs = [(f"{heading}{f'What is {n} and {n} and what is it not? ' * (1 + n % 3)}{n} + {n}?\nAnswer:", f" {choice}")
              for n in range(40) for choice in "ABCD"]
-    codec = Bytes()
-    model = small_model(CELL, codec)
-    scorer = NativeScorer("it", model, codec, 512)
+    tokenizer = Bytes()
+    model = small_model(CELL, tokenizer)
+    scorer = NativeScorer("it", model, tokenizer, 512)
     read = sizes_read(scorer, monkeypatch)
     found = scorer.likelihoods(pairs)
     assert max(read) <= 2048
     assert sum(read) < 1.5 * sum(len(context) for context, _ in pairs) / 4
     for pair, one in list(zip(pairs, found, strict=True))[::13]:
-        assert one.log_p == pytest.approx(alone(model, codec, *pair)[0], rel=1e-9)
+        assert one.log_p == pytest.approx(alone(model, tokenizer, *pair)[0], rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [30, 400])
 def test_what_is_read_at_once_is_bounded(monkeypatch, n):
     """However many texts have a beginning in common, and whatever follows."""
-    monkeypatch.setattr(native, "SYMBOLS", 1024)
-    codec = Bytes()
-    model = small_model(CELL, codec, layers=1)
-    scorer = NativeScorer("it", model, codec, 512)
+    monkeypatch.setattr(native, "TOKENS", 1024)
+    tokenizer = Bytes()
+    model = small_model(CELL, tokenizer, layers=1)
+    scorer = NativeScorer("it", model, tokenizer, 512)
     read = sizes_read(scorer, monkeypatch)
     scorer.likelihoods([(QUESTION, f" {i}" * (1 + 7 * i % 20)) for i in range(n)])
     assert max(read) <= 1024
 
 
 def test_symbols_of_several_bytes():
-    codec = bpe.Config(vocabulary=300).build([b"the cat sat on the mat, and the ice melts in the sun " * 30])
-    model = small_model(("none", "last", "conv", "tied"), codec)
-    check(NativeScorer("it", model, codec, 256), model, codec)
+    tokenizer = bpe.Config(vocab_size=300).build([b"the cat sat on the mat, and the ice melts in the sun " * 30])
+    model = small_model(("none", "last", "conv", "tied"), tokenizer)
+    check(NativeScorer("it", model, tokenizer, 256), model, tokenizer)
 
 
 def test_long_contexts_lose_their_beginning():
-    codec = Bytes()
-    model = small_model(CELL, codec)
-    scorer = NativeScorer("it", model, codec, 32)
+    tokenizer = Bytes()
+    model = small_model(CELL, tokenizer)
+    scorer = NativeScorer("it", model, tokenizer, 32)
     long = scorer.likelihoods([("x" * 500 + "the cat sat", " down")])[0]
     kept = ("x" * 500 + "the cat sat down")[-31:].removesuffix(" down")
-    assert long.log_p == pytest.approx(alone(model, codec, kept, " down")[0], rel=1e-9)
+    assert long.log_p == pytest.approx(alone(model, tokenizer, kept, " down")[0], rel=1e-9)
     assert long.cut and not scorer.likelihoods([("the cat sat", " down")])[0].cut
 
 
 def test_equal_scores_are_ties_and_not_greedy():
-    codec = Bytes()
-    model = small_model(CELL, codec)
+    tokenizer = Bytes()
+    model = small_model(CELL, tokenizer)
     torch.nn.init.zeros_(model.norm.gain)
-    found = NativeScorer("it", model, codec, 64).likelihoods(PAIRS)
+    found = NativeScorer("it", model, tokenizer, 64).likelihoods(PAIRS)
     assert all(one.tied and not one.greedy for one, (_, text) in zip(found, PAIRS, strict=True) if text)
 
 
@@ -131,16 +131,16 @@ def test_equal_scores_are_ties_and_not_greedy():
 @pytest.mark.parametrize("patching", ["whitespace", "none", "dynamic"])
 def test_features_are_what_a_layer_finds(patching, changes):
     """Those of the same model without the layers after it."""
-    codec, cell = Bytes(), (patching, "last", "conv", "tied")
-    model = small_model(cell, codec, layers=4, **changes)
-    scorer, texts = NativeScorer("it", model, codec, 64), ["The cat sat on the mat.", "naïve"]
+    tokenizer, cell = Bytes(), (patching, "last", "conv", "tied")
+    model = small_model(cell, tokenizer, layers=4, **changes)
+    scorer, texts = NativeScorer("it", model, tokenizer, 64), ["The cat sat on the mat.", "naïve"]
     last = scorer.features(texts, None)
     assert np.isfinite(last).all() and last == scorer.features(texts, 4) != scorer.features(texts, 3)
     assert model.trunk.active == 4
     if changes in ({}, {"sharing": "all"}):
-        short = small_model(cell, codec, layers=3, **changes)
+        short = small_model(cell, tokenizer, layers=3, **changes)
         short.load_state_dict({name: value for name, value in model.state_dict().items() if name in short.state_dict()})
-        assert scorer.features(texts, 3) == NativeScorer("it", short, codec, 64).features(texts, None)
+        assert scorer.features(texts, 3) == NativeScorer("it", short, tokenizer, 64).features(texts, None)
     with pytest.raises(UserError, match="the layers 1 to 4"):
         scorer.features(texts, 5)
 
@@ -149,41 +149,41 @@ def test_features_are_what_a_layer_finds(patching, changes):
 def test_windows_score_every_symbol_once(data, limit):
     n = data.draw(st.integers(0, 200))
     first = data.draw(st.integers(0, n))
-    symbols = np.arange(1, n + 1)
-    windows = cut(symbols, first, [0], limit, 7)
-    scored = [int(s) for w in windows for s in w.symbols[w.first:]]
-    assert scored == symbols[first:].tolist()
+    tokens = np.arange(1, n + 1)
+    windows = cut(tokens, first, [0], limit, 7)
+    scored = [int(s) for w in windows for s in w.tokens[w.first:]]
+    assert scored == tokens[first:].tolist()
     for window in windows:
-        assert len(window) <= limit and window.symbols[0] == 0 and window.first >= 1 and window.text == 7
-        seen = window.symbols[1:].tolist()
+        assert len(window) <= limit and window.tokens[0] == 0 and window.first >= 1 and window.text == 7
+        seen = window.tokens[1:].tolist()
         assert seen == list(range(seen[0], seen[0] + len(seen))) if seen else True
         assert window.first - 1 >= min(int(seen[0] + window.first - 2) if seen else 0, (limit - 1) // 2)
 
 
 def test_a_symbol_that_the_context_changes_is_scored():
     whole, context = np.array([5, 6, 9]), np.array([5, 6, 7])
-    assert after(context, whole, [0], 10, 0)[0].symbols[after(context, whole, [0], 10, 0)[0].first:].tolist() == [9]
+    assert after(context, whole, [0], 10, 0)[0].tokens[after(context, whole, [0], 10, 0)[0].first:].tolist() == [9]
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_documents(name):
-    codec = Bytes()
-    model = small_model(CELL, codec)
+    tokenizer = Bytes()
+    model = small_model(CELL, tokenizer)
     text = ODD[name][:300]
-    whole = NativeScorer("it", model, codec, 400).log_p_of_documents([text, b"another", text])
+    whole = NativeScorer("it", model, tokenizer, 400).log_p_of_documents([text, b"another", text])
     with torch.no_grad():
-        symbols = torch.tensor([[codec.document, *text]])
-        scores = model(Inputs(symbols[:, :-1])).logits.log_softmax(-1) if text else None
-    wanted = float(scores.gather(2, symbols[:, 1:, None]).sum()) if text else 0.0
+        tokens = torch.tensor([[tokenizer.bos, *text]])
+        scores = model(Inputs(tokens[:, :-1])).logits.log_softmax(-1) if text else None
+    wanted = float(scores.gather(2, tokens[:, 1:, None]).sum()) if text else 0.0
     assert whole[0] == pytest.approx(wanted, rel=1e-9) and whole[2] == pytest.approx(wanted, rel=1e-9)
-    short = NativeScorer("it", model, codec, 16).log_p_of_documents([text])
+    short = NativeScorer("it", model, tokenizer, 16).log_p_of_documents([text])
     assert math.isfinite(short[0]) and (not text or short[0] < 0)
 
 
 def test_features_and_writing():
-    codec = Bytes()
-    model = small_model(CELL, codec)
-    scorer = NativeScorer("it", model, codec, 64)
+    tokenizer = Bytes()
+    model = small_model(CELL, tokenizer)
+    scorer = NativeScorer("it", model, tokenizer, 64)
     first, last, default = (scorer.features(["The cat sat.", "No"], layer) for layer in (1, 2, None))
     assert np.shape(first) == (2, 16) and np.isfinite(first).all()
     assert last == default and first != last

@@ -10,7 +10,7 @@ import pytest
 from tests.evaluate.test_benchmark import Fixed
 
 from stlm.evaluate import probes, quality
-from stlm.evaluate.quality import Backoff, figures, tokens
+from stlm.evaluate.quality import Backoff, figures, words_of
 
 
 class Features(Fixed):
@@ -54,7 +54,7 @@ def test_probes_of_real_tasks(real_data):
 
 
 def test_words_and_signs():
-    assert tokens("It's late, Anna!") == ["it", "'", "s", "late", ",", "anna", "!"]
+    assert words_of("It's late, Anna!") == ["it", "'", "s", "late", ",", "anna", "!"]
 
 
 def test_figures_of_variety():

@@ -11,16 +11,16 @@ from tests.conftest import ODD, small_model
 from stlm.generate import utf8, writer
 from stlm.generate.sampling import Sampling, draw
 from stlm.generate.writer import characters, write
-from stlm.text.codec import bpe
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer import bpe
+from stlm.text.tokenizer.bytes import ByteTokenizer
 
-CODEC = ByteCodec()
+TOKENIZER = ByteTokenizer()
 CELL = ("whitespace", "mean", "conv", "tied")
 ALL = torch.ones(4, dtype=torch.bool)
 
 
-def text_of(model, prompt, n, how=None, seed=0, cached=True, codec=CODEC):
-    return b"".join(write(model, codec, prompt, n, how or Sampling(1.0), seed, cached))
+def text_of(model, prompt, n, how=None, seed=0, cached=True, tokenizer=TOKENIZER):
+    return b"".join(write(model, tokenizer, prompt, n, how or Sampling(1.0), seed, cached))
 
 
 @pytest.mark.parametrize(("prompt", "temperature"), [(b"", 1.0), ("Once naïve 超".encode(), 0.0)])
@@ -65,10 +65,10 @@ def test_a_prompt_that_ends_inside_a_character_is_completed(text, cut, seed):
 
 
 def test_bpe_text_is_valid_utf8():
-    codec = bpe.Config(vocabulary=300).build(["naïve 超小型 çà et là ".encode() * 20])
-    model = small_model(("none", "last", "conv", "tied"), codec)
+    tokenizer = bpe.Config(vocab_size=300).build(["naïve 超小型 çà et là ".encode() * 20])
+    model = small_model(("none", "last", "conv", "tied"), tokenizer)
     for seed in range(10):
-        text_of(model, b"", 30, Sampling(3.0), seed, codec=codec).decode("utf-8")
+        text_of(model, b"", 30, Sampling(3.0), seed, tokenizer=tokenizer).decode("utf-8")
 
 
 def test_characters_come_whole():

@@ -31,12 +31,12 @@ from stlm.evaluate.tasks import TASKS
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import write
-from stlm.text.codec import CodecConfig
+from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.world import write_story
-from stlm.train.config import RunConfig
 from stlm.train.folder import RunFolder, find_checkpoint, read_lines
-from stlm.train.loop import Hook, Trainer
+from stlm.train.loop import Callback, Trainer
 from stlm.train.presets import PRESETS
+from stlm.train.run_config import RunConfig
 
 FILE = Path(__file__).with_name("golden.json")
 STEPS, SEQ, ROWS = 20, 128, 2
@@ -52,21 +52,21 @@ CELLS: dict[str, dict[str, Any]] = {
         "model": {"dim": 32, "layers": 4, "local_dim": 16, "embedding": {"kind": "recall", "rows": 200, "window": 64},
                   "trunk": {"kind": "linear", "heads": 2, "key_dim": 8, "chunk": 8}, "local": {**ATTENTION, "window": 9},
                   "pooling": {"kind": "attention", "heads": 2}, "copying": "pointer", "sharing": {"kind": "ffn", "groups": 2},
-                  "depth": "mixture"}, "optim": {"kind": "adamw", "width": 16, "local": 2.0}},
+                  "depth": "mixture"}, "optim": {"kind": "adamw", "base_width": 16, "local_lr_mult": 2.0}},
     "dynamic": {
         "model": {"dim": 32, "layers": 2, "local_dim": 16, "trunk": ATTENTION, "local": {"kind": "linear", "heads": 2},
-                  "patching": {"kind": "dynamic", "rate": 0.5}, "pooling": "last",
+                  "patching": {"kind": "dynamic", "lr_mult": 0.5}, "pooling": "last",
                   "sharing": {"kind": "adjacent", "own_scales": True}}},
     "entropy": {
         "model": {"dim": 32, "layers": 3, "local_dim": 16, "embedding": {"kind": "ngrams", "rows": 200}, "trunk": "conv",
                   "patching": {"kind": "entropy", "dim": 8, "layers": 1}, "pooling": "mean", "tie_local": True,
-                  "sharing": {"kind": "all", "late": 0.5}, "depth": "skip"}},
+                  "sharing": {"kind": "all", "loop_from": 0.5}, "depth": "skip"}},
     "subword": {
-        "data": {"codec": {"kind": "subword", "vocabulary": 300}},
+        "data": {"tokenizer": {"kind": "subword", "vocab_size": 300}},
         "model": {"dim": 32, "layers": 2, "local_dim": 16, "trunk": ATTENTION, "patching": "subword", "decoder_layers": 0,
-                  "head": {"kind": "parallel", "slots": 6, "layers": 1}}, "train": {"accumulate": 2, "ema": 0.9}},
+                  "head": {"kind": "parallel", "slots": 6, "layers": 1}}, "train": {"grad_accum": 2, "ema": 0.9}},
     "none": {
-        "data": {"codec": {"kind": "bpe", "vocabulary": 300}},
+        "data": {"tokenizer": {"kind": "bpe", "vocab_size": 300}},
         "model": {"dim": 32, "layers": 2, "local_dim": 32, "trunk": {**ATTENTION, "ffn": "swiglu"}, "patching": "none",
                   "encoder_layers": 0, "decoder_layers": 0, "pooling": "last", "head": {"kind": "multi_byte", "further": 2}}},
 }
@@ -78,24 +78,24 @@ def machine() -> str:
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} torch {torch.__version__}"
 
 
-def make_corpus(config: CodecConfig) -> Corpus:
+def make_corpus(config: TokenizerConfig) -> Corpus:
     """Stories of the built-in world whose rows have no padding: sums of a power of two scale without rounding."""
     texts = [write_story(0, number).text.encode() for number in range(30)]
-    codec = config.build(texts)
-    train, held = Shard.of(texts[:26], codec), Shard.of(texts[26:], codec)
-    total = len(train.symbols) + train.n_documents
-    cut = len(train.symbols) - total % SEQ
+    tokenizer = config.build(texts)
+    train, held = Shard.of(texts[:26], tokenizer), Shard.of(texts[26:], tokenizer)
+    total = len(train.tokens) + train.n_documents
+    cut = len(train.tokens) - total % SEQ
     starts = train.starts.copy()
     starts[-1] = cut
     assert starts[-2] < cut
-    train = dataclasses.replace(train, symbols=np.asarray(train.symbols[:cut]), starts=starts)
-    return Corpus("golden", "golden", codec, train, held, None)
+    train = dataclasses.replace(train, tokens=np.asarray(train.tokens[:cut]), starts=starts)
+    return Corpus("golden", "golden", tokenizer, train, held, None)
 
 
 def shortened(config: RunConfig, **train: Any) -> RunConfig:
     """A run of a few small steps, in float32 and eager."""
-    own = {"steps": STEPS, "minutes": None, "megabytes": None, "teraflops": None, "seq": SEQ, "rows": ROWS, "warmup": 5,
-           "precision": "fp32", "compile": "off", "log_every": 1, "checkpoint_every": 1000, **train}
+    own = {"steps": STEPS, "minutes": None, "megabytes": None, "teraflops": None, "seq_len": SEQ, "batch_size": ROWS,
+           "warmup": 5, "precision": "fp32", "compile": "off", "log_every": 1, "checkpoint_every": 1000, **train}
     return dataclasses.replace(config, train=dataclasses.replace(config.train, **own))
 
 
@@ -105,10 +105,10 @@ def cell_config(name: str) -> RunConfig:
     return shortened(decode(RunConfig, values, RunConfig()), **cell.get("train", {}))
 
 
-def make_trainer(name: str, config: RunConfig, hooks: list[Hook] | None = None, resume: bool = False) -> Trainer:
+def make_trainer(name: str, config: RunConfig, callbacks: list[Callback] | None = None, resume: bool = False) -> Trainer:
     folder = RunFolder(Path("runs") / name)
     folder.create(config)
-    trainer = Trainer(folder, config, make_corpus(config.data.codec), torch.device("cpu"), hooks or [],
+    trainer = Trainer(folder, config, make_corpus(config.data.tokenizer), torch.device("cpu"), callbacks or [],
                       folder.latest() if resume else None)
     if not resume and name in CELLS:
         draw_weights(trainer)
@@ -156,14 +156,15 @@ def used() -> dict[str, Any]:
     text = write_story(0, 99).text.encode()
     packed = archive.pack(scorer, text)
     assert archive.unpack(scorer, packed) == text
-    model, codec = checkpoint.build_model(), checkpoint.codec
+    model, tokenizer = checkpoint.build_model(), checkpoint.tokenizer
     early = find_checkpoint("drafts")
     drafter, how = early.build_model(), Sampling(1.0)
-    plain, drafted = (b"".join(way(drafter, early.codec, b"Early one", 60, how, 3)) for way in (write, write_speculating))
+    plain, drafted = (b"".join(way(drafter, early.tokenizer, b"Early one", 60, how, 3)) for way in (write, write_speculating))
     return {"world": {key: value for key, value in world.items() if isinstance(value, float)},
-            "bits": scorer.log_p_of_documents([text]), "zip": hashlib.sha256(packed[archive.HEAD.size:-archive.SUM]).hexdigest()[:16],
-            "text": b"".join(write(model, codec, b"Early one", 80, Sampling(0.8), 4)).decode("utf-8"),
-            "greedy": b"".join(write(model, codec, b"Early one", 80, Sampling(0.0), 0)).decode("utf-8"),
+            "bits": scorer.log_p_of_documents([text]),
+            "zip": hashlib.sha256(packed[archive.HEAD.size:-archive.SUM]).hexdigest()[:16],
+            "text": b"".join(write(model, tokenizer, b"Early one", 80, Sampling(0.8), 4)).decode("utf-8"),
+            "greedy": b"".join(write(model, tokenizer, b"Early one", 80, Sampling(0.0), 0)).decode("utf-8"),
             "drafted": drafted.decode("utf-8"), "same": plain == drafted}
 
 
@@ -175,14 +176,14 @@ def drafts() -> dict[str, Any]:
 
 def resumed() -> dict[str, Any]:
     """A cell that was stopped in the middle and went on: the weights of the run that never stopped."""
-    class Stop(Hook):
-        def stepped(self, trainer: Trainer) -> None:
+    class Stop(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
             trainer.stop = trainer.step >= 7
 
     config = cell_config("stride")
     first = make_trainer("cut", config)
     draw_weights(first)
-    first.hooks.append(Stop())
+    first.callbacks.append(Stop())
     first.run()
     torch.manual_seed(999)
     again = make_trainer("cut", config, resume=True)

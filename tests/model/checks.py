@@ -13,7 +13,7 @@ from stlm.model.lm import LM
 TEXT = b"It was late, and nobodyspoke:  the  rain fell.\nOn and on!"
 
 
-def symbols_of(text: bytes, document: int) -> list[int]:
+def tokens_of(text: bytes, document: int) -> list[int]:
     return [document, *text]
 
 
@@ -27,10 +27,10 @@ def ends_of(model: LM, rows: Tensor) -> Tensor:
     return model(Inputs(rows)).ends
 
 
-def check_nothing_leaks(model: LM, rows: Tensor, symbols: int, rounding: float = 0.0, reaches: bool = True) -> None:
-    """Changing input t moves no score that predicts symbol t or an earlier one; and it does move a later one.
+def check_nothing_leaks(model: LM, rows: Tensor, tokens: int, rounding: float = 0.0, reaches: bool = True) -> None:
+    """Changing input t moves no score that predicts token t or an earlier one; and it does move a later one.
 
-    rounding: what a score may move by without having learned anything; no bit of it where 0. reaches: whether every symbol
+    rounding: what a score may move by without having learned anything; no bit of it where 0. reaches: whether every token
     has to move the scores of its successor.
     """
     def scores(rows: Tensor) -> Tensor:
@@ -42,18 +42,18 @@ def check_nothing_leaks(model: LM, rows: Tensor, symbols: int, rounding: float =
     before = scores(rows)
     for t in range(rows.shape[1]):
         changed = rows.clone()
-        changed[:, t] = (rows[:, t] + 1) % symbols
+        changed[:, t] = (rows[:, t] + 1) % tokens
         after = scores(changed)
         moved = (after - before).abs().amax(dim=(0, 2))
         assert (moved[:t] <= rounding).all(), (
-            f"symbol {t} leaks to the scores of symbol {t} or earlier, by {moved[:t].max():.1e}")
-        assert moved[t] > rounding or not reaches, f"symbol {t} doesn't reach the scores of its successor"
+            f"token {t} leaks to the scores of token {t} or earlier, by {moved[:t].max():.1e}")
+        assert moved[t] > rounding or not reaches, f"token {t} doesn't reach the scores of its successor"
 
 
-def check_sums_to_one(model: LM, symbols: int, length: int) -> None:
+def check_sums_to_one(model: LM, tokens: int, length: int) -> None:
     """The probabilities of all strings of one length add up to one."""
-    strings = torch.tensor(list(itertools.product(range(symbols), repeat=length)))
-    opened = torch.cat([torch.full((len(strings), 1), model.document), strings], dim=1)
+    strings = torch.tensor(list(itertools.product(range(tokens), repeat=length)))
+    opened = torch.cat([torch.full((len(strings), 1), model.bos), strings], dim=1)
     each = logits_of(model, opened[:, :-1]).log_softmax(-1).gather(2, opened[:, 1:, None]).sum((1, 2))
     torch.testing.assert_close(each.exp().sum(), torch.ones((), dtype=each.dtype), rtol=0, atol=1e-9)
 
@@ -79,7 +79,7 @@ def check_steps_equal_whole(model: LM, rows: Tensor, seed: int) -> None:
 
 @torch.no_grad()
 def check_one_at_a_time(model: LM, row: Tensor) -> None:
-    """Symbol by symbol through the cache gives the scores of the whole row."""
+    """Token by token through the cache gives the scores of the whole row."""
     cache = model.new_cache(1)
     single = [model(Inputs(row[None, t:t + 1]), cache).logits for t in range(len(row))]
     torch.testing.assert_close(torch.cat(single, dim=1), logits_of(model, row[None]), rtol=1e-9, atol=1e-9)
@@ -87,10 +87,10 @@ def check_one_at_a_time(model: LM, row: Tensor) -> None:
 
 def check_neighbours_do_not_matter(model: LM, first: bytes, second: bytes) -> None:
     """A document's scores are the same alone, beside another row, and packed behind another document."""
-    document = model.document
-    alone = logits_of(model, torch.tensor([symbols_of(second, document)]))[0]
-    long = torch.tensor([[*symbols_of(first, document), *symbols_of(second, document)],
-                         [*symbols_of(second, document), *symbols_of(first, document)]])
+    document = model.bos
+    alone = logits_of(model, torch.tensor([tokens_of(second, document)]))[0]
+    long = torch.tensor([[*tokens_of(first, document), *tokens_of(second, document)],
+                         [*tokens_of(second, document), *tokens_of(first, document)]])
     packed = logits_of(model, long)
     n = len(second) + 1
     torch.testing.assert_close(packed[0, -n:], alone, rtol=1e-9, atol=1e-9)

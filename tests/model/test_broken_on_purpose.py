@@ -12,7 +12,7 @@ from tests.conftest import Letters, small_model
 from tests.model import checks
 
 CELL = ("whitespace", "mean", "conv", "tied")
-ROWS = torch.tensor([checks.symbols_of(checks.TEXT, 256)])
+ROWS = torch.tensor([checks.tokens_of(checks.TEXT, 256)])
 
 
 def break_layout(monkeypatch, change):
@@ -38,23 +38,23 @@ def test_pooling_that_takes_the_next_byte_too(monkeypatch):
 
 
 def test_positions_that_do_not_start_anew_with_a_document(monkeypatch):
-    whole = lm.places
+    whole = lm.segment_positions
 
     def shifted(opens, before=None):
         documents, positions = whole(opens, before)
         return torch.zeros_like(documents), positions
-    monkeypatch.setattr(lm, "places", shifted)
+    monkeypatch.setattr(lm, "segment_positions", shifted)
     with pytest.raises(AssertionError):
         checks.check_neighbours_do_not_matter(small_model(CELL), b"Another one", checks.TEXT)
 
 
 def test_a_cache_that_is_one_position_off(monkeypatch):
-    whole = lm.places
+    whole = lm.segment_positions
 
     def shifted(opens, before=None):
         documents, positions = whole(opens, before)
         return documents, positions + (before is not None and before[0, 1] >= 0)
-    monkeypatch.setattr(lm, "places", shifted)
+    monkeypatch.setattr(lm, "segment_positions", shifted)
     with pytest.raises(AssertionError):
         checks.check_one_at_a_time(small_model(("stride", "mean", "attention", "tied")), ROWS[0])
 

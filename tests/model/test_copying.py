@@ -10,25 +10,25 @@ from hypothesis import strategies as st
 from stlm.data.batch import Inputs
 from stlm.model.copying import pointer
 from tests.conftest import small_model
-from tests.model.checks import symbols_of
+from tests.model.checks import tokens_of
 
 pytestmark = pytest.mark.shapes
 
-DOCUMENT = 256
+BOS = 256
 
 
 @given(data=st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=40), cut=st.integers(0, 40))
 def test_equal_hashes_mean_equal_words_so_far(data, cut):
-    """Also where the symbols come in two pieces."""
-    symbols, ends = (torch.tensor([column]) for column in zip(*data, strict=True))
-    whole = pointer.words_so_far(symbols, ends, None)
-    first = pointer.words_so_far(symbols[:, :cut], ends[:, :cut], None)[:, -1:] if cut else None
-    rest = pointer.words_so_far(symbols[:, cut:], ends[:, cut:], first)
+    """Also where the tokens come in two pieces."""
+    tokens, ends = (torch.tensor([column]) for column in zip(*data, strict=True))
+    whole = pointer.words_so_far(tokens, ends, None)
+    first = pointer.words_so_far(tokens[:, :cut], ends[:, :cut], None)[:, -1:] if cut else None
+    rest = pointer.words_so_far(tokens[:, cut:], ends[:, cut:], first)
     assert torch.equal(whole[:, cut:], rest)
     word: tuple[int, ...] = ()
     word_of: dict[int, tuple[int, ...]] = {}
-    for (symbol, end), hashed in zip(data, whole[0].tolist(), strict=True):
-        word = () if end else (*word, symbol)
+    for (token, end), hashed in zip(data, whole[0].tolist(), strict=True):
+        word = () if end else (*word, token)
         assert word_of.setdefault(hashed, word) == word
     assert len(set(word_of.values())) == len(word_of)
 
@@ -48,10 +48,10 @@ def test_pairs_are_those_found_one_by_one(keys, total, seq, window):
 def test_words_of_two_documents_never_meet(texts):
     """Each document behind the others, and alone: first letters that differ as their documents' numbers do are no likeness."""
     model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"), layers=1)
-    packed = torch.tensor([[symbol for text in texts for symbol in symbols_of(text, DOCUMENT)]])
+    packed = torch.tensor([[token for text in texts for token in tokens_of(text, BOS)]])
     with torch.no_grad():
         whole = model(Inputs(packed)).logits[0]
-        alone = [model(Inputs(torch.tensor([symbols_of(text, DOCUMENT)]))).logits[0] for text in texts]
+        alone = [model(Inputs(torch.tensor([tokens_of(text, BOS)]))).logits[0] for text in texts]
     torch.testing.assert_close(whole, torch.cat(alone), rtol=1e-9, atol=1e-9)
 
 
@@ -59,10 +59,10 @@ def test_a_word_that_was_told_is_likelier_than_before():
     """A model that knows nothing but its pointer completes a name that the document has told."""
     model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))
     with torch.no_grad():
-        model.table.zero_()  # all symbols are equally likely
+        model.table.zero_()  # all tokens are equally likely
         model.copying.gate.zero_()
         model.copying.bias.fill_(3.0)
-        rows = torch.tensor([symbols_of(b"Ada met Bob. A", DOCUMENT)])
+        rows = torch.tensor([tokens_of(b"Ada met Bob. A", BOS)])
         following = model(Inputs(rows)).logits[0, -1].softmax(-1)
     assert following.argmax() == ord("d")
 
@@ -70,7 +70,7 @@ def test_a_word_that_was_told_is_likelier_than_before():
 def test_a_row_that_starts_late_starts_its_first_word_anew():
     """Its first piece is empty, and its first word comes again."""
     model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))
-    rows = torch.tensor([symbols_of(b"On and on", DOCUMENT), list(b"Ada and Ada")[:10]])
+    rows = torch.tensor([tokens_of(b"On and on", BOS), list(b"Ada and Ada")[:10]])
     whole = model(Inputs(rows)).logits
     cache = model.new_cache(2)
     model(Inputs(rows[:, :2], lengths=torch.tensor([2, 0])), cache)

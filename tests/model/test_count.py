@@ -18,13 +18,13 @@ NAMED = {"10m": 10e6, "10m-flat": 10e6, "10m-bpe": 10e6, "50m": 50e6, "100m": 10
 def test_presets_are_as_large_as_they_say(name, size):
     config = PRESETS[name]()
     with torch.device("meta"):
-        unique = count(LM(config.model, config.data.codec.outline())).unique
+        unique = count(LM(config.model, config.data.tokenizer.outline())).unique
     assert unique == pytest.approx(size, rel=0.03)
 
 
 def test_demo_is_between_one_and_three_million():
     config = PRESETS["demo"]()
-    assert 1e6 <= count(LM(config.model, config.data.codec.outline())).unique <= 3e6
+    assert 1e6 <= count(LM(config.model, config.data.tokenizer.outline())).unique <= 3e6
 
 
 def test_parts_add_up(cell):

@@ -12,28 +12,28 @@ from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
 from stlm.data.stream import Stream
 from stlm.errors import UserError
-from stlm.model.config import ModelConfig
 from stlm.model.depth import DepthConfig
+from stlm.model.model_config import ModelConfig
 from stlm.model.patching import PatchingConfig
 from stlm.nn.block import BlockConfig
 from stlm.objective import causal
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer.bytes import ByteTokenizer
 from tests.conftest import SMALL, Letters, shard_of, small_model
 from tests.model import checks
 
-DOCUMENT = 256
-ROWS = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])
-WAYS = {"early_exit": {"dropout": 0.3}, "leaving": {"leave": 0.3}, "mixture": {},
+BOS = 256
+ROWS = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
+WAYS = {"early_exit": {"dropout": 0.3}, "leaving": {"exit_threshold": 0.3}, "mixture": {},
         "nested": {"span": 2, "every": 1, "nested": True}, "skip": {}}
 KIND = {"leaving": "early_exit", "nested": "mixture"}
 SHARING = {"nested": {"kind": "cycle", "loops": 3}, "skip": {"kind": "all", "rank": 2}}
 
 
-def model_of(way, patching="whitespace", codec=None, seed=0, trunk="attention", **changes):
+def model_of(way, patching="whitespace", tokenizer=None, seed=0, trunk="attention", **changes):
     cell = (patching, "last" if patching == "none" else "mean", "conv", "tied")
     fields = {"layers": 6, "depth": {"kind": KIND.get(way, way), **WAYS.get(way, {})},
               "sharing": SHARING.get(way, {"kind": "none"}), "trunk": {"kind": trunk, **SMALL["trunk"].get(trunk, {})}}
-    return small_model(cell, codec, seed, **{**fields, **changes})
+    return small_model(cell, tokenizer, seed, **{**fields, **changes})
 
 
 def test_all_kinds_are_tried():
@@ -54,7 +54,7 @@ def test_invariants(way, patching):
     checks.check_one_at_a_time(model, ROWS[0])
     checks.check_steps_equal_whole(model, torch.cat([ROWS, ROWS.roll(9, dims=1)]), seed=0)
     checks.check_neighbours_do_not_matter(model, b"Another one, unfini", checks.TEXT)
-    checks.check_sums_to_one(model_of(way, patching, Letters()), symbols=3, length=5)
+    checks.check_sums_to_one(model_of(way, patching, Letters()), tokens=3, length=5)
 
 
 SHARED = {"none": {}, "ffn": {"groups": 2}, "adjacent": {"rank": 2, "own_scales": True}, "cycle": {"loops": 3},
@@ -76,10 +76,10 @@ def test_with_every_sharing(way, sharing):
 
 @pytest.mark.parametrize("way", ["early_exit", "mixture", "skip"])
 def test_loops_that_come_late(way):
-    model = model_of(way, sharing={"kind": "cycle", "loops": 3, "late": 0.5}, depth={
+    model = model_of(way, sharing={"kind": "cycle", "loops": 3, "loop_from": 0.5}, depth={
         "kind": way, **({"span": 3, "every": 2} if way == "mixture" else {})})
     ready = checks.logits_of(model, ROWS)
-    model.tell(0.1)
+    model.set_progress(0.1)
     early = checks.logits_of(model, ROWS)
     assert not torch.equal(early, ready)
     checks.check_one_at_a_time(model, ROWS[0])
@@ -99,11 +99,11 @@ def test_other_blocks(way, trunk):
 @pytest.mark.shapes
 @pytest.mark.parametrize("way", WAYS)
 def test_every_parameter_learns(way):
-    model, codec = model_of(way).train(), ByteCodec()
+    model, tokenizer = model_of(way).train(), ByteTokenizer()
     if way == "skip":  # all gates open, or what's behind them can't learn
         for gate in model.trunk.gates:
             torch.nn.init.constant_(gate.bias, 5.0)
-    stream = Stream(shard_of([checks.TEXT * 4]), codec, 64, 2, 0)
+    stream = Stream(shard_of([checks.TEXT * 4]), tokenizer, 64, 2, 0)
     objective, seen = causal.Config().build(), set()
     for step in range(8):
         loss = objective(model, stream.batch(step))
@@ -120,7 +120,7 @@ def test_losses_on_the_way():
     assert all(len(output.early) == 1 for output in found)
     assert weights == pytest.approx([0.3 * layer / 5 for layer in range(1, 6)])
     assert model.eval()(Inputs(ROWS)).early == []
-    some = model_of("early_exit", depth={"kind": "early_exit", "at": [2, 4], "dropout": 0.0}).train()
+    some = model_of("early_exit", depth={"kind": "early_exit", "exit_layers": [2, 4], "dropout": 0.0}).train()
     assert {weight for _ in range(20) for _, weight in some(Inputs(ROWS)).early} == {0.15, 0.3}
     quiet = model_of("early_exit", depth={"kind": "early_exit", "dropout": 0.0}).train()
     plain = small_model(("whitespace", "mean", "conv", "tied"), layers=6)
@@ -137,7 +137,7 @@ def test_who_leaves_stays_as_it_is():
     model, never = model_of("leaving"), model_of("leaving", depth={"kind": "early_exit"})
     assert not torch.equal(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
     with torch.no_grad():  # whoever has left isn't computed any more: what's remembered of them is the same
-        model.trunk.leave = -1.0
+        model.trunk.exit_threshold = -1.0
         cache, whole = model.new_cache(1), checks.logits_of(model, ROWS)
         asked = []
         model.trunk.pass_by = lambda *given: (asked.append(given[0]), type(model.trunk).pass_by(model.trunk, *given))[1]
@@ -147,7 +147,7 @@ def test_who_leaves_stays_as_it_is():
         for part in ROWS.split(11, dim=1):  # what is remembered of those that have left is read by those that come later
             parts.append(model(Inputs(part), cache).logits)
         torch.testing.assert_close(torch.cat(parts, dim=1), whole)
-    model.trunk.leave = 1.1
+    model.trunk.exit_threshold = 1.1
     torch.testing.assert_close(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
 
 
@@ -199,7 +199,7 @@ def test_gates_are_drawn_to_their_target():
 def test_what_does_not_go_together():
     with pytest.raises(UserError, match="layers = 2 or more"):
         decode(ModelConfig, {"layers": 1, "depth": "early_exit"}, ModelConfig())
-    with pytest.raises(UserError, match=r"at = \[6\]: these have to lie between 1 and 5"):
-        decode(ModelConfig, {"layers": 6, "depth": {"kind": "early_exit", "at": [6]}}, ModelConfig())
+    with pytest.raises(UserError, match=r"exit_layers = \[6\]: these have to lie between 1 and 5"):
+        decode(ModelConfig, {"layers": 6, "depth": {"kind": "early_exit", "exit_layers": [6]}}, ModelConfig())
     with pytest.raises(UserError, match="span = 4 has to divide layers = 6"):
         decode(ModelConfig, {"layers": 6, "depth": {"kind": "mixture", "span": 4}}, ModelConfig())

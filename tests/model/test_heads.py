@@ -1,4 +1,4 @@
-"""Heads that predict more than the next symbol."""
+"""Heads that predict more than the next token."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 from stlm.data.batch import Inputs
 from stlm.data.stream import Stream
-from stlm.model.config import ModelConfig
 from stlm.model.copying import pointer
 from stlm.model.head import parallel
+from stlm.model.model_config import ModelConfig
 from stlm.model.patching import none
 from stlm.model.scores import Scores
 from stlm.objective.causal import Causal, further
@@ -20,7 +20,7 @@ from tests.model import checks
 
 pytestmark = pytest.mark.shapes
 
-ROWS = torch.tensor([checks.symbols_of(checks.TEXT, 256)])
+ROWS = torch.tensor([checks.tokens_of(checks.TEXT, 256)])
 
 
 def test_a_patch_is_predicted_from_the_answer_alone():
@@ -87,6 +87,6 @@ def test_pooling_by_attention_is_a_softmax_over_the_patch():
 
 @torch.no_grad()
 def test_heads_leave_writing_alone():
-    """What predicts further symbols costs nothing when a text is scored."""
+    """What predicts further tokens costs nothing when a text is scored."""
     model = small_model(("whitespace", "last", "conv", "multi_byte"))
     assert model(Inputs(ROWS)).ahead is None and model.train()(Inputs(ROWS)).ahead.shape[2] == 2

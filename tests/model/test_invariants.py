@@ -15,7 +15,7 @@ from stlm.model.patching import PatchingConfig
 from tests.conftest import ODD, Letters, small_config, small_model
 from tests.model import checks
 
-DOCUMENT = 256
+BOS = 256
 
 
 RULES = [(patching, {}) for patching in kinds(PatchingConfig)]
@@ -34,12 +34,12 @@ def model_that_cuts(patching, changes):
 @given(data=st.binary(min_size=1, max_size=60), opens=st.sets(st.integers(0, 59), max_size=3))
 def test_boundaries_depend_on_the_past_only(patching, changes, training, data, opens):
     model = model_that_cuts(patching, changes).train(training)
-    rows = torch.tensor([[DOCUMENT if i in opens else byte for i, byte in enumerate(data)]])
+    rows = torch.tensor([[BOS if i in opens else byte for i, byte in enumerate(data)]])
     ends = checks.ends_of(model, rows)
     for t in range(1, len(data) + 1):
         assert torch.equal(checks.ends_of(model, rows[:, :t]), ends[:, :t])
     assert ends[0, 0]
-    assert ends[rows == DOCUMENT].all()
+    assert ends[rows == BOS].all()
 
 
 @pytest.mark.parametrize(("patching", "changes"), RULES, ids=str)
@@ -56,22 +56,22 @@ def test_boundaries_go_on_from_a_memory(patching, changes, data, cut):
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_nothing_leaks(cell, training):
     model = small_model(cell).train(training)
-    rows = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT), [*checks.TEXT[20:], DOCUMENT, *checks.TEXT[:20]]])
+    rows = torch.tensor([checks.tokens_of(checks.TEXT, BOS), [*checks.TEXT[20:], BOS, *checks.TEXT[:20]]])
     # the exponential of one and the same score differs in its last bit with its place in a list of pairs
     rounding = 1e-11 if "pointer" in cell else 0.0
-    # where all symbols of a patch are predicted at once, they don't depend on each other
+    # where all tokens of a patch are predicted at once, they don't depend on each other
     checks.check_nothing_leaks(model, rows, 256, rounding, reaches="parallel" not in cell)
 
 
 def test_likelihood_sums_to_one(cell):
-    checks.check_sums_to_one(small_model(cell, Letters()), symbols=3, length=6)
+    checks.check_sums_to_one(small_model(cell, Letters()), tokens=3, length=6)
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_one_step_at_a_time_equals_all_at_once(cell, seed):
     model = small_model(cell, seed=seed)
     text = checks.TEXT + "naïve 超小 🎉 ok".encode()
-    rows = [[DOCUMENT, *text], [*text[7:40], DOCUMENT, DOCUMENT, *text[:22]], list(b"It " + text)]
+    rows = [[BOS, *text], [*text[7:40], BOS, BOS, *text[:22]], list(b"It " + text)]
     seq = min(map(len, rows))
     rows = torch.tensor([row[:seq] for row in rows])
     checks.check_steps_equal_whole(model, rows, seed)
@@ -86,7 +86,7 @@ def test_neighbours_do_not_matter(cell):
 @pytest.mark.parametrize("name", ODD)
 def test_odd_input(cell, name):
     model = small_model(cell, layers=1, decoder_layers=1)
-    row = torch.tensor([checks.symbols_of(ODD[name][:2000], DOCUMENT)])
+    row = torch.tensor([checks.tokens_of(ODD[name][:2000], BOS)])
     whole = checks.logits_of(model, row)
     assert whole.isfinite().all()
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_odd_input(cell, name):
 
 def test_ten_thousand_times_one_letter():
     model = small_model(("whitespace", "mean", "conv", "tied"), layers=1).float()
-    row = torch.tensor([checks.symbols_of(ODD["ten thousand letters"], DOCUMENT)])
+    row = torch.tensor([checks.tokens_of(ODD["ten thousand letters"], BOS)])
     assert checks.logits_of(model, row).isfinite().all()
 
 
@@ -104,7 +104,7 @@ def test_room_for_patches_changes_nothing(cell):
     model = small_model(cell)
     if not model.patching.in_stream:
         pytest.skip("the data stream doesn't find the ends of these patches")
-    rows = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])
+    rows = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
     ends = checks.ends_of(model, rows)
     with torch.no_grad():
         roomy = model(Inputs(rows, ends=ends, n_patches=int(ends.sum()) + 9)).logits
@@ -114,7 +114,7 @@ def test_room_for_patches_changes_nothing(cell):
 @pytest.mark.shapes
 def test_every_parameter_learns(cell):
     model = small_model(cell).train()
-    rows = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])
+    rows = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
     output = model(Inputs(rows))
     total = output.logits.square().sum() + sum(output.losses.values())
     if output.ahead is not None:
@@ -129,6 +129,6 @@ def test_a_config_survives_json(cell):
     import json
 
     from stlm.config.decode import decode, encode
-    from stlm.model.config import ModelConfig
+    from stlm.model.model_config import ModelConfig
     config = small_config(cell)
     assert decode(ModelConfig, json.loads(json.dumps(encode(config)))) == config

@@ -11,13 +11,13 @@ import torch
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.model.patching import dynamic, entropy, subword
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer.bytes import ByteTokenizer
 from tests.conftest import small_model
 from tests.model import checks
 
 pytestmark = pytest.mark.shapes
 
-ROWS = torch.tensor([checks.symbols_of(checks.TEXT, 256)])
+ROWS = torch.tensor([checks.tokens_of(checks.TEXT, 256)])
 DYNAMIC = ("dynamic", "last", "conv", "tied")
 ENTROPY = ("entropy", "last", "conv", "tied")
 
@@ -26,29 +26,30 @@ ENTROPY = ("entropy", "last", "conv", "tied")
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_smoothing_is_the_moving_average(n, goes_on):
     torch.manual_seed(n)
-    rule = dynamic.Config().build(ByteCodec(), 4)
-    answers, chances = torch.randn(2, n, 3, dtype=torch.double), torch.rand(2, n, dtype=torch.double)
+    rule = dynamic.Config().build(ByteTokenizer(), 4)
+    answers, boundary_prob = torch.randn(2, n, 3, dtype=torch.double), torch.rand(2, n, dtype=torch.double)
     before = torch.randn(2, 3, dtype=torch.double) if goes_on else None
     z, expected = before if goes_on else torch.zeros(2, 3, dtype=torch.double), []
     for k in range(n):
-        z = chances[:, k, None] * answers[:, k] + (1 - chances[:, k, None]) * z
+        z = boundary_prob[:, k, None] * answers[:, k] + (1 - boundary_prob[:, k, None]) * z
         expected.append(z)
-    torch.testing.assert_close(rule.smooth(answers, chances, before), torch.stack(expected, dim=1), rtol=1e-12, atol=1e-12)
+    found = rule.dechunk(answers, boundary_prob, before)
+    torch.testing.assert_close(found, torch.stack(expected, dim=1), rtol=1e-12, atol=1e-12)
 
 
 def test_an_end_is_where_neighbours_differ():
-    rule = dynamic.Config().build(ByteCodec(), 4)
+    rule = dynamic.Config().build(ByteTokenizer(), 4)
     same, other = torch.tensor([1.0, 0, 0, 0]), torch.tensor([-1.0, 0.1, 0, 0])
     encoded = torch.stack([same, same, other, other, same])[None]
     zeros = torch.zeros(1, 5, dtype=torch.long)
     cut = rule(zeros, zeros, torch.arange(5)[None], encoded, None, None)
     assert cut.ends[0].tolist() == [True, False, True, False, True]
-    torch.testing.assert_close(cut.chances[0, 1], torch.tensor(0.0))
+    torch.testing.assert_close(cut.boundary_prob[0, 1], torch.tensor(0.0))
 
 
 @pytest.mark.parametrize("target", [2.0, 5.0])
 def test_the_loss_of_the_ratio_is_least_at_the_target(target):
-    rule = dynamic.Config(target=target, pull=1.0).build(ByteCodec(), 4)
+    rule = dynamic.Config(target=target, ratio_loss_weight=1.0).build(ByteTokenizer(), 4)
 
     def loss(share: float) -> float:
         n = 1000
@@ -66,12 +67,12 @@ def test_weighing_changes_nothing_but_the_gradient():
     cut = model.patching(ROWS, torch.zeros_like(ROWS), torch.arange(ROWS.shape[1])[None],
                          torch.randn(1, ROWS.shape[1], 8, dtype=torch.double), None, None)
     heard = torch.randn(1, ROWS.shape[1], 8, dtype=torch.double)
-    torch.testing.assert_close(model.patching.weigh(heard, cut), heard)
+    torch.testing.assert_close(model.patching.straight_through(heard, cut), heard)
 
 
 def test_the_router_has_a_learning_rate_of_its_own():
     from stlm.optim import adamw, muon
-    model = small_model(("dynamic", "last", "conv", "tied"), patching={"kind": "dynamic", "rate": 0.5})
+    model = small_model(("dynamic", "last", "conv", "tied"), patching={"kind": "dynamic", "lr_mult": 0.5})
     for config in (adamw.Config(lr=0.01), muon.Config(adamw_lr=0.01)):
         rates = {id(p): group["peak_lr"] for optimizer in config.build(model) for group in optimizer.param_groups
                  for p in group["params"]}
@@ -102,18 +103,18 @@ def test_the_small_model_is_frozen_and_begins_with_the_weights_of_its_run():
     def load(run, part):
         asked.append(run)
         torch.nn.init.ones_(part.table)
-    model.begin(load)
+    model.load_frozen(load)
     assert asked == ["reader"] and (model.patching.reader.table == 1).all()
 
     def nothing(run, part):
         raise UserError(f"there is no run {run!r}")
     with pytest.raises(UserError, match="there is no run 'reader'; `stlm train reader --data TEXT` makes one"):
-        model.begin(nothing)
+        model.load_frozen(nothing)
 
 
 def test_subwords_need_marks():
-    with pytest.raises(UserError, match="--data.codec subword"):
-        subword.Config().build(ByteCodec(), 4)
+    with pytest.raises(UserError, match="--data.tokenizer subword"):
+        subword.Config().build(ByteTokenizer(), 4)
 
 
 def test_reader_is_the_preset():

@@ -30,8 +30,8 @@ def test_surprisal_is_that_of_all_logits_and_so_are_its_gradients(pairs, seed, p
     raw, evidence = (scale * torch.randn(*shape, dtype=torch.double) for shape in ((2, 3, 7), (len(pairs),)))
     raw.requires_grad_(), evidence.requires_grad_()
     targets, weights = torch.randint(7, (2, 3)), torch.rand(2, 3, dtype=torch.double)
-    place, symbol = (torch.tensor(column, dtype=torch.long) for column in (zip(*pairs, strict=True) if pairs else ((), ())))
-    both = Scores(raw, Copies(place, symbol, evidence))
+    place, token = (torch.tensor(column, dtype=torch.long) for column in (zip(*pairs, strict=True) if pairs else ((), ())))
+    both = Scores(raw, Copies(place, token, evidence))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scores, "PIECE", piece)
         short = both.surprisal(targets)

@@ -13,14 +13,14 @@ from stlm.config.decode import decode
 from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
-from stlm.model.begin import take_over, weights_of
-from stlm.model.config import ModelConfig
 from stlm.model.count import count
+from stlm.model.init_from import init_from, weights_of
 from stlm.model.lm import LM
+from stlm.model.model_config import ModelConfig
 from stlm.model.patching import PatchingConfig
 from stlm.model.sharing import SharingConfig
 from stlm.nn.block import BlockConfig
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer.bytes import ByteTokenizer
 from tests.conftest import SMALL, Bytes, Letters, small_model
 from tests.model import checks
 
@@ -28,15 +28,15 @@ KINDS = kinds(SharingConfig)
 ADAPTED = [kind for kind in KINDS if kind != "none"]
 OWN = {"rank": 2, "own_norms": True, "own_scales": True}
 CELL = ("whitespace", "mean", "conv", "tied")
-DOCUMENT = 256
-ROWS = torch.tensor([checks.symbols_of(checks.TEXT, DOCUMENT)])
+BOS = 256
+ROWS = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
 
 
-def shared_model(kind, patching="whitespace", trunk="attention", codec=None, layers=4, seed=0, **fields):
+def shared_model(kind, patching="whitespace", trunk="attention", tokenizer=None, layers=4, seed=0, **fields):
     if kind == "ffn" and trunk == "conv":
         pytest.skip("conv blocks have no feed-forward layer")
     cell = (patching, "last" if patching == "none" else "mean", "conv", "tied")
-    return small_model(cell, codec, seed, layers=layers, sharing={"kind": kind, **fields},
+    return small_model(cell, tokenizer, seed, layers=layers, sharing={"kind": kind, **fields},
                        trunk={"kind": trunk, **SMALL["trunk"].get(trunk, {})})
 
 
@@ -51,7 +51,7 @@ def test_invariants(kind, patching, fields):
     checks.check_one_at_a_time(model, ROWS[0])
     checks.check_steps_equal_whole(model, torch.cat([ROWS, ROWS.roll(9, dims=1)]), seed=0)
     checks.check_neighbours_do_not_matter(model, b"Another one, unfini", checks.TEXT)
-    checks.check_sums_to_one(shared_model(kind, patching, codec=Letters(), **fields), symbols=3, length=5)
+    checks.check_sums_to_one(shared_model(kind, patching, tokenizer=Letters(), **fields), tokens=3, length=5)
 
 
 @pytest.mark.parametrize("trunk", kinds(BlockConfig))
@@ -84,9 +84,9 @@ def test_adapted_layers_note_what_they_would(kind, trunk):
     model = shared_model(kind, trunk=trunk, **OWN)
     x, places = torch.randn(2, 9, 16, dtype=torch.double), torch.arange(9).expand(2, 9)
     for block in model.trunk.blocks:
-        view = block.view(torch.zeros_like(places), places, x.dtype)
-        for noted, whole in zip(block.noted(x, view, None), block(x, view, None)[1], strict=True):
-            torch.testing.assert_close(noted, whole)
+        context = block.context(torch.zeros_like(places), places, x.dtype)
+        for kv_only, whole in zip(block.kv_only(x, context, None), block(x, context, None)[1], strict=True):
+            torch.testing.assert_close(kv_only, whole)
 
 
 @pytest.mark.shapes
@@ -144,7 +144,7 @@ def test_how_many_weights_there_are():
     def trunk(**sharing):
         with torch.device("meta"):
             model = decode(ModelConfig, {"dim": 64, "layers": 6, "sharing": sharing}, ModelConfig())
-            return count(LM(model, ByteCodec())).trunk
+            return count(LM(model, ByteTokenizer())).trunk
 
     whole, ffn = trunk(kind="none"), 2 * 64 * 256
     assert whole == 6 * trunk(kind="all") == 2 * trunk(kind="adjacent") == 3 * trunk(kind="cycle", loops=3)
@@ -178,18 +178,19 @@ def test_what_cannot_be_shared_is_refused():
         decode(ModelConfig, {"layers": 2, "trunk": {"kind": "conv"}, "sharing": {"kind": "ffn"}}, ModelConfig())
 
 
-@pytest.mark.parametrize(("sharing", "before"), [({"kind": "cycle", "late": 0.5}, 2), ({"kind": "all", "late": 0.5}, 1)])
+@pytest.mark.parametrize(("sharing", "before"), [
+    ({"kind": "cycle", "loop_from": 0.5}, 2), ({"kind": "all", "loop_from": 0.5}, 1)])
 def test_loops_come_late(sharing, before):
     model = shared_model(sharing.pop("kind"), **sharing)
     ready = checks.logits_of(model, ROWS)
-    model.tell(0.4)
+    model.set_progress(0.4)
     early = checks.logits_of(model, ROWS)
     assert not torch.equal(early, ready)
     short = small_model(CELL, layers=before)
     short.load_state_dict({name: value for name, value in model.state_dict().items() if name in short.state_dict()})
     assert torch.equal(checks.logits_of(short, ROWS), early)
     checks.check_one_at_a_time(model, ROWS[0])
-    model.tell(0.5)
+    model.set_progress(0.5)
     assert torch.equal(checks.logits_of(model, ROWS), ready)
 
 
@@ -198,11 +199,11 @@ def test_loops_come_late(sharing, before):
 def test_beginning_with_an_unshared_model(kind):
     """With adaptors of full rank the model computes what the unshared one did; without, the mean of what was."""
     source = small_model(CELL, Bytes(), layers=4)
-    full = shared_model(kind, codec=Bytes(), seed=5, rank=64, own_norms=True)
-    take_over(full, source)
+    full = shared_model(kind, tokenizer=Bytes(), seed=5, rank=64, own_norms=True)
+    init_from(full, source)
     torch.testing.assert_close(checks.logits_of(full, ROWS), checks.logits_of(source, ROWS), rtol=1e-8, atol=1e-8)
-    plain = shared_model(kind, codec=Bytes(), seed=5)
-    take_over(plain, source)
+    plain = shared_model(kind, tokenizer=Bytes(), seed=5)
+    init_from(plain, source)
     if kind == "all":
         want = torch.stack([block.ffn.up.weight for block in source.trunk.blocks]).mean(dim=0)
         torch.testing.assert_close(plain.trunk.blocks[0].ffn.up.weight, want)
@@ -213,8 +214,8 @@ def test_beginning_with_an_unshared_model(kind):
 @torch.no_grad()
 def _off(kind, source, rank):
     """How far the matrices of a shared model are from the unshared ones."""
-    model = shared_model(kind, codec=Bytes(), seed=5, rank=rank)
-    take_over(model, source)
+    model = shared_model(kind, tokenizer=Bytes(), seed=5, rank=rank)
+    init_from(model, source)
     pairs = [(weights_of(mine), weights_of(theirs)) for mine, theirs in
              zip(model.trunk.blocks, source.trunk.blocks, strict=True)]
     return sum(float((mine[name] - theirs[name]).square().sum()) for mine, theirs in pairs for name in mine)
@@ -222,22 +223,22 @@ def _off(kind, source, rank):
 
 def test_beginning_with_the_same_and_with_what_does_not_fit():
     source, model = small_model(CELL, layers=2), small_model(CELL, layers=2, seed=3)
-    take_over(model, source)
+    init_from(model, source)
     assert torch.equal(checks.logits_of(model, ROWS), checks.logits_of(source, ROWS))
     apart, tied = small_model(CELL, encoder_layers=2), small_model(CELL, encoder_layers=2, tie_local=True, seed=3)
-    take_over(tied, apart)
+    init_from(tied, apart)
     want = (apart.encoder.blocks[1].down.weight + apart.decoder.blocks[1].down.weight) / 2
     torch.testing.assert_close(tied.encoder.blocks[1].down.weight, want)
     for depth in ("mixture", "skip"):
         source, model = (small_model(CELL, layers=4, depth=depth, seed=seed) for seed in (0, 3))
-        take_over(model, source)
+        init_from(model, source)
         assert torch.equal(checks.logits_of(model, ROWS), checks.logits_of(source, ROWS))
-        take_over(model, small_model(CELL, layers=4))  # it begins with gates of its own
+        init_from(model, small_model(CELL, layers=4))  # it begins with gates of its own
     source = small_model(CELL, layers=2)
     for changes, message in (({"layers": 3}, "has 2 layers"), ({"layers": 2, "local_dim": 12}, "in that model"),
                              ({"layers": 2, "dim": 24}, "in that model")):
         with pytest.raises(UserError, match=message):
-            take_over(small_model(CELL, **changes), source)
+            init_from(small_model(CELL, **changes), source)
 
 
 def test_weights_of_a_use_are_kept_until_one_changes():
@@ -250,7 +251,7 @@ def test_weights_of_a_use_are_kept_until_one_changes():
         assert block.own.weights(block.shared) is not first
     name = next(iter(first))
     assert block.own.weights(block.shared)[name].requires_grad
-    changed = functional_call(block.shared, block.own.weights(block.shared), (torch.zeros(1, 1, 16).double(), block.view(
+    changed = functional_call(block.shared, block.own.weights(block.shared), (torch.zeros(1, 1, 16).double(), block.context(
         torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long), torch.float64), None))[0]
     assert changed.isfinite().all()
 
@@ -260,13 +261,13 @@ def test_a_run_begins_with_another(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = tiny_trainer(tmp_path / "runs" / "first", steps=3)
     first.run()
-    config = tiny_config(steps=3, start="first")
+    config = tiny_config(steps=3, init_from="first")
     second = tiny_trainer(tmp_path / "runs" / "second", config=config)
     trained = first.usable_model()
     for name, value in second.model.state_dict().items():
         assert torch.equal(value, trained.state_dict()[name]), name
-    late = dataclasses.replace(config, model=decode(ModelConfig, {"layers": 2, "sharing": {"kind": "all", "late": 0.5}},
-                                                    config.model), train=dataclasses.replace(config.train, start=None))
+    late = dataclasses.replace(config, model=decode(ModelConfig, {"layers": 2, "sharing": {"kind": "all", "loop_from": 0.5}},
+                                                    config.model), train=dataclasses.replace(config.train, init_from=None))
     run = tiny_trainer(tmp_path / "runs" / "late", config=late)
     seen = []
     plain = run.advance

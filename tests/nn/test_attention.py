@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stlm.nn import attention
+from stlm.nn.block import attention
 from stlm.nn.ffn import relu2
 
 pytestmark = pytest.mark.shapes
@@ -18,13 +18,13 @@ def test_both_ways_agree(monkeypatch, kv_heads):
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     x = torch.randn(2, 20, 16, dtype=torch.double)
-    documents = torch.tensor([[0] * 9 + [1] * 11, [0] * 20])
+    segment_ids = torch.tensor([[0] * 9 + [1] * 11, [0] * 20])
     positions = torch.tensor([[*range(9), *range(11)], list(range(20))])
 
     def run() -> torch.Tensor:
-        view = block.view(documents, positions, x.dtype)
-        assert (view.bias is None) == (attention.SHORT == 0)
-        return block(x, view, None)[0]
+        context = block.context(segment_ids, positions, x.dtype)
+        assert (context.bias is None) == (attention.SHORT == 0)
+        return block(x, context, None)[0]
     short = run()
     monkeypatch.setattr(attention, "SHORT", 0)
     torch.testing.assert_close(short, run(), rtol=1e-9, atol=1e-9)
@@ -37,12 +37,12 @@ def test_blocks_of_a_narrow_window_agree_with_the_whole(monkeypatch, window, seq
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     x = torch.randn(2, seq, 16, dtype=torch.double)
-    documents = torch.tensor([[0] * 9 + [1] * (seq - 9), [0] * (seq - 3) + [-1] * 3])
+    segment_ids = torch.tensor([[0] * 9 + [1] * (seq - 9), [0] * (seq - 3) + [-1] * 3])
     positions = torch.arange(seq).expand(2, seq)
 
     def run() -> tuple[torch.Tensor, int]:
-        view = block.view(documents, positions, x.dtype)
-        return block(x, view, None)[0], view.band
+        context = block.context(segment_ids, positions, x.dtype)
+        return block(x, context, None)[0], context.band
     narrow, band = run()
     assert band == max(window, 8)
     monkeypatch.setattr(attention, "NARROW", seq)

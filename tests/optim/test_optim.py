@@ -24,7 +24,7 @@ def test_rates_by_width():
     """A matrix's rate falls with its inputs; what is no matrix learns alike, and every parameter is still moved once."""
     model = small_model(("whitespace", "mean", "conv", "tied")).float()
     matrices, tables, vectors = split_parameters(model)
-    (optimizer,) = adamw.Config(lr=0.01, width=32).build(model)
+    (optimizer,) = adamw.Config(lr=0.01, base_width=32).build(model)
     peaks = {id(p): group["peak_lr"] for group in optimizer.param_groups for p in group["params"]}
     assert len({p.shape[1] for p in matrices}) > 1
     assert all(peaks[id(p)] == pytest.approx(0.01 * 32 / p.shape[1]) for p in matrices)
@@ -35,7 +35,7 @@ def test_rates_by_width():
 def test_rates_of_what_is_not_the_trunk():
     """All but the trunk learns at a multiple of the trunk's rate, in every group; every parameter is still moved once."""
     model = small_model(("whitespace", "mean", "conv", "untied")).float()
-    (optimizer,) = adamw.Config(lr=0.01, local=2.0).build(model)
+    (optimizer,) = adamw.Config(lr=0.01, local_lr_mult=2.0).build(model)
     peaks = {id(p): group["peak_lr"] for group in optimizer.param_groups for p in group["params"]}
     assert len(peaks) == len(list(model.parameters()))
     assert all(peaks[id(p)] == (0.01 if name.startswith("trunk.") else 0.02) for name, p in model.named_parameters())
@@ -65,8 +65,8 @@ def test_a_step_lowers_the_loss(config):
 
     from stlm.data.stream import Stream
     from stlm.objective.causal import Causal
-    from stlm.text.codec.bytes import ByteCodec
-    batch = Stream(shard_of([b"the same words again. " * 20]), ByteCodec(), 32, 4, 0).batch(0)
+    from stlm.text.tokenizer.bytes import ByteTokenizer
+    batch = Stream(shard_of([b"the same words again. " * 20]), ByteTokenizer(), 32, 4, 0).batch(0)
     losses = []
     for _ in range(30):
         loss = Causal()(model, batch)
@@ -93,9 +93,9 @@ def test_a_schedule_need_not_decay():
 
 def test_bad_rates():
     with pytest.raises(ValueError, match="0 or more"):
-        adamw.Config(width=-1)
+        adamw.Config(base_width=-1)
     with pytest.raises(ValueError, match="above 0"):
-        adamw.Config(local=0.0)
+        adamw.Config(local_lr_mult=0.0)
     with pytest.raises(ValueError, match="above 0"):
         adamw.Config(lr=0)
     with pytest.raises(ValueError, match="above 0"):

@@ -39,7 +39,7 @@ def test_no_paths_stay(published, tmp_path):
 
 
 def test_it_begins_a_run_but_does_not_go_on(published, tmp_path):
-    run = tiny_trainer(tmp_path / "runs" / "more", config=tiny_config(steps=2, start="small"))
+    run = tiny_trainer(tmp_path / "runs" / "more", config=tiny_config(steps=2, init_from="small"))
     assert torch.equal(run.model.table, find_checkpoint("small").build_model().table)
     with pytest.raises(UserError, match="published without the state of its optimizer"):
         find_checkpoint("small").optimizer()

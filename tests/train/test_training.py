@@ -16,30 +16,29 @@ from stlm.config.decode import decode
 from stlm.data.shards import Shard
 from stlm.data.stream import Stream
 from stlm.errors import UserError
-from stlm.evaluate.during import Validation
-from stlm.generate.during import Samples
-from stlm.model.config import ModelConfig
+from stlm.evaluate.callbacks import Samples, Validation
+from stlm.model.model_config import ModelConfig
 from stlm.model.patching.entropy import reader
 from stlm.objective import causal
 from stlm.optim import adamw, muon
-from stlm.text.codec.bytes import ByteCodec
+from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train import machine
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import RunFolder, read_lines
-from stlm.train.loop import Hook
+from stlm.train.loop import Callback
 from tests.conftest import small_model
 from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-class StopAt(Hook):
+class StopAt(Callback):
     """Ask the run to stop after a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def stepped(self, trainer):
+    def on_step_end(self, trainer):
         trainer.stop = trainer.step >= self.step
 
 
@@ -61,11 +60,11 @@ def test_it_learns(tmp_path):
 
 
 @pytest.mark.parametrize("optim", [adamw.Config(), muon.Config()], ids=["adamw", "muon"])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_going_on_equals_never_stopping_bit_for_bit(tmp_path, optim, accumulate):
-    config = dataclasses.replace(tiny_config(accumulate=accumulate), optim=optim)
+@pytest.mark.parametrize("grad_accum", [1, 2])
+def test_going_on_equals_never_stopping_bit_for_bit(tmp_path, optim, grad_accum):
+    config = dataclasses.replace(tiny_config(grad_accum=grad_accum), optim=optim)
     tiny_trainer(tmp_path / "whole", config=config).run()
-    tiny_trainer(tmp_path / "cut", config=config, hooks=[StopAt(5)]).run()
+    tiny_trainer(tmp_path / "cut", config=config, callbacks=[StopAt(5)]).run()
     assert [p.name for p in list_checkpoints(tmp_path / "cut" / "checkpoints")] == ["step_0000004", "step_0000005"]
     torch.manual_seed(999)
     tiny_trainer(tmp_path / "cut", config=config, resume=True).run()
@@ -82,7 +81,7 @@ PARTS = {
     "pooling": {"pooling": {"kind": "attention", "heads": 2}},
     "copying": {"embedding": "recall", "copying": "pointer"}, "linear": {"trunk": "linear", "local": "linear"},
     "early_exit": {"layers": 3, "depth": "early_exit"}, "mixture": {"layers": 4, "depth": "mixture"},
-    "skip": {"layers": 3, "depth": "skip"}, "late": {"layers": 4, "sharing": {"kind": "all", "rank": 2, "late": 0.5}},
+    "skip": {"layers": 3, "depth": "skip"}, "loop_from": {"layers": 4, "sharing": {"kind": "all", "rank": 2, "loop_from": 0.5}},
 }
 
 
@@ -103,7 +102,7 @@ def test_every_part_goes_on_bit_for_bit(tmp_path, monkeypatch, part, length):
     config = dataclasses.replace(config, model=decode(ModelConfig, PARTS[part], config.model))
     whole = tiny_trainer(tmp_path / "whole", config=config)
     whole.run()
-    tiny_trainer(tmp_path / "cut", config=config, hooks=[StopAt(3)]).run()
+    tiny_trainer(tmp_path / "cut", config=config, callbacks=[StopAt(3)]).run()
     torch.manual_seed(999)
     cut = tiny_trainer(tmp_path / "cut", config=config, resume=True)
     cut.run()
@@ -119,7 +118,7 @@ def test_every_part_goes_on_bit_for_bit(tmp_path, monkeypatch, part, length):
 
 
 def test_a_run_may_go_on_with_another_learning_rate(tmp_path):
-    tiny_trainer(tmp_path / "run", hooks=[StopAt(4)]).run()
+    tiny_trainer(tmp_path / "run", callbacks=[StopAt(4)]).run()
     config = dataclasses.replace(tiny_config(), optim=adamw.Config(lr=1e-5))
     trainer = tiny_trainer(tmp_path / "run", config=config, resume=True)
     assert {group["peak_lr"] for group in trainer.optimizers[0].param_groups} == {1e-5}
@@ -127,7 +126,7 @@ def test_a_run_may_go_on_with_another_learning_rate(tmp_path):
 
 
 def test_what_was_recorded_after_the_checkpoint_is_recorded_once(tmp_path):
-    trainer = tiny_trainer(tmp_path / "run", hooks=[StopAt(7)], log_every=1)
+    trainer = tiny_trainer(tmp_path / "run", callbacks=[StopAt(7)], log_every=1)
     trainer.run()
     (tmp_path / "run" / "metrics.jsonl").open("a").write('{"step": 8, "train/loss": 1}\n{"step": 9, "tra')
     tiny_trainer(tmp_path / "run", resume=True, log_every=1).run()
@@ -138,7 +137,7 @@ def test_watching_changes_nothing(tmp_path):
     shown = []
     watched = [Validation(), Samples(lambda step, text: shown.append((step, text)), 30)]
     tiny_trainer(tmp_path / "plain").run()
-    tiny_trainer(tmp_path / "watched", hooks=watched, evaluate_every=2, sample_every=3).run()
+    tiny_trainer(tmp_path / "watched", callbacks=watched, evaluate_every=2, sample_every=3).run()
     assert weights(tmp_path / "plain", 12) == weights(tmp_path / "watched", 12)
     assert [step for step, _ in shown] == [3, 6, 9, 12]
     held_out = [r["val/bits_per_byte"] for r in read_lines(tmp_path / "watched" / "metrics.jsonl") if "val/bits_per_byte" in r]
@@ -149,14 +148,14 @@ def test_watching_changes_nothing(tmp_path):
 def test_micro_batches_add_up(tmp_path):
     """The gradient of split rows is that of the whole, also where the rows count unequally."""
     for n in (1, 2, 4):
-        tiny_trainer(tmp_path / str(n), accumulate=n, steps=9).run()
+        tiny_trainer(tmp_path / str(n), grad_accum=n, steps=9).run()
     for n in (2, 4):
         for (step, loss), (_, other) in zip(losses(tmp_path / "1"), losses(tmp_path / str(n)), strict=True):
             assert loss == pytest.approx(other, rel=1e-4), f"step {step}"
 
 
 def test_a_run_by_the_clock_ends_near_its_time(tmp_path):
-    trainer = tiny_trainer(tmp_path / "run", steps=None, minutes=0.03, decay=0.5)
+    trainer = tiny_trainer(tmp_path / "run", steps=None, minutes=0.03, cooldown=0.5)
     trainer.run()
     assert 1.0 <= trainer.spent / 1.8 < 1.6
     assert trainer.fraction() == 1.0
@@ -173,7 +172,7 @@ def test_a_run_by_the_clock_may_be_given_more_time(tmp_path):
 
 
 def test_precision_is_decided_once(tmp_path):
-    tiny_trainer(tmp_path / "run", hooks=[StopAt(1)], precision="auto").run()
+    tiny_trainer(tmp_path / "run", callbacks=[StopAt(1)], precision="auto").run()
     path = tmp_path / "run" / "env.json"
     record = json.loads(path.read_text())
     assert record["decided"]["precision"] in ("fp32", "bf16")
@@ -214,13 +213,13 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
-    class Spoil(Hook):
-        def stepped(self, trainer):
+    class Spoil(Callback):
+        def on_step_end(self, trainer):
             if trainer.step == 6:
                 trainer.model.table.data[0, 0] = float("nan")
     with pytest.raises(UserError, match=r"step 7: the gradient is nan; step_0000004 is the last good checkpoint; "
                                         r"try a lower learning rate .* with --resume"):
-        tiny_trainer(tmp_path / "run", hooks=[Spoil()]).run()
+        tiny_trainer(tmp_path / "run", callbacks=[Spoil()]).run()
     checkpoint = RunFolder(tmp_path / "run").latest()
     assert checkpoint.counters["step"] == 4
     assert all(p.isfinite().all() for p in checkpoint.build_model().parameters())
@@ -242,7 +241,7 @@ def test_two_processes_do_not_train_one_run(tmp_path):
 
 
 def test_other_text_is_refused(tmp_path, monkeypatch):
-    tiny_trainer(tmp_path / "run", hooks=[StopAt(2)]).run()
+    tiny_trainer(tmp_path / "run", callbacks=[StopAt(2)]).run()
     other = dataclasses.replace(tiny_corpus(), contents="another")
     monkeypatch.setattr("tests.train.tiny.tiny_corpus", lambda: other)
     with pytest.raises(UserError, match="the text is not the one"):
@@ -255,8 +254,8 @@ def test_tensorboard(tmp_path):
 
     from stlm.train import trackers
     config = tiny_config(trackers=["tensorboard"])
-    hooks = trackers.build(config, RunFolder(tmp_path / "run"))
-    tiny_trainer(tmp_path / "run", hooks=hooks, config=config).run()
+    callbacks = trackers.build(config, RunFolder(tmp_path / "run"))
+    tiny_trainer(tmp_path / "run", callbacks=callbacks, config=config).run()
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [3, 6, 9, 12]
 
@@ -298,7 +297,7 @@ def test_a_run_of_so_much_text_or_arithmetic(tmp_path, length):
 def test_what_a_byte_costs_is_counted_as_it_changes(tmp_path):
     """Loops that come late cost nothing before."""
     config = tiny_config(steps=8, evaluate_every=1)
-    model = decode(ModelConfig, {"layers": 4, "sharing": {"kind": "all", "late": 0.5}}, config.model)
+    model = decode(ModelConfig, {"layers": 4, "sharing": {"kind": "all", "loop_from": 0.5}}, config.model)
     trainer = tiny_trainer(tmp_path / "run", config=dataclasses.replace(config, model=model))
     costs, plain = [], trainer.advance
     trainer.advance = lambda: (costs.append(trainer.flops_per_byte), plain())
@@ -310,15 +309,15 @@ def test_what_a_byte_costs_is_counted_as_it_changes(tmp_path):
 
 def test_fused_attention_is_counted(monkeypatch):
     """As many operations as attention written out."""
-    from stlm.nn import attention
+    from stlm.nn.block import attention
     from stlm.train.machine import count_flops
     torch.manual_seed(0)
-    codec = ByteCodec()
-    model = small_model(("none", "last", "conv", "tied"), codec, trunk={"kind": "attention", "heads": 2}).float()
-    batch = Stream(Shard.of([b"It rains. " * 30], codec), codec, 128, 2, 0).batch(0)
+    tokenizer = ByteTokenizer()
+    model = small_model(("none", "last", "conv", "tied"), tokenizer, trunk={"kind": "attention", "heads": 2}).float()
+    batch = Stream(Shard.of([b"It rains. " * 30], tokenizer), tokenizer, 128, 2, 0).batch(0)
     written_out = count_flops(model, causal.Config().build(), batch)
     monkeypatch.setattr(attention, "SHORT", 0)
     fused = count_flops(model, causal.Config().build(), batch)
     assert fused == pytest.approx(written_out, rel=0.2) and fused > count_flops(
-        small_model(("none", "last", "conv", "tied"), codec, trunk={"kind": "attention", "heads": 2, "window": 2}).float(),
+        small_model(("none", "last", "conv", "tied"), tokenizer, trunk={"kind": "attention", "heads": 2, "window": 2}).float(),
         causal.Config().build(), batch)

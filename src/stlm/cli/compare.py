@@ -15,8 +15,8 @@ from rich.table import Table
 
 from stlm.cli.runs import take_option
 from stlm.compare import launch, record
-from stlm.compare.job import ROUNDS, Run, pace
-from stlm.compare.page import write_page
+from stlm.compare.comparison_page import write_page
+from stlm.compare.job import ROUNDS, Run, time_decoding
 from stlm.compare.plan import Plan, make_plan
 from stlm.compare.recipe import load_recipe
 from stlm.compare.statistics import shown_p
@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
     try:
         with _Display(plan, known, console) as display:
             launch.carry_out([*first, *missing], start, at_once, display.ended, display.look)
-        _pace([run for _, _, run in plan.runs()], console)
+        _time_decoding([run for _, _, run in plan.runs()], console)
     except KeyboardInterrupt:
         console.print(f"stopped, and all is saved; go on with:  stlm compare {path}", highlight=False)
         return 130
@@ -70,16 +70,16 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _pace(runs: list[Run], console: Console) -> None:
+def _time_decoding(runs: list[Run], console: Console) -> None:
     """Have the runs that are here take turns at writing, now that nothing else runs, unless all have."""
     here = [run for run in {run.name: run for run in runs}.values()
             if run.finished and list_checkpoints(RunFolder(run.folder).checkpoints)]
-    if all(run.paced for run in here):
+    if all(run.timed_in_turns for run in here):
         return
     with Progress(TextColumn("speed of writing"), BarColumn(bar_width=24), TimeElapsedColumn(), console=console,
                   transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=ROUNDS * len(here))
-        pace(here, lambda: bar.advance(task))
+        time_decoding(here, lambda: bar.advance(task))
 
 
 def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
@@ -96,7 +96,7 @@ def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
 class _Display:
     """A bar for the whole, and one for each run at work; the record is written anew whenever a run ends."""
 
-    def __init__(self, plan: Plan, known: record.Known, console: Console) -> None:
+    def __init__(self, plan: Plan, known: record.Recorded, console: Console) -> None:
         self.plan, self.known, self.console = plan, known, console
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[info]}"),
                              TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal)

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from stlm.train.loop import Hook, Trainer
+from stlm.train.loop import Callback, Trainer
 
 
-class Display(Hook):
+class Display(Callback):
     """A progress bar with bits per byte, bytes per second, MFU and time left; where output isn't a terminal, a plain
     line every few seconds.
     """
@@ -23,7 +23,7 @@ class Display(Hook):
                              console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("training", total=1.0, info="")
 
-    def started(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Trainer) -> None:
         decided, train = trainer.decisions, trainer.config.train
         goal = (f"{trainer.total:,} steps" if trainer.total is not None else f"{train.minutes:g} minutes" if train.minutes
                 else f"{train.teraflops:g} teraflops")
@@ -33,14 +33,14 @@ class Display(Hook):
                            highlight=False, soft_wrap=True)
         self._bar.start()
 
-    def logged(self, trainer: Trainer, figures: dict[str, float]) -> None:
+    def on_log(self, trainer: Trainer, figures: dict[str, float]) -> None:
         if "train/bits_per_byte" in figures:
             self._train = (f"{figures['train/bits_per_byte']:.3f} bits/byte  "
                            f"{figures['train/bytes_per_second'] / 1000:.1f} kB/s  MFU {figures['train/mfu']:.0%}")
         if "val/bits_per_byte" in figures:
             self._validation = f"held out {figures['val/bits_per_byte']:.3f}"
 
-    def stepped(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         share = trainer.fraction()
         minutes, seconds = divmod(round(trainer.spent * (1 / share - 1)), 60) if share > 0 else (0, 0)
         info = "  ".join(part for part in (self._train, self._validation, f"{minutes}:{seconds:02} left") if part)
@@ -55,7 +55,7 @@ class Display(Hook):
         line = Text(f"at step {step:,} it writes: ", style="dim").append(shown, style="italic")
         self.console.print(line, soft_wrap=not self.console.is_terminal)
 
-    def finished(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Trainer) -> None:
         self._bar.stop()
 
     def close(self) -> None:

@@ -20,12 +20,12 @@ from stlm.data.readers import documents_of, readable_files
 from stlm.data.shards import Corpus
 from stlm.data.sources import open_source, split_of, until
 from stlm.errors import UserError
-from stlm.evaluate import anchors, benchmark, probes, progression, quality, scores
+from stlm.evaluate import anchors, benchmark, probes, progression, quality, results
 from stlm.evaluate.huggingface import HuggingFaceScorer
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Scorer
-from stlm.evaluate.tasks import PAPER, TASKS, Made, Task, choose_names
-from stlm.report.scores import write_page
+from stlm.evaluate.tasks import PAPER, TASKS, GeneratedTask, Task, choose_names
+from stlm.report.scores_page import write_page
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.folder import RUNS, find_checkpoint
 from stlm.train.machine import pick_device
@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
     scorer = open_scorer(given.run, checkpoint)
     judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge and "writing" in names else None
     folder = given.output or _folder(given.run, checkpoint)
-    found = scores.open_scores(folder, scorer, None if checkpoint is None else cost(checkpoint))
+    found = results.open_scores(folder, scorer, None if checkpoint is None else cost(checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
     # read once, and only where a task wants it
     corpus = functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None
@@ -65,12 +65,12 @@ def run(arguments: list[str]) -> int:
     for name in names:
         bar, advance = scoring_bar(console, name)
         with bar:
-            figures, seconds = scores.timed(lambda name=name, advance=advance: _figures(  # type: ignore[misc]
+            figures, seconds = results.timed(lambda name=name, advance=advance: _figures(  # type: ignore[misc]
                 name, given, scorer, judge, folder, held_out, corpus, advance))
         if (kept := _answers(folder, name, given.limit)).exists():
             seconds = benchmark.seconds_of(kept)
-        scores.add(found, name, figures, seconds, getattr(TASKS.get(name), "shots", 0))
-        scores.save(folder, found)
+        results.add(found, name, figures, seconds, getattr(TASKS.get(name), "shots", 0))
+        results.save(folder, found)
     console.print(table(found, [name for name in names if name != "writing"]))
     if "writing" in names:
         console.print(writing_table(found))
@@ -78,7 +78,7 @@ def run(arguments: list[str]) -> int:
         console.print(parts_table(found, "blimp"))
     if any(name in PAPER for name in names):
         console.print(beside(found))
-    console.print(f"results: {folder / scores.FILE}\nreport:  {write_page(folder, found)}", highlight=False, soft_wrap=True)
+    console.print(f"results: {folder / results.FILE}\nreport:  {write_page(folder, found)}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -129,7 +129,7 @@ def _figures(name: str, given: argparse.Namespace, scorer: Scorer, judge: Scorer
         made = progression.items(held.documents, given.seed)
         if not made:
             raise UserError(f"{held.source}: no document is long enough for the progression test")
-        task: Task = Made("progression", "progression", len(made), ("acc_bytes",), held.source, lambda: made)
+        task: Task = GeneratedTask("progression", "progression", len(made), ("acc_bytes",), held.source, lambda: made)
         return benchmark.run(scorer, task, None, given.limit, given.seed, kept, advance)
     if name == "writing":
         n, parts = quality.run(scorer, held.documents, _known(given, corpus), judge, given.seed, advance)
@@ -162,7 +162,7 @@ def _bits(scorer: Scorer, held: HeldOut, advance: Callable[[float], None]) -> di
     nats = -math.fsum(scorer.log_p_of_documents(documents, more))
     return {"alias": "bits per byte", "n": len(documents), "bits_per_byte,none": nats / math.log(2) / n_bytes, "bytes": n_bytes,
             "published": held.total, "subset_seed": held.seed, "source": held.source,
-            "how": f"each document by itself, windows of {scorer.limit} symbols that overlap by half"}
+            "how": f"each document by itself, windows of {scorer.limit} tokens that overlap by half"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +186,7 @@ def texts(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> Hel
         found, source = [text for file in named or files for text in documents_of(file, "text")], given.text
     elif corpus is not None and not given.text:
         own = corpus()
-        found, source = list(own.validation.documents(own.codec)), f"held out of {own.name}"
+        found, source = list(own.validation.documents(own.tokenizer)), f"held out of {own.name}"
     else:
         other = open_source(given.text or "world", field="text", seed=0, megabytes=1.0)
         found, source = list(other.documents("validation")), other.name
@@ -201,7 +201,7 @@ def _known(given: argparse.Namespace, corpus: Callable[[], Corpus] | None) -> It
         documents = open_source(given.text or "world", field="text", seed=0, megabytes=4.0).documents("train")
     else:
         shard = corpus().train
-        documents = shard.documents(corpus().codec, every=max(1, round(shard.n_bytes / KNOWN)))
+        documents = shard.documents(corpus().tokenizer, every=max(1, round(shard.n_bytes / KNOWN)))
     return until(KNOWN, documents)
 
 
@@ -215,16 +215,16 @@ def table(found: dict[str, Any], names: list[str]) -> Table:
     for name in names:
         row = found["results"][name]
         n = f"{row['n']:,}" + (f" of {row['published']:,}" if row["n"] < row.get("published", row["n"]) else "")
-        metrics = [key.partition(",")[0] for key in row if key.endswith(",none") and scores.STDERR not in key]
+        metrics = [key.partition(",")[0] for key in row if key.endswith(",none") and results.STDERR not in key]
         for place, metric in enumerate(metrics):
             share = metric.startswith("acc")
             shown = [f"{value:.1%}" if share else f"{value:.3f}" for value in
-                     (row[f"{metric},none"], row.get(f"{metric}{scores.STDERR},none")) if value is not None]
+                     (row[f"{metric},none"], row.get(f"{metric}{results.STDERR},none")) if value is not None]
             rest = ["", "", ""] if place else [f"{row['chance']:.0%}" if share else "", n, str(row.get("ties", ""))]
             out.add_row("" if place else row["alias"], metric, " ± ".join(shown), *rest)
     cut = [f"{row['cut']:,} of {row['alias']}" for name in names if (row := found["results"][name]).get("cut")]
     if cut:
-        out.caption = f"prompts that lost their beginning, for {found['limit']} symbols are read at once: {', '.join(cut)}"
+        out.caption = f"prompts that lost their beginning, for {found['limit']} tokens are read at once: {', '.join(cut)}"
     return out
 
 

@@ -24,8 +24,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--min-p", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--speculate", type=int)
-    parser.add_argument("--exit", type=int)
-    parser.add_argument("--leave", type=float)
+    parser.add_argument("--draft-layer", type=int)
+    parser.add_argument("--exit-threshold", type=float)
     given = parser.parse_args(arguments)
     if given.max_bytes < 1:
         raise UserError(f"--max-bytes {given.max_bytes}: it has to be 1 or more")
@@ -37,18 +37,18 @@ def run(arguments: list[str]) -> int:
         raise UserError(str(error)) from None
     checkpoint = find_checkpoint(given.run)
     model = checkpoint.build_model().to(pick_device())
-    if given.leave is not None:
+    if given.exit_threshold is not None:
         if not isinstance(model.trunk, EarlyExit):
-            raise UserError(f"--leave: {given.run} wasn't trained to be left early; --model.depth early_exit does that")
-        if not 0 <= given.leave <= 1:
-            raise UserError(f"--leave {given.leave:g}: it has to lie between 0 and 1")
-        model.trunk.leave = given.leave
+            raise UserError(f"--exit-threshold: {given.run} wasn't trained to be left early; --model.depth early_exit does that")
+        if not 0 <= given.exit_threshold <= 1:
+            raise UserError(f"--exit-threshold {given.exit_threshold:g}: it has to lie between 0 and 1")
+        model.trunk.leave = given.exit_threshold
     prompt = given.prompt.encode("utf-8", errors="surrogateescape")
     if given.speculate is None:
-        pieces = write(model, checkpoint.codec, prompt, given.max_bytes, how, given.seed)
+        pieces = write(model, checkpoint.tokenizer, prompt, given.max_bytes, how, given.seed)
     else:
-        pieces = write_speculating(model, checkpoint.codec, prompt, given.max_bytes, how, given.seed, given.speculate,
-                                   given.exit)
+        pieces = write_speculating(model, checkpoint.tokenizer, prompt, given.max_bytes, how, given.seed, given.speculate,
+                                   given.draft_layer)
     for text in characters(pieces):
         sys.stdout.write(text)
         sys.stdout.flush()

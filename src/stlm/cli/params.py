@@ -10,17 +10,17 @@ from rich.table import Table
 
 from stlm.cli.runs import is_run
 from stlm.errors import UserError
-from stlm.model.config import ModelConfig
 from stlm.model.count import Count, count
 from stlm.model.depth import full
 from stlm.model.lm import LM
+from stlm.model.model_config import ModelConfig
 from stlm.model.sharing import none as unshared
 from stlm.nn.block import conv
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
+from stlm.train.cli_args import configure
 from stlm.train.folder import find_checkpoint
-from stlm.train.words import configure
 
-SUBWORDS = 50_257  # symbols of GPT-2's tokenizer
+SUBWORDS = 50_257  # tokens of GPT-2's tokenizer
 WIDTHS = (256, 384, 512, 640, 768)
 CLAIM = 0.9  # of a subword model's tables, which the paper says are saved: 90 to 95 %
 
@@ -31,20 +31,20 @@ def run(arguments: list[str]) -> int:
         if flags:
             raise UserError(f"{flags[0]}: a trained run has its parameters; flags go with a preset or a TOML file")
         checkpoint = find_checkpoint(name)
-        model, codec = checkpoint.config.model, checkpoint.codec
+        model, tokenizer = checkpoint.config.model, checkpoint.tokenizer
     else:
         config = configure(name, flags, f"stlm params {name}")
-        model, codec = config.model, config.data.codec.outline()
-    counted, console = _count(model, codec), Console()
+        model, tokenizer = config.model, config.data.tokenizer.outline()
+    counted, console = _count(model, tokenizer), Console()
     console.print(table(name, counted))
     console.print(beside_subwords(model, counted))
-    console.print(by_width(model, codec))
+    console.print(by_width(model, tokenizer))
     return 0
 
 
-def _count(model: ModelConfig, codec: Codec) -> Count:
+def _count(model: ModelConfig, tokenizer: Tokenizer) -> Count:
     with torch.device("meta"):  # counted without being made
-        return count(LM(model, codec))
+        return count(LM(model, tokenizer))
 
 
 def table(name: str, counted: Count) -> Table:
@@ -77,7 +77,7 @@ def beside_subwords(model: ModelConfig, counted: Count) -> Table:
     return out
 
 
-def by_width(model: ModelConfig, codec: Codec) -> Table:
+def by_width(model: ModelConfig, tokenizer: Tokenizer) -> Table:
     """The claim of arXiv 2405.14159, that bytes save 90 to 95 % of what subwords cost, for trunks of several widths."""
     out = Table(title="what bytes save, by the trunk's width (bold: 90 % and more, as the paper claims)",
                 caption="The trunk left out. Local networks: encoder, decoder, and the ways into the trunk and out of it.")
@@ -87,7 +87,7 @@ def by_width(model: ModelConfig, codec: Codec) -> Table:
         local = dim if model.local_dim == model.dim else model.local_dim
         one = dataclasses.replace(model, dim=dim, local_dim=local, layers=1, trunk=conv.Config(), depth=full.Config(),
                                   sharing=unshared.Config())
-        counted = _count(one, codec)
+        counted = _count(one, tokenizer)
         cells = []
         for uses in (1, 2):
             theirs = uses * SUBWORDS * dim

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from stlm.errors import UserError
 from stlm.evaluate.surprise import Reading, read
-from stlm.report.patches import Mark, marks, record
+from stlm.report.patch_marks import Mark, marks, record
 from stlm.train.folder import find_checkpoint
 from stlm.train.machine import pick_device
 
@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     for name in names:
         checkpoint = find_checkpoint(name)
         model = checkpoint.build_model().to(pick_device())
-        reading = read(model, checkpoint.codec, text.encode("utf-8", errors="surrogateescape"))
+        reading = read(model, checkpoint.tokenizer, text.encode("utf-8", errors="surrogateescape"))
         n_bytes, ends = sum(map(len, reading.pieces)), sum(reading.ends)
         console.print(f"{name}: {sum(reading.bits) / n_bytes:.2f} bits per byte, {n_bytes / max(1, ends):.1f} bytes a patch",
                       highlight=False)

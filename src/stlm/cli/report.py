@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stlm.errors import UserError
-from stlm.report.page import write_report
+from stlm.report.run_page import write_report
 from stlm.train.folder import RUNS, RunFolder
 
 

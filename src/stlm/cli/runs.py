@@ -9,12 +9,12 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stlm.data.several import open_sources
+from stlm.data.concat import open_sources
 from stlm.data.shards import Corpus, cache_folder, prepare
 from stlm.errors import UserError
-from stlm.train.config import RunConfig
 from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
+from stlm.train.run_config import RunConfig
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,12 +47,12 @@ def open_corpus(config: RunConfig, console: Console) -> Corpus:
         task = progress.add_task("", total=source.size_hint)
 
         def show(split: str, n_bytes: int) -> None:
-            if split == "codec":
-                progress.update(task, description=f"learning a codec from {source.name}")
+            if split == "tokenizer":
+                progress.update(task, description=f"learning a tokenizer from {source.name}")
             else:
                 progress.update(task, description=f"reading {source.name}", advance=n_bytes)
 
-        return prepare(source, data.codec, cache_folder(), show)
+        return prepare(source, data.tokenizer, cache_folder(), show)
 
 
 def bar(console: Console) -> Progress:

@@ -20,20 +20,19 @@ from stlm.config.decode import encode
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
+from stlm.evaluate.callbacks import Benchmarks, Samples, Validation
 from stlm.evaluate.compressors import baselines
-from stlm.evaluate.during import Benchmarks, Validation
 from stlm.evaluate.surprise import read
-from stlm.generate.during import Samples
 from stlm.model.count import count
 from stlm.model.lm import LM
-from stlm.report import patches
-from stlm.report.page import write_report
-from stlm.train.config import RunConfig
+from stlm.report import patch_marks
+from stlm.report.run_page import write_report
+from stlm.train.cli_args import apply, configure
 from stlm.train.folder import RUNS, RunFolder, write_whole
 from stlm.train.loop import Trainer
 from stlm.train.machine import check_fits, pick_device
+from stlm.train.run_config import RunConfig
 from stlm.train.trackers import build as build_trackers
-from stlm.train.words import apply, configure
 
 FREE_ON_RESUME = ("train", "optim")  # what may be changed when a run goes on
 
@@ -57,17 +56,17 @@ def run(arguments: list[str]) -> int:
     else:
         config = configure(preset, flags, program)
     corpus, device = open_corpus(config, console), pick_device()
-    check_fits(config.model, corpus.codec, device)
+    check_fits(config.model, corpus.tokenizer, device)
     display = Display(console)
     with folder.locked():
         folder.create(config)
         console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
                       f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
-        hooks = [Validation(), Benchmarks(config.train.tasks), Samples(display.sample), display,
+        callbacks = [Validation(), Benchmarks(config.train.tasks), Samples(display.sample), display,
                  *build_trackers(config, folder)]
         with _enough_memory():
             with console.status("measuring what is fast on this machine"):
-                trainer = Trainer(folder, config, corpus, device, hooks, folder.latest() if resume else None)
+                trainer = Trainer(folder, config, corpus, device, callbacks, folder.latest() if resume else None)
             console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
             try:
                 with _stopping(trainer):
@@ -133,8 +132,8 @@ def _enough_memory() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
             raise
-        raise UserError("a step needs more memory than there is; raise --train.accumulate, "
-                        "or lower --train.rows or --train.seq") from None
+        raise UserError("a step needs more memory than there is; raise --train.grad-accum, "
+                        "or lower --train.batch-size or --train.seq-len") from None
 
 
 def _finish(trainer: Trainer, console: Console) -> None:
@@ -142,12 +141,12 @@ def _finish(trainer: Trainer, console: Console) -> None:
     folder, corpus, train, model = trainer.folder, trainer.corpus, trainer.config.train, trainer.usable_model()
     bar, advance = scoring_bar(console, "scoring the held-out text")
     with bar:
-        result = score(model, corpus.validation, corpus.codec, train.seq, train.rows,
-                       context=train.seq // 2, progress=advance)
-    text = b"".join(corpus.validation.documents(corpus.codec))
+        result = score(model, corpus.validation, corpus.tokenizer, train.seq_len, train.batch_size,
+                       context=train.seq_len // 2, progress=advance)
+    text = b"".join(corpus.validation.documents(corpus.tokenizer))
     entropy = None if corpus.entropy_bits is None else corpus.entropy_bits / corpus.validation.n_bytes
     record = {
-        "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq": result.seq, "context": result.context,
+        "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq_len": result.seq_len, "context": result.context,
         "baselines": baselines(text), "entropy": entropy, "seconds": trainer.spent, "trained_bytes": trainer.n_bytes,
         "prompt": _beginning(text), "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
         "bytes_per_patch": result.bytes_per_patch, "flops": trainer.flops,
@@ -167,11 +166,11 @@ def _finish(trainer: Trainer, console: Console) -> None:
 def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:
     """The first held-out documents as the model reads them, for the report."""
     found, left = [], READ
-    for document in corpus.validation.documents(corpus.codec):
+    for document in corpus.validation.documents(corpus.tokenizer):
         if left <= 0:
             break
-        reading = read(model, corpus.codec, document[:left])
-        found += patches.record(reading.pieces, reading.bits, reading.ends)
+        reading = read(model, corpus.tokenizer, document[:left])
+        found += patch_marks.record(reading.pieces, reading.bits, reading.ends)
         left -= len(document)
     return found
 

@@ -21,7 +21,7 @@ _DETAILS = {
 
   --data TEXT          a file, a folder, hf:NAME, or world, the built-in corpus (default); several with commas
   --data.field NAME    which field of jsonl and parquet holds the text (default: text)
-  --data.codec KIND    bytes, bpe, subword
+  --data.tokenizer KIND    bytes, bpe, subword
   --name NAME          the run's folder in runs/ (default: the preset's name)
   --seed N             of the weights, the order of the text and the built-in corpus
   --resume             go on with the run of that name, or start it where there is none
@@ -32,12 +32,12 @@ _DETAILS = {
   --train.checkpoint-every N   steps between checkpoints
   --model.patching KIND        none, stride, whitespace, subword, entropy, dynamic
   --model.pooling KIND         last, mean, attention
-  --model.embedding KIND       symbols, ngrams, recall
+  --model.embedding KIND       tokens, ngrams, recall
   --model.copying KIND         none, pointer
   --model.head KIND            tied, untied, multi_byte, parallel
   --model.sharing KIND         none, ffn, adjacent, cycle, all
   --model.depth KIND           full, early_exit, mixture, skip
-  --train.start RUN            begin with the weights of a run, which may share less
+  --train.init-from RUN            begin with the weights of a run, which may share less
   --model.local KIND           conv, attention, linear; --model.trunk KIND the same
   --optim KIND         adamw, muon
   --optim.lr RATE      peak learning rate
@@ -53,14 +53,14 @@ Examples
   PROMPT               the text to continue; "" writes from nothing
 
   --max-bytes N        how much to write at most (default: 500)
-  --temperature T      0 takes the likeliest symbol each time (default: 0.8)
-  --top-p P            keep the likeliest symbols with this probability together (default: 1)
-  --min-p P            keep symbols with this share of the likeliest one's probability (default: 0)
+  --temperature T      0 takes the likeliest token each time (default: 0.8)
+  --top-p P            keep the likeliest tokens with this probability together (default: 1)
+  --min-p P            keep tokens with this share of the likeliest one's probability (default: 0)
   --seed N             same seed, same text (default: 0)
-  --speculate N        draft N symbols by the first layers, verify by all: the same text, faster with deep trunks, most of all
+  --speculate N        draft N tokens by the first layers, verify by all: the same text, faster with deep trunks, most of all
                        those trained with --model.depth early_exit; 6 is good
-  --exit LAYER         which layer drafts (default: an eighth of all)
-  --leave LIKENESS     patches leave where a layer changes them no more than this (cosine, such as 0.98; 0 for never), for
+  --draft-layer LAYER         which layer drafts (default: an eighth of all)
+  --exit-threshold LIKENESS     patches leave where a layer changes them no more than this (cosine, such as 0.98; 0 for never), for
                        models trained with --model.depth early_exit: faster, and another text (default: as trained)
 
   The text alone goes to standard output, as it's written.
@@ -116,7 +116,7 @@ Examples
   FILE                 any file, text or not
   -o OUT               where the packed file goes
 
-  One symbol at a time, so it takes a minute for some ten thousand bytes. Needs  pip install 'stlm[eval]'
+  One token at a time, so it takes a minute for some ten thousand bytes. Needs  pip install 'stlm[eval]'
 
 Example
   stlm zip demo story.txt -o story.stlm && stlm unzip demo story.stlm -o back.txt""",

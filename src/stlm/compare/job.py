@@ -73,11 +73,11 @@ class Run:
         return 0
 
     @property
-    def paced(self) -> bool:
+    def timed_in_turns(self) -> bool:
         """Whether its speed of writing was measured in turns with others."""
         return "in_turns" in read_json(self._measures)
 
-    def set_pace(self, speed: float) -> None:
+    def set_decoding_time(self, speed: float) -> None:
         """Keep a speed of writing, bytes a second, that was measured in turns with others."""
         found = {**read_json(self._measures), "written_bytes_per_second": speed, "in_turns": True}
         write_whole(self._measures, json.dumps(found, indent=1))
@@ -102,24 +102,24 @@ def _version() -> str:
 
 def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
     """Bits per byte of further texts, and a first guess at the bytes written in a second, beside whatever else runs."""
-    model, codec, train = checkpoint.build_model().to(pick_device()), checkpoint.codec, checkpoint.config.train
-    shards = {name: Shard.of(_beginnings(Path(path)), codec) for name, path in texts.items()}
-    found = {name: score(model, shard, codec, train.seq, train.rows, train.seq // 2).bits_per_byte
+    model, tokenizer, train = checkpoint.build_model().to(pick_device()), checkpoint.tokenizer, checkpoint.config.train
+    shards = {name: Shard.of(_beginnings(Path(path)), tokenizer) for name, path in texts.items()}
+    found = {name: score(model, shard, tokenizer, train.seq_len, train.batch_size, train.seq_len // 2).bits_per_byte
              for name, shard in shards.items()}
-    return {"texts": found, "written_bytes_per_second": bytes_per_second(model.cpu(), codec)}
+    return {"texts": found, "written_bytes_per_second": bytes_per_second(model.cpu(), tokenizer)}
 
 
-def pace(runs: list[Run], measured: Callable[[], None]) -> None:
+def time_decoding(runs: list[Run], measured: Callable[[], None]) -> None:
     """Measure anew how fast finished runs write, in rounds in which they take turns, since the speed of a machine drifts; the
     median of each is kept. ``measured`` is told ``ROUNDS`` times a run.
     """
     opened = [(run, find_checkpoint(run.name), list[float]()) for run in runs]
     for _ in range(ROUNDS):
         for _, checkpoint, speeds in opened:
-            speeds.append(bytes_per_second(checkpoint.build_model(), checkpoint.codec))
+            speeds.append(bytes_per_second(checkpoint.build_model(), checkpoint.tokenizer))
             measured()
     for run, _, speeds in opened:
-        run.set_pace(statistics.median(speeds))
+        run.set_decoding_time(statistics.median(speeds))
 
 
 def _beginnings(path: Path) -> Iterator[bytes]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from stlm.compare.job import Run
 from stlm.compare.recipe import Recipe
-from stlm.config.decode import told
-from stlm.train.words import configure
+from stlm.config.decode import non_default
+from stlm.train.cli_args import configure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ def make_plan(name: str, recipe: Recipe, threads: int) -> Plan:
     """
     def run(title: str, words: list[str], texts: dict[str, str], after: list[str]) -> Run:
         config = configure(words[0], words[1:], f"{name}, {title}: stlm train {words[0]}")
-        made_of = [told(config), threads if config.train.minutes is not None else None]
+        made_of = [non_default(config), threads if config.train.minutes is not None else None]
         digest = hashlib.sha256(recipe.unfilled(json.dumps(made_of, sort_keys=True)).encode()).hexdigest()[:8]
         return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts, after)
 

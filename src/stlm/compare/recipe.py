@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from stlm.errors import UserError
-from stlm.train.config import LENGTHS
+from stlm.train.run_config import LENGTHS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text",
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class Recorded:
     """What a record holds already. runs: of this plan, by name; first: the runs that others build on; others: runs that the
     recipe doesn't describe, and that go with the next writing.
     """
@@ -33,14 +33,14 @@ class Known:
     others: frozenset[str] = frozenset()
 
 
-def on_record(plan: Plan) -> Known:
+def on_record(plan: Plan) -> Recorded:
     """The runs of a recipe that were made earlier, maybe elsewhere: a name stands for one description."""
     path = RESULTS / plan.name / "results.json"
     if not path.exists():
-        return Known()
+        return Recorded()
     before = read_json(path)
     found = {seed["run"]: seed for arm in before["arms"].values() for seed in arm["seeds"]}
-    return Known({run.name: found[run.name] for _, _, run in plan.runs()
+    return Recorded({run.name: found[run.name] for _, _, run in plan.runs()
                   if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
                  before["first"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
 
@@ -53,7 +53,7 @@ def set_aside(plan: Plan) -> Path:
     return free
 
 
-def make_record(plan: Plan, known: Known) -> dict[str, Any]:
+def make_record(plan: Plan, known: Recorded) -> dict[str, Any]:
     """The runs that are finished, here or on record, and what they come to; arms without any are left out."""
     recipe = plan.recipe
     arms: dict[str, Any] = {}

@@ -8,22 +8,22 @@ import torch
 
 from stlm.data.batch import Inputs
 from stlm.model.lm import LM
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 from stlm.text.world import write_story
 from stlm.train.machine import one_thread
 
 WRITTEN = 512  # bytes
 
 
-def bytes_per_second(model: LM, codec: Codec) -> float:
+def bytes_per_second(model: LM, tokenizer: Tokenizer) -> float:
     """The speed with which a model on the CPU writes: for all models the same bytes, which are put in as if they had been
     drawn. On the CPU, wherever a model was trained: a GPU is waited for at every byte, and a machine without one is what
     small models are for.
     """
     text = "\n".join(write_story(0, number).text for number in range(8)).encode()[:WRITTEN]
-    symbols = codec.encode(text).tolist()
+    tokens = tokenizer.encode(text).tolist()
     with one_thread(), torch.inference_mode():
         cache, start = model.new_cache(1), time.perf_counter()
-        for symbol in [codec.document, *symbols]:
-            model(Inputs(torch.tensor([[symbol]])), cache).logits.argmax().item()
+        for token in [tokenizer.bos, *tokens]:
+            model(Inputs(torch.tensor([[token]])), cache).logits.argmax().item()
         return len(text) / (time.perf_counter() - start)

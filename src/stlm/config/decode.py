@@ -72,13 +72,13 @@ def encode(value: Any) -> Any:
     return value
 
 
-def told(value: Any) -> Any:
+def non_default(value: Any) -> Any:
     """`encode`, without the fields that are as their class has them: what makes a description what it is. It stays the same
     when a class gets another field.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         head = {"kind": value.kind} if isinstance(value, Slot) else {}
-        return head | {f.name: told(item) for f in dataclasses.fields(value)
+        return head | {f.name: non_default(item) for f in dataclasses.fields(value)
                        if (item := getattr(value, f.name)) != _default(type(value), f.name)}
     return encode(value)
 

@@ -15,11 +15,11 @@ T = TypeVar("T", bound="Inputs")
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Rows of symbols to read.
+    """Rows of tokens to read.
 
     ends, n_patches: where patches end and how many any row has at most, where bytes alone decide it and the data
     stream has computed it; the model finds out by itself otherwise.
-    lengths: how many symbols of each row count, for ragged rows with a cache; all where None.
+    lengths: how many tokens of each row count, for ragged rows with a cache; all where None.
     """
 
     inputs: Int[Tensor, "batch seq"]
@@ -43,9 +43,9 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch(Inputs):
-    """Rows of symbols with what has to be predicted.
+    """Rows of tokens with what has to be predicted.
 
-    targets, weights: the symbol that follows each input, and how much its loss counts (0 for padding).
+    targets, weights: the token that follows each input, and how much its loss counts (0 for padding).
     n_bytes: how many bytes of text each target stands for (0 for specials).
     scored: whether a target's bits count as the text's: all but those of specials that stand between texts.
     """

@@ -1,6 +1,6 @@
-"""Text on disk as symbols, ready to be memory-mapped.
+"""Text on disk as tokens, ready to be memory-mapped.
 
-A corpus is a folder, named by the hash of what made it: ``train.bin`` and ``validation.bin`` hold the symbols of all
+A corpus is a folder, named by the hash of what made it: ``train.bin`` and ``validation.bin`` hold the tokens of all
 documents end to end, ``train.starts.npy`` where each document starts. It is written under another name and renamed
 when whole, so a corpus that is there is complete.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from stlm.config.decode import encode
 from stlm.config.files import read_json
 from stlm.errors import UserError
-from stlm.text.codec import Codec, CodecConfig
+from stlm.text.tokenizer import Tokenizer, TokenizerConfig
 
 if typing.TYPE_CHECKING:
     from stlm.data.sources import Source
@@ -33,41 +33,41 @@ SPLITS = ("train", "validation")
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One split. symbols: of all documents; starts: of each document, and the end of the last; n_bytes: of its text."""
+    """One split. tokens: of all documents; starts: of each document, and the end of the last; n_bytes: of its text."""
 
-    symbols: np.ndarray
+    tokens: np.ndarray
     starts: np.ndarray
     n_bytes: int
 
     @classmethod
-    def of(cls, documents: Iterable[bytes], codec: Codec) -> Shard:
+    def of(cls, documents: Iterable[bytes], tokenizer: Tokenizer) -> Shard:
         """Documents as a split in memory."""
-        encoded, n_bytes = [np.zeros(0, dtype=codec.dtype)], 0
+        encoded, n_bytes = [np.zeros(0, dtype=tokenizer.dtype)], 0
         for document in documents:
-            encoded.append(codec.encode(document))
+            encoded.append(tokenizer.encode(document))
             n_bytes += len(document)
-        starts = np.cumsum([len(symbols) for symbols in encoded]).astype(np.int64)
+        starts = np.cumsum([len(tokens) for tokens in encoded]).astype(np.int64)
         return cls(np.concatenate(encoded), starts, n_bytes)
 
     @property
     def n_documents(self) -> int:
         return len(self.starts) - 1
 
-    def documents(self, codec: Codec, every: int = 1) -> Iterator[bytes]:
+    def documents(self, tokenizer: Tokenizer, every: int = 1) -> Iterator[bytes]:
         """The text of each document, or of one in ``every``."""
         for number in range(0, self.n_documents, every):
-            yield codec.decode(self.symbols[self.starts[number]:self.starts[number + 1]].tolist())
+            yield tokenizer.decode(self.tokens[self.starts[number]:self.starts[number + 1]].tolist())
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Both splits of a source under one codec. contents: a hash of what there is to train on, the same wherever the text lies;
-    entropy_bits: the exact information of the validation text in bits, where the source knows it.
+    """Both splits of a source under one tokenizer. contents: a hash of what there is to train on, the same wherever the text
+    lies; entropy_bits: the exact information of the validation text in bits, where the source knows it.
     """
 
     name: str
     contents: str
-    codec: Codec
+    tokenizer: Tokenizer
     train: Shard
     validation: Shard
     entropy_bits: float | None
@@ -79,49 +79,49 @@ def cache_folder() -> Path:
     return Path(os.environ.get("STLM_CACHE") or Path(home) / "stlm")
 
 
-def prepare(source: Source, codec: CodecConfig, root: Path,
+def prepare(source: Source, tokenizer: TokenizerConfig, root: Path,
             progress: Callable[[str, int], None] = lambda split, n_bytes: None) -> Corpus:
-    """The corpus of ``source`` under ``codec``: from ``root`` where it is there already, else written there.
+    """The corpus of ``source`` under ``tokenizer``: from ``root`` where it is there already, else written there.
 
     progress is told the split and the number of bytes of every document written; before that, under the name
-    ``codec``, of every document that a codec learns from.
+    ``tokenizer``, of every document that a tokenizer learns from.
     """
-    made_of = json.dumps([FORMAT, source.fingerprint(), encode(codec)], sort_keys=True)
+    made_of = json.dumps([FORMAT, source.fingerprint(), encode(tokenizer)], sort_keys=True)
     folder = root / "corpora" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
     if not (folder / "corpus.json").exists():
         try:
-            _write(source, codec, folder, progress)
+            _write(source, tokenizer, folder, progress)
         except OSError as error:
             raise UserError(f"{folder}: the corpus cannot be written: {error.strerror}; "
                             "set STLM_CACHE to a folder with room") from None
     record = read_json(folder / "corpus.json")
-    built = codec.load(folder)
+    built = tokenizer.load(folder)
     shards = {split: _open(folder, split, record[split], built) for split in SPLITS}
     return Corpus(source.name, record["train"]["contents"], built, **shards, entropy_bits=record["entropy_bits"])
 
 
-def _write(source: Source, codec: CodecConfig, folder: Path, progress: Callable[[str, int], None]) -> None:
+def _write(source: Source, tokenizer: TokenizerConfig, folder: Path, progress: Callable[[str, int], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     try:
-        built = codec.build(_told(source.documents("train"), progress))
+        built = tokenizer.build(_told(source.documents("train"), progress))
         built.save(scratch)
         record: dict = {"source": source.name, "entropy_bits": 0.0}
         for split in SPLITS:
             starts, n_bytes, contents = [0], 0, hashlib.sha256()
             with open(scratch / f"{split}.bin", "wb") as file:
                 for document in source.documents(split):
-                    symbols = np.ascontiguousarray(built.encode(document), dtype=built.dtype)
-                    file.write(symbols.tobytes())
-                    contents.update(b"%d:" % len(symbols) + symbols.tobytes())
-                    starts.append(starts[-1] + len(symbols))
+                    tokens = np.ascontiguousarray(built.encode(document), dtype=built.dtype)
+                    file.write(tokens.tobytes())
+                    contents.update(b"%d:" % len(tokens) + tokens.tobytes())
+                    starts.append(starts[-1] + len(tokens))
                     n_bytes += len(document)
                     progress(split, len(document))
                     if split == "validation" and record["entropy_bits"] is not None:
                         bits = source.entropy_bits(document)
                         record["entropy_bits"] = None if bits is None else record["entropy_bits"] + bits
             np.save(scratch / f"{split}.starts.npy", np.array(starts, dtype=np.int64))
-            record[split] = {"bytes": n_bytes, "symbols": starts[-1], "contents": contents.hexdigest()[:16]}
+            record[split] = {"bytes": n_bytes, "tokens": starts[-1], "contents": contents.hexdigest()[:16]}
         (scratch / "corpus.json").write_text(json.dumps(record, indent=1))
         if not (folder / "corpus.json").exists():  # another process may have been faster
             scratch.rename(folder)
@@ -131,17 +131,17 @@ def _write(source: Source, codec: CodecConfig, folder: Path, progress: Callable[
 
 def _told(documents: Iterator[bytes], progress: Callable[[str, int], None]) -> Iterator[bytes]:
     for document in documents:
-        progress("codec", len(document))
+        progress("tokenizer", len(document))
         yield document
 
 
-def _open(folder: Path, split: str, record: dict, codec: Codec) -> Shard:
+def _open(folder: Path, split: str, record: dict, tokenizer: Tokenizer) -> Shard:
     path = folder / f"{split}.bin"
     try:
-        symbols = np.memmap(path, dtype=codec.dtype, mode="r")
+        tokens = np.memmap(path, dtype=tokenizer.dtype, mode="r")
         starts = np.load(folder / f"{split}.starts.npy", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: a damaged corpus ({error}); delete that folder and run again") from None
-    if len(symbols) != record["symbols"] or starts[-1] != record["symbols"]:
+    if len(tokens) != record["tokens"] or starts[-1] != record["tokens"]:
         raise UserError(f"{folder}: a damaged corpus ({split} has another length); delete that folder and run again")
-    return Shard(symbols, starts, record["bytes"])
+    return Shard(tokens, starts, record["bytes"])

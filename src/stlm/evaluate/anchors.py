@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from stlm.evaluate.scores import metrics_of
+from stlm.evaluate.results import metrics_of
 from stlm.evaluate.tasks import PAPER
 
 

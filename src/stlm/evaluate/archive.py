@@ -1,10 +1,10 @@
 """Bits per byte, proved: files packed by arithmetic coding with a model, and unpacked again.
 
-A symbol that the model gives the probability p takes -log2 p bits, so the packed size is what the model says the file
-costs, and nobody has to believe it. Packing and unpacking compute the same numbers in the same order, symbol by symbol and
+A token that the model gives the probability p takes -log2 p bits, so the packed size is what the model says the file
+costs, and nobody has to believe it. Packing and unpacking compute the same numbers in the same order, token by token and
 on one thread. A file is unpacked on a machine like the one where it was packed; a checksum finds whatever differs.
 
-Layout: magic and version, the model's fingerprint, how many bytes, symbols and parts the file has and symbols a window, the
+Layout: magic and version, the model's fingerprint, how many bytes, tokens and parts the file has and tokens a window, the
 beginning of its sha256; the coded words; the beginning of the sha256 of all that.
 """
 
@@ -26,7 +26,7 @@ from stlm.train.machine import one_thread
 MAGIC = b"STLMzip\x01"
 HEAD = struct.Struct("<8s8sQQII8s")
 SUM = 8  # bytes of a checksum
-PART = 32_768  # symbols that one part has at least: each begins without context, which costs some hundred bits
+PART = 32_768  # tokens that one part has at least: each begins without context, which costs some hundred bits
 PARTS = 64  # read side by side, at most
 
 Progress = Callable[[float], None]
@@ -36,8 +36,8 @@ def pack(scorer: NativeScorer, data: bytes, progress: Progress = lambda share: N
     """``data``, packed."""
     import constriction
 
-    symbols, coder = scorer.codec.encode(data).astype(np.int32), constriction.stream.queue.RangeEncoder()
-    parts = split(symbols)
+    tokens, coder = scorer.tokenizer.encode(data).astype(np.int32), constriction.stream.queue.RangeEncoder()
+    parts = split(tokens)
     with one_thread():  # with several, sums may be added in another order
         lockstep = _Lockstep(scorer, len(parts))
         for step in range(len(parts[0])):
@@ -45,7 +45,7 @@ def pack(scorer: NativeScorer, data: bytes, progress: Progress = lambda share: N
             coder.encode(told, _categorical(), lockstep.probabilities()[:len(told)])
             lockstep.feed(told)
             progress(step / len(parts[0]))
-    head = HEAD.pack(MAGIC, bytes.fromhex(scorer.fingerprint), len(data), len(symbols), len(parts), scorer.limit, _sum(data))
+    head = HEAD.pack(MAGIC, bytes.fromhex(scorer.fingerprint), len(data), len(tokens), len(parts), scorer.limit, _sum(data))
     body = head + coder.get_compressed().astype("<u4").tobytes()
     return body + _sum(body)
 
@@ -59,37 +59,37 @@ def unpack(scorer: NativeScorer, packed: bytes, progress: Progress = lambda shar
     body, check = packed[:-SUM], packed[-SUM:]
     if _sum(body) != check:
         raise UserError("the file is damaged: its checksum is another; fetch it again")
-    _, model, n_bytes, n_symbols, n_parts, window, whole = HEAD.unpack_from(body)
+    _, model, n_bytes, vocab_size, n_parts, window, whole = HEAD.unpack_from(body)
     if model.hex() != scorer.fingerprint or window != scorer.limit:
         raise UserError(f"this file was packed with another model (fingerprint {model.hex()}, this one's is "
                         f"{scorer.fingerprint})")
     coder = constriction.stream.queue.RangeDecoder(np.frombuffer(body[HEAD.size:], dtype="<u4").astype(np.uint32))
-    parts = np.array_split(np.zeros(n_symbols, dtype=np.int32), n_parts)
+    parts = np.array_split(np.zeros(vocab_size, dtype=np.int32), n_parts)
     with one_thread():
         lockstep = _Lockstep(scorer, n_parts)
         for step in range(len(parts[0])):
             running = [part for part in parts if step < len(part)]
             told = coder.decode(_categorical(), lockstep.probabilities()[:len(running)])
-            for part, symbol in zip(running, told, strict=True):
-                part[step] = symbol
+            for part, token in zip(running, told, strict=True):
+                part[step] = token
             lockstep.feed(told)
             progress(step / len(parts[0]))
-    data = scorer.codec.decode(np.concatenate(parts).tolist())
+    data = scorer.tokenizer.decode(np.concatenate(parts).tolist())
     if len(data) != n_bytes or _sum(data) != whole:
         raise UserError("the text came out otherwise than it went in: this machine, or its version of PyTorch, computes other "
                         "numbers than the one where the file was packed; unpack it there")
     return data
 
 
-def split(symbols: np.ndarray) -> list[np.ndarray]:
+def split(tokens: np.ndarray) -> list[np.ndarray]:
     """The parts of a file that are read side by side, the longer ones first."""
-    return np.array_split(symbols, max(1, min(PARTS, len(symbols) // PART)))
+    return np.array_split(tokens, max(1, min(PARTS, len(tokens) // PART)))
 
 
 def claimed_bits(scorer: NativeScorer, data: bytes) -> float:
     """What the model says that the parts of a file cost, read all at once: in bits."""
-    parts = split(scorer.codec.encode(data))
-    return -sum(scorer.log_p_of_symbols(parts)) / np.log(2)
+    parts = split(scorer.tokenizer.encode(data))
+    return -sum(scorer.log_p_of_tokens(parts)) / np.log(2)
 
 
 def _categorical() -> object:
@@ -103,13 +103,13 @@ def _sum(data: bytes) -> bytes:
 
 
 class _Lockstep:
-    """Reads several texts side by side, a symbol of each at a time.
+    """Reads several texts side by side, a token of each at a time.
 
-    A window holds as many symbols as the scorer's limit; where it's full, the next begins with its second half.
+    A window holds as many tokens as the scorer's limit; where it's full, the next begins with its second half.
     """
 
     def __init__(self, scorer: NativeScorer, rows: int) -> None:
-        self._model, self._document, self._rows = scorer.model, scorer.codec.document, rows
+        self._model, self._document, self._rows = scorer.model, scorer.tokenizer.bos, rows
         self._room = max(2, scorer.limit - 1)
         self._told = torch.empty(rows, 0, dtype=torch.long)
         self._begin()
@@ -121,18 +121,18 @@ class _Lockstep:
         self._cache, self._told = self._model.new_cache(self._rows), kept
         self._logits = self._read(torch.cat([torch.full((self._rows, 1), self._document), kept], dim=1))
 
-    def _read(self, symbols: Tensor) -> Tensor:
-        return self._model(Inputs(symbols.to(self._model.device)), self._cache).logits[:, -1]
+    def _read(self, tokens: Tensor) -> Tensor:
+        return self._model(Inputs(tokens.to(self._model.device)), self._cache).logits[:, -1]
 
     def probabilities(self) -> np.ndarray:
-        """Of the next symbol of each row: [row, symbol]."""
+        """Of the next token of each row: [row, token]."""
         return self._logits.double().softmax(-1).float().cpu().numpy()
 
     @torch.inference_mode()
-    def feed(self, symbols: np.ndarray) -> None:
-        """The next symbol of the first so many rows; those whose text has ended read anything."""
+    def feed(self, tokens: np.ndarray) -> None:
+        """The next token of the first so many rows; those whose text has ended read anything."""
         new = torch.full((self._rows, 1), self._document)
-        new[:len(symbols), 0] = torch.from_numpy(symbols)
+        new[:len(tokens), 0] = torch.from_numpy(tokens)
         self._told = torch.cat([self._told, new], dim=1)
         if self._told.shape[1] == self._room:
             self._begin()

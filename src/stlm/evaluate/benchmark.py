@@ -159,8 +159,8 @@ def summarize(task: Task, items: Sequence[Item], outcomes: Sequence[Outcome]) ->
                 mean = math.exp(min(-mean, 700))
                 stderr = None if stderr is None else mean * stderr
             out |= {f"{metric},none": mean, f"{metric}_stderr,none": stderr}
-        chances = [1 / len(items[number].pairs) if len(items[number].pairs) > 1 else 0.0 for number in numbers]
-        return out | {"chance": statistics.fmean(chances), "cut": sum(outcomes[number].cut for number in numbers),
+        boundary_prob = [1 / len(items[number].pairs) if len(items[number].pairs) > 1 else 0.0 for number in numbers]
+        return out | {"chance": statistics.fmean(boundary_prob), "cut": sum(outcomes[number].cut for number in numbers),
                       "ties": sum(outcomes[number].tie[task.metrics[0]] for number in numbers)}
 
     return {"alias": task.title, **figures(range(len(items))), "published": task.whole,

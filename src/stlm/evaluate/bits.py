@@ -1,7 +1,7 @@
 """Bits per byte: what the text costs under the model, comparable across tokenizers.
 
 Total nats / (ln 2 x bytes of the text), summed in float64. Every byte of every document is scored exactly once, the
-first from the document's opening symbol; specials are counted neither above nor below the line.
+first from the document's opening token; specials are counted neither above nor below the line.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import torch
 from stlm.data.shards import Shard
 from stlm.data.stream import Stream
 from stlm.model.lm import LM, ends_of_bytes
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """bits: of the text; n_bytes: of the text that was scored; seq, context: symbols in a window, and how many of
-    them at least a symbol sees before it (fewer only at the start of the text). patches: that the text was read in.
+    """bits: of the text; n_bytes: of the text that was scored; seq, context: tokens in a window, and how many of
+    them at least a token sees before it (fewer only at the start of the text). patches: that the text was read in.
     """
 
     bits: float
     n_bytes: int
-    seq: int
+    seq_len: int
     context: int
     patches: int
 
@@ -40,20 +40,20 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: LM, shard: Shard, codec: Codec, seq: int, rows: int, context: int = 0, limit: int | None = None,
-          progress: Callable[[float], None] = lambda share: None) -> Score:
-    """Score a text in windows of ``seq`` symbols that overlap by ``context``.
+def score(model: LM, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_size: int, context: int = 0,
+          limit: int | None = None, progress: Callable[[float], None] = lambda share: None) -> Score:
+    """Score a text in windows of ``seq`` tokens that overlap by ``context``.
 
     limit: score about the first so many bytes only. progress is told the share that is done.
     """
-    if not 0 <= context < seq:
-        raise ValueError(f"context = {context} has to be at least 0 and below seq = {seq}")
-    stream = Stream(shard, codec, seq, rows, seed=None, stride=seq - context,
-                    boundaries=ends_of_bytes(model.patching, codec.document))
+    if not 0 <= context < seq_len:
+        raise ValueError(f"context = {context} has to be at least 0 and below seq = {seq_len}")
+    stream = Stream(shard, tokenizer, seq_len, batch_size, seed=None, stride=seq_len - context,
+                    boundaries=ends_of_bytes(model.patching, tokenizer.bos))
     batches = stream.epoch_batches
     if limit is not None:
-        symbols = limit * len(shard.symbols) / shard.n_bytes
-        batches = min(batches, max(1, math.ceil(symbols / (rows * stream.stride))))
+        tokens = limit * len(shard.tokens) / shard.n_bytes
+        batches = min(batches, max(1, math.ceil(tokens / (batch_size * stream.stride))))
     nats, n_bytes, patches = torch.zeros((), dtype=torch.float64), 0, 0
     for number in range(batches):
         batch = stream.batch(number)
@@ -65,4 +65,4 @@ def score(model: LM, shard: Shard, codec: Codec, seq: int, rows: int, context: i
         n_bytes += int(batch.weighted_bytes)
         patches += int((output.ends * moved.weights).sum())
         progress((number + 1) / batches)
-    return Score(float(nats) / math.log(2), n_bytes, seq, context, patches)
+    return Score(float(nats) / math.log(2), n_bytes, seq_len, context, patches)

@@ -18,13 +18,13 @@ from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, not
 from stlm.evaluate.windows import Found, Tally, Window, cut, ranked
 from stlm.train.machine import pick_device
 
-SYMBOLS = 8192  # read at once, at most
+TOKENS = 8192  # read at once, at most
 SCORES = 1 << 25  # numbers that their scores may come to
-LONGEST = 4096  # symbols read at once, also of models that could read more: their scores have to fit into memory
+LONGEST = 4096  # tokens read at once, also of models that could read more: their scores have to fit into memory
 
 
 class HuggingFaceScorer(Scorer):
-    """A model and its tokenizer. limit: as many symbols as the model has positions for, `LONGEST` at most."""
+    """A model and its tokenizer. limit: as many tokens as the model has positions for, `LONGEST` at most."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
         self.name, self.model, self.tokenizer = name, model.eval().to(pick_device()), tokenizer
@@ -32,7 +32,7 @@ class HuggingFaceScorer(Scorer):
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if first is None:
-            raise UserError(f"hf:{name}: its tokenizer has no symbol that opens a document (bos or eos), so the first symbol "
+            raise UserError(f"hf:{name}: its tokenizer has no token that opens a document (bos or eos), so the first token "
                             "of a text has no likelihood")
         self._opening = [int(first)]
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -65,9 +65,9 @@ class HuggingFaceScorer(Scorer):
             kept = context.rstrip() if context else ""
             text, context = context[len(kept):] + text, kept  # spaces belong to what follows: tokenizers join them
             if context:  # with whatever the tokenizer itself puts in front
-                whole, first, opening = self._symbols(context + text, None), len(self._symbols(context, None)), list[int]()
+                whole, first, opening = self._tokens(context + text, None), len(self._tokens(context, None)), list[int]()
             else:
-                whole, first, opening = self._symbols(text), 0, self._opening
+                whole, first, opening = self._tokens(text), 0, self._opening
             windows += cut(whole, min(first, len(whole)), opening, self.limit + 1, number)
         return self._score(windows, len(pairs), progress)
 
@@ -79,18 +79,18 @@ class HuggingFaceScorer(Scorer):
             except UnicodeDecodeError as error:
                 raise UserError(f"hf:{self.name}: a text isn't UTF-8 at byte {error.start}, and its tokenizer reads nothing "
                                 "else") from None
-            symbols = self._symbols(text)
-            if self.tokenizer.decode(symbols, clean_up_tokenization_spaces=False).strip() != text.strip():
+            tokens = self._tokens(text)
+            if self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False).strip() != text.strip():
                 raise UserError(f"hf:{self.name}: its tokenizer changes the text, so bits per byte would be of another text")
-            windows += cut(symbols, 0, self._opening, self.limit + 1, number)
+            windows += cut(tokens, 0, self._opening, self.limit + 1, number)
         return [found.log_p for found in self._score(windows, len(documents), progress)]
 
     @torch.inference_mode()
     def features(self, texts: Sequence[str], layer: int | None, progress: Progress = nothing) -> list[list[float]]:
         out = []
         for text in texts:
-            symbols = [*self._opening, *self._symbols(text).tolist()][:self.limit]
-            layers = self.model(torch.tensor([symbols], device=self.model.device), output_hidden_states=True).hidden_states
+            tokens = [*self._opening, *self._tokens(text).tolist()][:self.limit]
+            layers = self.model(torch.tensor([tokens], device=self.model.device), output_hidden_states=True).hidden_states
             if layer is not None and not 1 <= layer < len(layers):
                 raise UserError(f"--layer {layer}: this model has the layers 1 to {len(layers) - 1}")
             out.append(layers[layer or -1][0].float().mean(dim=0).tolist())
@@ -103,10 +103,10 @@ class HuggingFaceScorer(Scorer):
         out = []
         for number, prompt in enumerate(prompts):
             torch.manual_seed(seed + number)
-            given = torch.tensor([[*self._opening, *self._symbols(prompt).tolist()]], device=self.model.device)
+            given = torch.tensor([[*self._opening, *self._tokens(prompt).tolist()]], device=self.model.device)
             how: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {
                 "do_sample": False}
-            # no tokenizer puts less than a byte into a symbol
+            # no tokenizer puts less than a byte into a token
             room = min(max_bytes, max(1, self.limit - given.shape[1]))
             whole = self.model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=room,
                                         pad_token_id=self._opening[0], **how)
@@ -114,7 +114,7 @@ class HuggingFaceScorer(Scorer):
             out.append(cut_at(text.encode("utf-8")[:max_bytes].decode("utf-8", errors="ignore"), stops))
         return out
 
-    def _symbols(self, text: str, specials: bool | None = False) -> np.ndarray:
+    def _tokens(self, text: str, specials: bool | None = False) -> np.ndarray:
         how = {} if specials is None else {"add_special_tokens": specials}
         return np.array(self.tokenizer.encode(text, **how), dtype=np.int64)
 
@@ -123,16 +123,16 @@ class HuggingFaceScorer(Scorer):
         """Padded on the right, which a causal model doesn't see; what's read for several windows is read once."""
         tally, same = Tally(windows, texts), dict[bytes, list[Window]]()
         for window in windows:
-            same.setdefault(window.symbols[:-1].tobytes(), []).append(window)
+            same.setdefault(window.tokens[:-1].tobytes(), []).append(window)
         waiting = sorted(same.values(), key=lambda group: len(group[0]), reverse=True)
-        most = min(SYMBOLS, SCORES // self.model.config.vocab_size)
+        most = min(TOKENS, SCORES // self.model.config.vocab_size)
         while waiting:
             width = max(1, len(waiting[0][0]) - 1)
             batch = waiting[:max(1, most // width)]
             waiting = waiting[len(batch):]
             rows = np.full((len(batch), width), self._opening[0], dtype=np.int64)
             for row, group in enumerate(batch):
-                rows[row, :len(group[0]) - 1] = group[0].symbols[:-1]
+                rows[row, :len(group[0]) - 1] = group[0].tokens[:-1]
             read = torch.from_numpy(rows).to(self.model.device)
             sizes = torch.tensor([len(group[0]) - 1 for group in batch], device=read.device)
             mask = (torch.arange(width, device=read.device) < sizes[:, None]).long()
@@ -140,7 +140,7 @@ class HuggingFaceScorer(Scorer):
             for row, group in enumerate(batch):
                 for window in group:
                     scores = logits[row, window.first - 1:len(window) - 1].float().log_softmax(-1)
-                    targets = torch.from_numpy(window.symbols[window.first:]).to(read.device)
+                    targets = torch.from_numpy(window.tokens[window.first:]).to(read.device)
                     own, greedy, level = ranked(scores, targets)
                     tally.add(window, Found(float(own.double().sum()), bool(greedy.all()), bool(level.all())))
             progress(tally.done())

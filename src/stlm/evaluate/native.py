@@ -25,47 +25,47 @@ from stlm.generate.sampling import Sampling
 from stlm.generate.writer import write
 from stlm.model.count import count
 from stlm.model.lm import LM
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 from stlm.train.checkpoint import Checkpoint
 
-SYMBOLS = 16_384  # read at once, at most
+TOKENS = 16_384  # read at once, at most
 WIDTH = 1024  # of rows that short texts stand in one behind the other: the trunk's attention costs more in longer ones
 SCORES = 1 << 24  # numbers that their scores may come to: large vocabularies are read in smaller batches
-SHARED = 48  # symbols that texts have to begin with in common to be worth two passes
+SHARED = 48  # tokens that texts have to begin with in common to be worth two passes
 
 
 class NativeScorer(Scorer):
-    """A model of ours. limit: as many symbols as a row of its training had."""
+    """A model of ours. limit: as many tokens as a row of its training had."""
 
-    def __init__(self, name: str, model: LM, codec: Codec, limit: int) -> None:
-        self.name, self.model, self.codec, self.limit = name, model.eval(), codec, limit
+    def __init__(self, name: str, model: LM, tokenizer: Tokenizer, limit: int) -> None:
+        self.name, self.model, self.tokenizer, self.limit = name, model.eval(), tokenizer, limit
         self.n_parameters = count(model).unique
-        digest = hashlib.sha256(json.dumps([encode(model.config), [piece.hex() for piece in codec.symbol_bytes]]).encode())
+        digest = hashlib.sha256(json.dumps([encode(model.config), [piece.hex() for piece in tokenizer.token_bytes]]).encode())
         for key, value in sorted(model.state_dict().items()):
             digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:16]
-        self._room = max(limit, min(SYMBOLS, SCORES // codec.n_symbols))
-        self._filler = int(codec.encode(b"a")[0])  # ends no patch, so that what's only filled costs little
+        self._room = max(limit, min(TOKENS, SCORES // tokenizer.vocab_size))
+        self._filler = int(tokenizer.encode(b"a")[0])  # ends no patch, so that what's only filled costs little
 
     @classmethod
     def of(cls, name: str, checkpoint: Checkpoint, device: torch.device) -> NativeScorer:
         """The model of a checkpoint."""
-        return cls(name, checkpoint.build_model().to(device), checkpoint.codec, checkpoint.config.train.seq)
+        return cls(name, checkpoint.build_model().to(device), checkpoint.tokenizer, checkpoint.config.train.seq_len)
 
     def likelihoods(self, pairs: Sequence[Pair], progress: Progress = nothing) -> list[Likelihood]:
         windows = []
         for number, (context, text) in enumerate(pairs):
             before, both = context.encode("utf-8"), (context + text).encode("utf-8")
-            windows += after(self._symbols(before), self._symbols(both), [self.codec.document], self.limit, number)
+            windows += after(self._tokens(before), self._tokens(both), [self.tokenizer.bos], self.limit, number)
         return self._score(windows, len(pairs), progress)
 
     def log_p_of_documents(self, documents: Sequence[bytes], progress: Progress = nothing) -> list[float]:
-        return self.log_p_of_symbols([self._symbols(document) for document in documents], progress)
+        return self.log_p_of_tokens([self._tokens(document) for document in documents], progress)
 
-    def log_p_of_symbols(self, documents: Sequence[np.ndarray], progress: Progress = nothing) -> list[float]:
+    def log_p_of_tokens(self, documents: Sequence[np.ndarray], progress: Progress = nothing) -> list[float]:
         """The same of texts that have been encoded."""
-        windows = [window for number, symbols in enumerate(documents)
-                   for window in cut(symbols.astype(np.int64), 0, [self.codec.document], self.limit, number)]
+        windows = [window for number, tokens in enumerate(documents)
+                   for window in cut(tokens.astype(np.int64), 0, [self.tokenizer.bos], self.limit, number)]
         return [found.log_p for found in self._score(windows, len(documents), progress)]
 
     @torch.inference_mode()
@@ -74,18 +74,18 @@ class NativeScorer(Scorer):
         if layer is not None and not 1 <= layer <= active:
             raise UserError(f"--layer {layer}: this model's trunk has the layers 1 to {active}")
         found, kept = [], list[Tensor]()
-        hook = self.model.up.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
+        callback = self.model.up.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
         trunk.active = layer or active  # what leaves the trunk is then what that layer found, whatever blocks it is made of
         try:
             for text in texts:
-                symbols = self._symbols(text.encode("utf-8"))[:self.limit - 1]
+                tokens = self._tokens(text.encode("utf-8"))[:self.limit - 1]
                 kept.clear()
-                rows = torch.tensor([[self.codec.document, *symbols.tolist()]], device=self.model.device)
+                rows = torch.tensor([[self.tokenizer.bos, *tokens.tolist()]], device=self.model.device)
                 ends = self.model(Inputs(rows)).ends
                 found.append(kept[0][0, :int(ends.sum())].float().mean(dim=0).tolist())
                 progress(1)
         finally:
-            hook.remove()
+            callback.remove()
             trunk.active = active
         return found
 
@@ -94,15 +94,15 @@ class NativeScorer(Scorer):
         out = []
         for number, prompt in enumerate(prompts):
             text, how = b"", Sampling(temperature=temperature)
-            for piece in write(self.model, self.codec, prompt.encode("utf-8"), max_bytes, how, seed + number):
+            for piece in write(self.model, self.tokenizer, prompt.encode("utf-8"), max_bytes, how, seed + number):
                 text += piece
                 if any(stop.encode("utf-8") in text for stop in stops if stop):
                     break
             out.append(cut_at(text.decode("utf-8", errors="ignore"), stops))
         return out
 
-    def _symbols(self, text: bytes) -> np.ndarray:
-        return self.codec.encode(text).astype(np.int64)
+    def _tokens(self, text: bytes) -> np.ndarray:
+        return self.tokenizer.encode(text).astype(np.int64)
 
     # --- windows
 
@@ -136,15 +136,15 @@ class NativeScorer(Scorer):
                 placed.append((window, end))
                 end += size
             waiting = waiting[len(placed):]
-            symbols = np.full((max(1, -(-end // width)), width), self._filler, dtype=np.int64)
+            tokens = np.full((max(1, -(-end // width)), width), self._filler, dtype=np.int64)
             for window, start in placed:
-                symbols.reshape(-1)[start:start + len(window) - 1] = window.symbols[:-1]
-            yield self._at(placed, self._read(torch.from_numpy(symbols)).flatten(0, 1))
+                tokens.reshape(-1)[start:start + len(window) - 1] = window.tokens[:-1]
+            yield self._at(placed, self._read(torch.from_numpy(tokens)).flatten(0, 1))
 
     def _at(self, placed: list[tuple[Window, int]], logits: Tensor) -> list[tuple[Window, Found]]:
-        """The log-probability of each window's scored symbols, of which the first is predicted at its start."""
+        """The log-probability of each window's scored tokens, of which the first is predicted at its start."""
         places = np.concatenate([start + np.arange(w.first - 1, len(w) - 1) for w, start in placed])
-        targets = np.concatenate([w.symbols[w.first:] for w, _ in placed])
+        targets = np.concatenate([w.tokens[w.first:] for w, _ in placed])
         at = torch.from_numpy(places).to(logits.device)
         scores = _scores(logits[at], torch.from_numpy(targets).to(logits.device))
         ends = np.cumsum([len(w) - w.first for w, _ in placed])
@@ -155,14 +155,14 @@ class NativeScorer(Scorer):
 
     def _shared(self, families: list[tuple[int, list[Window]]]) -> Iterator[list[tuple[Window, Found]]]:
         """What texts begin with in common is read once; then each goes on by itself."""
-        def symbols(family: tuple[int, list[Window]]) -> int:
+        def tokens(family: tuple[int, list[Window]]) -> int:
             """Room that a family takes, in the pass over what's shared or in that over the rest."""
             shared, members = family
             return max(shared, len(members) * max(len(member) - shared for member in members))
 
-        waiting = sorted(families, key=symbols, reverse=True)
+        waiting = sorted(families, key=tokens, reverse=True)
         while waiting:
-            rows = max(1, self._room // symbols(waiting[0]))
+            rows = max(1, self._room // tokens(waiting[0]))
             batch, waiting = waiting[:rows], waiting[rows:]
             yield self._family_batch(batch)
 
@@ -170,26 +170,26 @@ class NativeScorer(Scorer):
         lengths = torch.tensor([shared for shared, _ in batch])
         rows = torch.full((len(batch), int(lengths.max())), self._filler)
         for row, (shared, family) in enumerate(batch):
-            rows[row, :shared] = torch.from_numpy(family[0].symbols[:shared])
+            rows[row, :shared] = torch.from_numpy(family[0].tokens[:shared])
         cache = self.model.new_cache(len(batch))
         before = self._read(rows, cache, lengths)
         owner = [row for row, (_, family) in enumerate(batch) for _ in family]
         members = [window for _, family in batch for window in family]
-        # the last symbol of each is only predicted, and what's shared has been read
-        rest = [window.symbols[batch[row][0]:-1] for row, window in zip(owner, members, strict=True)]
-        sizes = torch.tensor([len(symbols) for symbols in rest])
+        # the last token of each is only predicted, and what's shared has been read
+        rest = [window.tokens[batch[row][0]:-1] for row, window in zip(owner, members, strict=True)]
+        sizes = torch.tensor([len(tokens) for tokens in rest])
         after = before.new_zeros(len(rest), 0, before.shape[-1])
         if int(sizes.max()) > 0:
             more = torch.full((len(rest), int(sizes.max())), self._filler)
-            for row, symbols in enumerate(rest):
-                more[row, :len(symbols)] = torch.from_numpy(symbols)
+            for row, tokens in enumerate(rest):
+                more[row, :len(tokens)] = torch.from_numpy(tokens)
             after = self._read(more, cache.of_rows(torch.tensor(owner, device=self.model.device)), sizes)
         out = []
         for number, (row, window) in enumerate(zip(owner, members, strict=True)):
             shared = batch[row][0]
             logits = torch.cat([before[row, window.first - 1:shared],
                                 after[number, max(0, window.first - 1 - shared):len(window) - 1 - shared]])
-            target = torch.from_numpy(window.symbols[window.first:]).to(before.device)
+            target = torch.from_numpy(window.tokens[window.first:]).to(before.device)
             out.append((window, _found(_scores(logits, target), slice(None))))
         return out
 
@@ -207,13 +207,13 @@ def _found(scores: tuple[Tensor, Tensor, Tensor], part: slice) -> Found:
 
 
 def _families(windows: list[Window], room: int) -> tuple[list[Window], list[tuple[int, list[Window]]]]:
-    """Windows to read alone, and those that begin alike, with how many symbols they share. What is left of those comes to
-    ``room`` symbols at most.
+    """Windows to read alone, and those that begin alike, with how many tokens they share. What is left of those comes to
+    ``room`` tokens at most.
 
     Neighbours only: the choices of a question follow each other. Where a window has far more in common with the next one,
     another question begins, and what they all begin with is no reason to read its choices apart.
     """
-    alike = [_common(one.symbols, other.symbols) for one, other in itertools.pairwise(windows)] + [0]
+    alike = [_common(one.tokens, other.tokens) for one, other in itertools.pairwise(windows)] + [0]
     alone, families, place = list[Window](), list[tuple[int, list[Window]]](), 0
     while place < len(windows):
         end, shared, longest = place + 1, len(windows[place]) - 1, len(windows[place])

@@ -34,7 +34,7 @@ def run(scorer: Scorer, documents: Iterable[bytes], known: Iterable[bytes], judg
     for number, prompt in enumerate(prompts):
         written += scorer.write([prompt], LENGTH, [], TEMPERATURE, seed + number)
         progress((number + 1) / len(prompts))
-    grammar = Backoff(words for document in known for words in [tokens(document.decode("utf-8", errors="ignore"))])
+    grammar = Backoff(words for document in known for words in [words_of(document.decode("utf-8", errors="ignore"))])
     return len(prompts), {name: figures(prompts, texts, grammar, judge)
                           for name, texts in (("written", written), ("human", human))}
 
@@ -43,7 +43,7 @@ def figures(prompts: Sequence[str], texts: Sequence[str], grammar: Backoff, judg
     """distinct-n: the share of runs of n words that are new, over all texts (Li et al. 2016). repetition: the share of runs
     of four words that stood in the same text before. grammar: the mean log10 of a word's score given the two before it.
     """
-    listed = [tokens(text) for text in texts]
+    listed = [words_of(text) for text in texts]
     out: dict[str, Any] = {f"distinct-{n}": _distinct(listed, n) for n in (1, 2, 3)}
     out["repetition"] = statistics.fmean(1 - _distinct([words], 4) for words in listed) if listed else 0.0
     out["grammar"] = statistics.fmean(grammar.score(words) for words in listed) if listed else 0.0
@@ -54,7 +54,7 @@ def figures(prompts: Sequence[str], texts: Sequence[str], grammar: Backoff, judg
     return out
 
 
-def tokens(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """Words and signs, in lower case."""
     return re.findall(r"\w+|[^\w\s]", text.lower())
 

@@ -16,8 +16,8 @@ def nothing(done: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
-    """log_p: the natural logarithm of the probability of a text; greedy: whether each of its symbols is likelier than any
-    other; tied: whether only symbols that are as likely keep it from that. cut: whether the context was too long, and lost
+    """log_p: the natural logarithm of the probability of a text; greedy: whether each of its tokens is likelier than any
+    other; tied: whether only tokens that are as likely keep it from that. cut: whether the context was too long, and lost
     its beginning.
     """
 
@@ -31,7 +31,7 @@ class Scorer(abc.ABC):
     """A language model, ours or another's.
 
     name: for tables and records. fingerprint: of the weights and of whatever else the answers depend on. n_parameters:
-    unique ones. limit: the most symbols that a text and its context may have; longer contexts lose their beginning.
+    unique ones. limit: the most tokens that a text and its context may have; longer contexts lose their beginning.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a model makes of one text, symbol by symbol: how surprised it is, and where its patches end."""
+"""What a model makes of one text, token by token: how surprised it is, and where its patches end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from stlm.data.batch import Inputs
 from stlm.model.lm import LM
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """pieces: the bytes of each symbol; bits: the surprisal of each; ends: whether a patch ends with it."""
+    """pieces: the bytes of each token; bits: the surprisal of each; ends: whether a patch ends with it."""
 
     pieces: list[bytes]
     bits: list[float]
@@ -23,11 +23,11 @@ class Reading:
 
 
 @torch.no_grad()
-def read(model: LM, codec: Codec, text: bytes) -> Reading:
+def read(model: LM, tokenizer: Tokenizer, text: bytes) -> Reading:
     """Read one text as a document of its own, all at once."""
-    symbols = torch.tensor([[codec.document, *codec.encode(text).tolist()]], device=model.device)
-    output = model(Inputs(symbols))
-    nats = output.scores.surprisal(F.pad(symbols[:, 1:], (0, 1)))[0, :-1]
-    following = symbols[0, 1:].tolist()
-    return Reading([codec.symbol_bytes[symbol] for symbol in following], (nats / math.log(2)).tolist(),
+    tokens = torch.tensor([[tokenizer.bos, *tokenizer.encode(text).tolist()]], device=model.device)
+    output = model(Inputs(tokens))
+    nats = output.scores.surprisal(F.pad(tokens[:, 1:], (0, 1)))[0, :-1]
+    following = tokens[0, 1:].tolist()
+    return Reading([tokenizer.token_bytes[token] for token in following], (nats / math.log(2)).tolist(),
                    output.ends[0, 1:].tolist())

@@ -36,7 +36,7 @@ class Task(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Made(Task):
+class GeneratedTask(Task):
     """Items that are made here; source says of what."""
 
     source: str
@@ -47,7 +47,7 @@ class Made(Task):
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked(Task):
+class DatasetTask(Task):
     """Items that were collected. place: where they lie; item: an item of a record; shots: how many solved examples stand
     before each; examples: where these lie.
     """
@@ -168,24 +168,24 @@ def _boolq(record: Record) -> Item:
 _MMLU = Place("mmlu_test", "cais/mmlu", "all", "test")
 _ACC, _NORM, _BOTH = ("acc",), ("acc_norm", "acc", "acc_bytes"), ("acc", "acc_norm", "acc_bytes")
 ALL: list[Task] = [
-    Asked("blimp", "BLiMP", 67_000, _ACC, Place("blimp", "nyu-mll/blimp", "*", "train"), _blimp),
-    Asked("hellaswag", "HellaSwag", 10_042, _NORM, Place("hellaswag_val_sub1000", "Rowan/hellaswag", None, "validation"),
+    DatasetTask("blimp", "BLiMP", 67_000, _ACC, Place("blimp", "nyu-mll/blimp", "*", "train"), _blimp),
+    DatasetTask("hellaswag", "HellaSwag", 10_042, _NORM, Place("hellaswag_val_sub1000", "Rowan/hellaswag", None, "validation"),
           _hellaswag),
-    Asked("arc_easy", "ARC-easy", 2376, _BOTH, Place("arc_easy_test", "allenai/ai2_arc", "ARC-Easy", "test"), _arc),
-    Asked("winogrande", "WinoGrande", 1267, _ACC,
+    DatasetTask("arc_easy", "ARC-easy", 2376, _BOTH, Place("arc_easy_test", "allenai/ai2_arc", "ARC-Easy", "test"), _arc),
+    DatasetTask("winogrande", "WinoGrande", 1267, _ACC,
           Place("winogrande_validation", "allenai/winogrande", "winogrande_xl", "validation"), _winogrande),
-    Asked("mmlu", "MMLU", 14_042, _ACC, _MMLU, _mmlu),
-    Asked("mmlu_5shot", "MMLU, 5 shots", 14_042, _ACC, _MMLU, _mmlu, 5, Place("mmlu_dev", "cais/mmlu", "all", "dev")),
-    Asked("arc_challenge", "ARC-challenge", 1172, _NORM,
+    DatasetTask("mmlu", "MMLU", 14_042, _ACC, _MMLU, _mmlu),
+    DatasetTask("mmlu_5shot", "MMLU, 5 shots", 14_042, _ACC, _MMLU, _mmlu, 5, Place("mmlu_dev", "cais/mmlu", "all", "dev")),
+    DatasetTask("arc_challenge", "ARC-challenge", 1172, _NORM,
           Place("arc_challenge_test", "allenai/ai2_arc", "ARC-Challenge", "test"), _arc),
-    Asked("lambada_openai", "LAMBADA", 5153, ("acc", "perplexity"),
+    DatasetTask("lambada_openai", "LAMBADA", 5153, ("acc", "perplexity"),
           Place("lambada_openai_test", "EleutherAI/lambada_openai", "default", "test"), _lambada),
-    Asked("openbookqa", "OpenBookQA", 500, _NORM, Place("openbookqa_test", "allenai/openbookqa", "main", "test"),
+    DatasetTask("openbookqa", "OpenBookQA", 500, _NORM, Place("openbookqa_test", "allenai/openbookqa", "main", "test"),
           _openbookqa),
-    Asked("commonsense_qa", "CommonsenseQA", 1221, _ACC,
+    DatasetTask("commonsense_qa", "CommonsenseQA", 1221, _ACC,
           Place("csqa_validation", "tau/commonsense_qa", None, "validation"), _csqa),
-    Asked("boolq", "BoolQ", 3270, _ACC, Place("boolq_validation", "aps/super_glue", "boolq", "validation"), _boolq),
-    Made("world", "built-in pairs", 4 * world_pairs.EACH, _ACC, "built-in corpus", world_pairs.pairs),
+    DatasetTask("boolq", "BoolQ", 3270, _ACC, Place("boolq_validation", "aps/super_glue", "boolq", "validation"), _boolq),
+    GeneratedTask("world", "built-in pairs", 4 * world_pairs.EACH, _ACC, "built-in corpus", world_pairs.pairs),
 ]
 TASKS = {task.name: task for task in ALL}
 PAPER = ("blimp", "hellaswag", "arc_easy", "winogrande", "mmlu")

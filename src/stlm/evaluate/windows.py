@@ -1,4 +1,4 @@
-"""Texts as windows that a model reads: which symbols it sees, and which of them are scored."""
+"""Texts as windows that a model reads: which tokens it sees, and which of them are scored."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from stlm.evaluate.scorer import Likelihood
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """symbols: what is read; each is predicted from those before it. first: the place of the first that is scored.
+    """tokens: what is read; each is predicted from those before it. first: the place of the first that is scored.
     text: the number of the text that it is of. cut: whether something of that stands before it.
     """
 
-    symbols: np.ndarray
+    tokens: np.ndarray
     first: int
     text: int
     cut: bool = False
 
     def __len__(self) -> int:
-        return len(self.symbols)
+        return len(self.tokens)
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Of the scored symbols of a window: the logarithm of their probability, whether each is likelier than any other, and
+    """Of the scored tokens of a window: the logarithm of their probability, whether each is likelier than any other, and
     whether each is at least as likely.
     """
 
@@ -38,7 +38,7 @@ class Found:
 
 
 def ranked(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The score of each target, whether all others are lower, and whether none is higher: scores [n, symbol], targets [n]."""
+    """The score of each target, whether all others are lower, and whether none is higher: scores [n, token], targets [n]."""
     own, (first, second) = scores.gather(-1, targets[:, None])[:, 0], scores.topk(2).values.unbind(-1)
     return own, (own == first) & (first > second), own == first
 
@@ -75,26 +75,26 @@ class Tally:
 def after(context: np.ndarray, whole: np.ndarray, opening: Sequence[int], limit: int, text: int) -> list[Window]:
     """Windows that score what ``whole`` has beyond ``context``.
 
-    Symbols that a context changes by what follows it (a tokenizer may join them) are scored too.
+    Tokens that a context changes by what follows it (a tokenizer may join them) are scored too.
     """
     n = min(len(context), len(whole))
     differ = np.flatnonzero(context[:n] != whole[:n])
     return cut(whole, int(differ[0]) if len(differ) else n, opening, limit, text)
 
 
-def cut(symbols: np.ndarray, first: int, opening: Sequence[int], limit: int, text: int) -> list[Window]:
-    """Windows of at most ``limit`` symbols in which all symbols from ``first`` on are scored once.
+def cut(tokens: np.ndarray, first: int, opening: Sequence[int], limit: int, text: int) -> list[Window]:
+    """Windows of at most ``limit`` tokens in which all tokens from ``first`` on are scored once.
 
-    ``opening`` stands at the beginning of each. A window sees as much as it can before its first scored symbol; where one
+    ``opening`` stands at the beginning of each. A window sees as much as it can before its first scored token; where one
     doesn't hold all of them, windows overlap by half.
     """
     room, head, out = limit - len(opening), np.array(opening, dtype=np.int64), list[Window]()
-    while first < len(symbols) or not out:
-        if len(symbols) <= room or len(symbols) - first <= room // 2:
-            end = len(symbols)
+    while first < len(tokens) or not out:
+        if len(tokens) <= room or len(tokens) - first <= room // 2:
+            end = len(tokens)
         else:
             end = room if first < room else first + max(1, room // 2)
         start = max(0, end - room)
-        out.append(Window(np.concatenate([head, symbols[start:end]]), first - start + len(head), text, start > 0))
+        out.append(Window(np.concatenate([head, tokens[start:end]]), first - start + len(head), text, start > 0))
         first = end
     return out

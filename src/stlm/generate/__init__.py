@@ -1,1 +1,1 @@
-"""Writing text, one symbol at a time."""
+"""Writing text, one token at a time."""

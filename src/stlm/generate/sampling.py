@@ -1,4 +1,4 @@
-"""From scores to one symbol."""
+"""From scores to one token."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How symbols are drawn."""
+    """How tokens are drawn."""
 
     temperature: float = 0.8
     """Scores are divided by this; 0 always takes the likeliest."""
     top_p: float = 1.0
-    """Keep the likeliest symbols that together have this probability (Holtzman et al. 2020, arXiv 1904.09751)."""
+    """Keep the likeliest tokens that together have this probability (Holtzman et al. 2020, arXiv 1904.09751)."""
     min_p: float = 0.0
-    """Keep symbols that have at least this share of the likeliest one's probability (arXiv 2407.01082)."""
+    """Keep tokens that have at least this share of the likeliest one's probability (arXiv 2407.01082)."""
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -30,20 +30,20 @@ class Sampling:
             raise ValueError("min_p has to lie between 0 and 1")
 
 
-def draw(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how: Sampling,
+def draw(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: Sampling,
          generator: torch.Generator) -> int:
-    """One of the allowed symbols. The draw itself takes one number of ``generator`` a symbol, whatever the scores."""
-    return pick(logits, allowed, how, luck_of(generator, len(logits)))
+    """One of the allowed tokens. The draw itself takes one number of ``generator`` a token, whatever the scores."""
+    return pick(logits, allowed, how, gumbel_noise(generator, len(logits)))
 
 
-def luck_of(generator: torch.Generator, n: int) -> Float[np.ndarray, " symbol"]:
-    """A generator's next Gumbel noise, for one draw among ``n`` symbols."""
+def gumbel_noise(generator: torch.Generator, n: int) -> Float[np.ndarray, " token"]:
+    """A generator's next Gumbel noise, for one draw among ``n`` tokens."""
     return -np.log(torch.empty(n, dtype=torch.float64).exponential_(generator=generator).numpy())
 
 
-def pick(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how: Sampling,
-         luck: Float[np.ndarray, " symbol"]) -> int:
-    """The allowed symbol that ``luck``, Gumbel noise, falls on: the highest sum of noise and score.
+def pick(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: Sampling,
+         gumbel: Float[np.ndarray, " token"]) -> int:
+    """The allowed token that ``luck``, Gumbel noise, falls on: the highest sum of noise and score.
 
     Two models with the same luck agree (1 - d) / (1 + d) of the time at least, where d is the total variation between them,
     and without knowing of each other no way can promise more (Daliri et al. 2024, arXiv 2408.07978): so drafts are often kept.
@@ -59,4 +59,4 @@ def pick(logits: Float[Tensor, " symbol"], allowed: Bool[Tensor, " symbol"], how
         p /= p.sum()
         kept = (p >= how.min_p * p[0]) & (np.cumsum(p) - p < how.top_p)
         scores[order[~kept]] = -np.inf
-    return int((scores + luck).argmax())
+    return int((scores + gumbel).argmax())

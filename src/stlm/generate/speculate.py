@@ -1,11 +1,11 @@
 """Self-speculative writing: the first layers of the trunk draft, the rest verify (LayerSkip, Elhoushi et al. 2024, arXiv
 2404.16710, section 4.3).
 
-A draft of a few symbols costs a few passes through the first layers; the other layers then read the whole draft at once, going
-on from what the first ones found and remember. Each symbol is drawn by the same luck both times, so what is kept is what full
-decoding writes: the first symbol that differs is replaced by the full model's, and the rest of the draft thrown away.
+A draft of a few tokens costs a few passes through the first layers; the other layers then read the whole draft at once, going
+on from what the first ones found and remember. Each token is drawn by the same luck both times, so what is kept is what full
+decoding writes: the first token that differs is replaced by the full model's, and the rest of the draft thrown away.
 The same up to rounding: products of one row and of several add in another order, so where a draw falls on the border between
-two symbols, the other one may be written (``python -m benchmarks speculation`` counts how often).
+two tokens, the other one may be written (``python -m benchmarks speculation`` counts how often).
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ from torch import Tensor
 
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
-from stlm.generate.pen import Pen
-from stlm.generate.sampling import Sampling, luck_of, pick
+from stlm.generate.constraint import DecodingConstraint
+from stlm.generate.sampling import Sampling, gumbel_noise, pick
 from stlm.generate.writer import PIECE
 from stlm.model.lm import LM, Cache
 from stlm.model.patching import Patching
 from stlm.nn.sparse import SparseStack
 from stlm.nn.stack import Stack, StackCache
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @torch.inference_mode()
-def write_speculating(model: LM, codec: Codec, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0, drafts: int = 6,
-                      layer: int | None = None) -> Iterator[bytes]:
-    """What `writer.write` yields, drafting ``drafts`` symbols at a time by the first ``layer`` layers; an eighth where None."""
-    halves, generator, luck = Halves(model, layer), torch.Generator().manual_seed(seed), list[np.ndarray]()
-    unread = [codec.document, *codec.encode(prompt).tolist()]
-    pen = Pen.after_prompt(codec, prompt, unread, max_bytes)
+def write_speculating(model: LM, tokenizer: Tokenizer, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0,
+                      drafts: int = 6, layer: int | None = None) -> Iterator[bytes]:
+    """What `writer.write` yields, drafting ``drafts`` tokens at a time by the first ``layer`` layers; an eighth where None."""
+    speculator, generator, gumbel = SelfSpeculator(model, layer), torch.Generator().manual_seed(seed), list[np.ndarray]()
+    unread = [tokenizer.bos, *tokenizer.encode(prompt).tolist()]
+    constraint = DecodingConstraint.after_prompt(tokenizer, prompt, unread, max_bytes)
     while len(unread) > PIECE:
-        halves.draft(unread[:PIECE])
-        halves.verify()
+        speculator.draft(unread[:PIECE])
+        speculator.verify()
         unread = unread[PIECE:]
-    while pen.allowed().any():
-        luck += [luck_of(generator, codec.n_symbols) for _ in range(drafts - len(luck))]
-        drafted, ahead = list[int](), pen
-        while len(drafted) < drafts and ahead.allowed().any() and (not drafted or drafted[-1] != codec.document):
-            logits = halves.draft([drafted[-1]] if drafted else unread)
-            drafted.append(pick(logits, ahead.allowed(), how, luck[len(drafted)]))
+    while constraint.allowed().any():
+        gumbel += [gumbel_noise(generator, tokenizer.vocab_size) for _ in range(drafts - len(gumbel))]
+        drafted, ahead = list[int](), constraint
+        while len(drafted) < drafts and ahead.allowed().any() and (not drafted or drafted[-1] != tokenizer.bos):
+            logits = speculator.draft([drafted[-1]] if drafted else unread)
+            drafted.append(pick(logits, ahead.allowed(), how, gumbel[len(drafted)]))
             ahead = ahead.after(drafted[-1])
-        scores, kept = halves.verify(), 0
+        scores, kept = speculator.verify(), 0
         while kept < len(drafted):
-            symbol = pick(scores[kept], pen.allowed(), how, luck[kept])
-            if symbol == codec.document:
+            token = pick(scores[kept], constraint.allowed(), how, gumbel[kept])
+            if token == tokenizer.bos:
                 return
-            if piece := codec.symbol_bytes[symbol]:
+            if piece := tokenizer.token_bytes[token]:
                 yield piece
-            pen, unread, kept = pen.after(symbol), [symbol], kept + 1
-            if symbol != drafted[kept - 1]:
+            constraint, unread, kept = constraint.after(token), [token], kept + 1
+            if token != drafted[kept - 1]:
                 break
-        luck = luck[kept:]
-        halves.keep(kept)
+        gumbel = gumbel[kept:]
+        speculator.keep(kept)
 
 
-class Halves:
+class SelfSpeculator:
     """A model as two that share all weights: the trunk of one is the first layers, that of the other the rest, which goes on
     from what the first made. `draft` any number of times, `verify` and, where not all counts, `keep` follow each other.
     """
@@ -72,30 +72,30 @@ class Halves:
     def __init__(self, model: LM, layer: int | None) -> None:
         blocks = list(model.trunk.blocks)[:model.trunk.active]
         n = len(blocks)
-        if type(model.patching).smooth is not Patching.smooth:
+        if type(model.patching).dechunk is not Patching.dechunk:
             raise UserError(f"--speculate: patching = {model.config.patching.kind} weighs what the trunk answers by how sure "
                             "the ends of patches were, which one half alone knows; leave --speculate out")
-        if isinstance(model.trunk, SparseStack) or getattr(model.trunk, "leave", 0) > 0:
+        if isinstance(model.trunk, SparseStack) or getattr(model.trunk, "exit_threshold", 0) > 0:
             raise UserError("--speculate: patches don't all go through all layers of this model; leave --speculate out")
         if n < 2:
             raise UserError("--speculate needs a model of two layers or more")
         layer = max(1, n // 8) if layer is None else layer
         if not 1 <= layer < n:
-            raise UserError(f"--exit {layer}: it has to lie between 1 and {n - 1}, for this model has {n} layers")
+            raise UserError(f"--draft-layer {layer}: it has to lie between 1 and {n - 1}, for this model has {n} layers")
         self._first, self._rest = _First(blocks[:layer]), _Rest(blocks[layer:])
         self._drafter, self._verifier = _with_trunk(model, self._first), _with_trunk(model, self._rest)
         self._draft_cache, self._cache = self._drafter.new_cache(1), self._verifier.new_cache(1)
         self._before, self._read, self._ends = list[Cache](), list[list[int]](), list[Tensor]()
 
-    def draft(self, symbols: list[int]) -> Float[Tensor, " symbol"]:
-        """The first layers' scores of what follows these symbols."""
+    def draft(self, tokens: list[int]) -> Float[Tensor, " token"]:
+        """The first layers' scores of what follows these tokens."""
         self._before.append(self._draft_cache.copy())
-        output = self._drafter(self._inputs(symbols), self._draft_cache)
-        self._read.append(symbols)
+        output = self._drafter(self._inputs(tokens), self._draft_cache)
+        self._read.append(tokens)
         self._ends.append(output.ends)
         return output.logits[0, -1].cpu()
 
-    def verify(self) -> Float[Tensor, "n symbol"]:
+    def verify(self) -> Float[Tensor, "n token"]:
         """The whole model's scores of what follows each of the drafts since the last time."""
         self._checked, self._ended, self._start = self._read, self._ends, self._cache.copy()
         self._rest.given, self._first.made = self._first.made, []
@@ -112,12 +112,12 @@ class Halves:
         self._rest.again = False
 
     def _of_checked(self, n: int | None = None) -> Inputs:
-        """The symbols that are verified, or the first ``n`` of these drafts; patches end where they did when they were read."""
-        symbols = [symbol for part in self._checked[:n] for symbol in part]
-        return dataclasses.replace(self._inputs(symbols), ends=torch.cat(self._ended[:n], dim=1))
+        """The tokens that are verified, or the first ``n`` of these drafts; patches end where they did when they were read."""
+        tokens = [token for part in self._checked[:n] for token in part]
+        return dataclasses.replace(self._inputs(tokens), ends=torch.cat(self._ended[:n], dim=1))
 
-    def _inputs(self, symbols: list[int]) -> Inputs:
-        inputs: Int[Tensor, "1 n"] = torch.tensor([symbols], device=self._drafter.device)
+    def _inputs(self, tokens: list[int]) -> Inputs:
+        inputs: Int[Tensor, "1 n"] = torch.tensor([tokens], device=self._drafter.device)
         return Inputs(inputs)
 
 
@@ -143,22 +143,22 @@ class _Rest(Stack):
         self.given: list[Tensor] = []
         self.again = False
 
-    def forward(self, x: Tensor, documents: Tensor, positions: Tensor, cache: StackCache | None = None,
+    def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
                 lengths: Tensor | None = None) -> Tensor:
         assert cache is not None
         n = x.shape[1]
         if not self.again:
             self._found, self._new = torch.cat(self.given, dim=1)[:, :n], []
-            view = self.view(x, documents, positions, cache)
+            context = self.context(x, segment_ids, positions, cache)
             for depth in range(self.active):
                 block: Any = self.blocks[depth]
-                self._found, new = block(self._found, view, cache.layers[depth])
+                self._found, new = block(self._found, context, cache.layers[depth])
                 self._new.append(new)
         for depth in range(self.active):
             block = self.blocks[depth]
             new = tuple(item[:, :n] for item in self._new[depth])
-            cache.layers[depth] = block.remember(cache.layers[depth], new, lengths)
-        self.went(documents, cache, lengths)
+            cache.layers[depth] = block.update_cache(cache.layers[depth], new, lengths)
+        self.went(segment_ids, cache, lengths)
         return self._found[:, :n]
 
 

@@ -1,8 +1,8 @@
 """Text that is valid UTF-8 by construction.
 
 A small automaton knows, after the bytes so far, which bytes may follow (Unicode standard, table 3-7: no overlong
-forms, no surrogates, nothing above U+10FFFF). Run over the bytes of every symbol it gives, for each of its states, which
-symbols are allowed and where they lead; so bytes and BPE symbols are held to UTF-8 alike.
+forms, no surrogates, nothing above U+10FFFF). Run over the bytes of every token it gives, for each of its states, which
+tokens are allowed and where they lead; so bytes and BPE tokens are held to UTF-8 alike.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 START = 0
 # state: ranges of bytes that may come next, and the state each leads to
@@ -43,27 +43,27 @@ def run(state: int, data: bytes) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Utf8:
-    """Which symbols keep a text valid. allowed: [state, symbol]; cost: bytes that a symbol adds and then still needs."""
+    """Which tokens keep a text valid. allowed: [state, token]; cost: bytes that a token adds and then still needs."""
 
-    allowed: Bool[Tensor, "state symbol"]
-    cost: Int[Tensor, "state symbol"]
-    symbol_bytes: list[bytes]
+    allowed: Bool[Tensor, "state token"]
+    cost: Int[Tensor, "state token"]
+    token_bytes: list[bytes]
 
     @classmethod
-    def of(cls, codec: Codec) -> Utf8:
-        n = codec.n_symbols
+    def of(cls, tokenizer: Tokenizer) -> Utf8:
+        n = tokenizer.vocab_size
         allowed = torch.zeros(len(_RULES), n, dtype=torch.bool)
         cost = torch.zeros(len(_RULES), n, dtype=torch.long)
         for state in _RULES:
-            for symbol, data in enumerate(codec.symbol_bytes):
-                after = run(state, data) if data else state if symbol == codec.mark else None
+            for token, data in enumerate(tokenizer.token_bytes):
+                after = run(state, data) if data else state if token == tokenizer.mark else None
                 if after is not None:
-                    allowed[state, symbol], cost[state, symbol] = True, len(data) + _MISSING[after]
-        allowed[START, codec.document] = True  # a text may end where a character does
-        return cls(allowed, cost, codec.symbol_bytes)
+                    allowed[state, token], cost[state, token] = True, len(data) + _MISSING[after]
+        allowed[START, tokenizer.bos] = True  # a text may end where a character does
+        return cls(allowed, cost, tokenizer.token_bytes)
 
-    def mask(self, state: int, budget: int) -> Bool[Tensor, " symbol"]:
-        """Symbols that may come now, when ``budget`` more bytes may be written in all."""
+    def mask(self, state: int, budget: int) -> Bool[Tensor, " token"]:
+        """Tokens that may come now, when ``budget`` more bytes may be written in all."""
         return self.allowed[state] & (self.cost[state] <= budget)
 
 

@@ -12,7 +12,7 @@ from stlm.model.lm import LM
 @dataclasses.dataclass(frozen=True)
 class Count:
     """total: each use of a weight counts; unique: each weight once, as it's stored. The parts are of unique weights:
-    tables (of symbols), local (encoder, decoder, pooling, head, and the ways into the trunk and out), trunk.
+    tables (of tokens), local (encoder, decoder, pooling, head, and the ways into the trunk and out), trunk.
     """
 
     total: int

@@ -38,7 +38,7 @@ class Layout:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class TrunkOutput:
     """What the trunk answers. states: its answers; index: which of them each byte hears. early: answers of a layer on the way
     instead, and how much a loss of them counts; losses: what the trunk adds to the loss, by name; figures: what else is worth
     knowing of it.
@@ -55,7 +55,7 @@ class Answers:
         return take(self.states, self.index)
 
 
-def layout(ends: Bool[Tensor, "batch byte"], documents: Int[Tensor, "batch byte"],
+def layout(ends: Bool[Tensor, "batch byte"], segment_ids: Int[Tensor, "batch byte"],
            n_patches: int | None = None) -> Layout:
     """Lay bytes out into patches. ``n_patches``: room for that many a row; as many as there are where None.
 
@@ -70,10 +70,10 @@ def layout(ends: Bool[Tensor, "batch byte"], documents: Int[Tensor, "batch byte"
     end = torch.zeros(batch, room + 1, dtype=torch.long, device=ends.device).scatter_(1, slot, place)[:, :room]
     exists = torch.arange(room, device=ends.device) < count[:, None]
     patch = answer - ends.long()
-    owner = torch.where(exists, documents.gather(1, end), NOTHING)
+    owner = torch.where(exists, segment_ids.gather(1, end), NOTHING)
     owner = torch.cat([owner, owner.new_full((batch, 1), NOTHING)], dim=1)
-    taken = (owner.gather(1, patch) == documents) & (documents != NOTHING)
-    waits = (patch == count[:, None]) & (documents != NOTHING)
+    taken = (owner.gather(1, patch) == segment_ids) & (segment_ids != NOTHING)
+    waits = (patch == count[:, None]) & (segment_ids != NOTHING)
     return Layout(torch.where(taken, patch, room), end, exists, answer, count, waits)
 
 
@@ -83,18 +83,18 @@ def take(x: Tensor, index: Int[Tensor, "batch n"]) -> Tensor:
     return x.gather(1, wide)
 
 
-def places(opens: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch 2"] | None = None
+def segment_positions(opens: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch 2"] | None = None
            ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
-    """Number of the document, and position within it, of every symbol.
+    """Number of the document, and position within it, of every token.
 
-    opens: where a document begins. before: number and position of the symbol before these; `START` where None.
+    opens: where a document begins. before: number and position of the token before these; `START` where None.
     """
     index = torch.arange(opens.shape[1], device=opens.device).expand(opens.shape)
     if before is None:
         before = torch.tensor([START], device=opens.device).expand(opens.shape[0], 2)
-    documents = before[:, :1] + opens.long().cumsum(dim=1)
+    segment_ids = before[:, :1] + opens.long().cumsum(dim=1)
     start = torch.where(opens, index, -1).cummax(dim=1).values
-    return documents, torch.where(start >= 0, index - start, before[:, 1:] + 1 + index)
+    return segment_ids, torch.where(start >= 0, index - start, before[:, 1:] + 1 + index)
 
 
 def latest(values: Tensor, lengths: Int[Tensor, " batch"] | None, before: Tensor) -> Tensor:

@@ -14,24 +14,24 @@ from torch.nn import functional as F
 
 from stlm.data.batch import Inputs
 from stlm.data.stream import rounded_up
-from stlm.model.config import ModelConfig
-from stlm.model.layout import START, Answers, latest, layout, places, take
+from stlm.model.layout import START, TrunkOutput, latest, layout, segment_positions, take
+from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
-from stlm.model.patching import Cut, Patching
+from stlm.model.patching import Boundaries, Patching
 from stlm.model.scores import Scores
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
-from stlm.nn.stack import NOTHING, Stack, StackCache, remember
-from stlm.text.codec import Codec
+from stlm.nn.stack import NOTHING, Stack, StackCache, update_cache
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass
 class Cache:
     """What a model remembers of each row between calls; `LM.new_cache` makes an empty one.
 
-    recent, recent_in: the last symbols, as far as the embedding looks back, right-aligned, and their documents.
+    recent, recent_in: the last tokens, as far as the embedding looks back, right-aligned, and their documents.
     place, patch_place: number of the document, and position in it, of the last byte and of the last patch.
-    patching: what the patching rule remembers. since: symbols after the last end. waiting: encoded bytes whose patch has
+    patching: what the patching rule remembers. since: tokens after the last end. waiting: encoded bytes whose patch has
     not ended, right-aligned, and waiting_in, their documents. answer: the trunk's last answer, as the decoder reads it.
     copying: what may be copied.
     """
@@ -59,16 +59,16 @@ class Cache:
         return _copied(self)
 
 
-def ends_of_bytes(patching: Patching, document: int) -> Callable[[Tensor], Tensor] | None:
-    """What finds the ends of patches in rows of symbols on the CPU, where symbols alone decide; None where it takes the
-    model. ``document`` is the symbol that opens a document.
+def ends_of_bytes(patching: Patching, bos: int) -> Callable[[Tensor], Tensor] | None:
+    """What finds the ends of patches in rows of tokens on the CPU, where tokens alone decide; None where it takes the
+    model. ``document`` is the token that opens a document.
     """
     if not patching.in_stream:
         return None
     rule = copy.deepcopy(patching).cpu()
 
     def find(inputs: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
-        return rule(inputs, *places(inputs == document), None, None, None).ends
+        return rule(inputs, *segment_positions(inputs == bos), None, None, None).ends
     return find
 
 
@@ -79,34 +79,34 @@ class LM(nn.Module):
     few, through the trunk's last answer on all that stand in completed patches.
     """
 
-    def __init__(self, config: ModelConfig, codec: Codec) -> None:
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
-        self.config, self.document = config, codec.document
-        self.table = nn.Parameter(torch.randn(codec.n_symbols, config.local_dim) * 0.25 * config.local_dim**-0.5)
-        self.embedding = config.embedding.build(config.local_dim, codec)
-        self.patching = config.patching.build(codec, config.local_dim)
+        self.config, self.bos = config, tokenizer.bos
+        self.table = nn.Parameter(torch.randn(tokenizer.vocab_size, config.local_dim) * 0.25 * config.local_dim**-0.5)
+        self.embedding = config.embedding.build(config.local_dim, tokenizer)
+        self.patching = config.patching.build(tokenizer, config.local_dim)
         self.encoder = Stack([config.local.build(config.local_dim) for _ in range(config.encoder_layers)])
         self.pooling = config.pooling.build(config.local_dim)
         self.down = nn.Sequential(RMSNorm(config.local_dim), linear(config.local_dim, config.dim))
         self.trunk = config.depth.build(config.sharing.build(config.trunk, config.dim, config.layers), config.dim)
-        self.head = config.head.build(config.local_dim, codec.n_symbols)
+        self.head = config.head.build(config.local_dim, tokenizer.vocab_size)
         self.up = nn.Sequential(RMSNorm(config.dim), linear(config.dim, self.head.answer_dim or config.local_dim))
-        if self.patching.every_symbol and config.dim == config.local_dim:
+        if self.patching.every_token and config.dim == config.local_dim:
             self.down, self.up = nn.Sequential(), nn.Sequential()
         self.decoder = Stack(list(self.encoder.blocks) if config.tie_local else  # type: ignore[arg-type]
                              [config.local.build(config.local_dim) for _ in range(config.decoder_layers)])
         self.norm = RMSNorm(config.local_dim)
-        self.copying = config.copying.build(config.local_dim, codec)
+        self.copying = config.copying.build(config.local_dim, tokenizer)
 
     @property
     def device(self) -> torch.device:
         return self.table.device
 
-    def begin(self, load: Callable[[str, nn.Module], None]) -> None:
+    def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
         """Before a new run's first step: ``load(run, module)`` fills a module with the weights of another run."""
-        self.patching.begin(load)
+        self.patching.load_frozen(load)
 
-    def tell(self, fraction: float) -> None:
+    def set_progress(self, fraction: float) -> None:
         """How much of its training is over, 0 to 1: what changes in its course acts on it. A model that isn't told is ready."""
         self.trunk.active = self.config.sharing.layers_at(fraction, self.config.layers)
 
@@ -124,53 +124,53 @@ class LM(nn.Module):
                      copying=self.copying.new_memory(batch, self.device))
 
     def forward(self, batch: Inputs, cache: Cache | None = None) -> Output:
-        """Scores for the symbol after each input. With a cache, the inputs follow those of earlier calls."""
+        """Scores for the token after each input. With a cache, the inputs follow those of earlier calls."""
         inputs, lengths = batch.inputs, batch.lengths
-        documents, positions = places(inputs == self.document, cache.place if cache else None)
-        embedded = self._embed(batch, documents, cache)
-        encoded = self.encoder(embedded, documents, positions, cache.encoder if cache else None, lengths)
-        cut = (Cut(batch.ends) if batch.ends is not None else
-               self.patching(inputs, documents, positions, encoded, cache.patching if cache else None, lengths))
-        answers = self._answers(encoded, documents, positions, cut, batch, cache)
-        scores, hidden = self._scores(encoded, documents, positions, cut, answers, batch, cache)
-        early = [(self._scores(encoded, documents, positions, cut, dataclasses.replace(answers, states=states), batch, None)[0],
+        segment_ids, positions = segment_positions(inputs == self.bos, cache.place if cache else None)
+        embedded = self._embed(batch, segment_ids, cache)
+        encoded = self.encoder(embedded, segment_ids, positions, cache.encoder if cache else None, lengths)
+        cut = (Boundaries(batch.ends) if batch.ends is not None else
+               self.patching(inputs, segment_ids, positions, encoded, cache.patching if cache else None, lengths))
+        answers = self._answers(encoded, segment_ids, positions, cut, batch, cache)
+        scores, hidden = self._scores(encoded, segment_ids, positions, cut, answers, batch, cache)
+        early = [(self._scores(encoded, segment_ids, positions, cut, dataclasses.replace(answers, states=states), batch, None)[0],
                   weight) for states, weight in answers.early]
         if cache is not None:
-            cache.place = latest(torch.stack([documents, positions], dim=2), lengths, cache.place)
+            cache.place = latest(torch.stack([segment_ids, positions], dim=2), lengths, cache.place)
         ahead = self.head.ahead(hidden, self.table.to(hidden.dtype)) if self.training else None
         return Output(scores, hidden, cut.ends, ahead, early, {**cut.losses, **answers.losses}, answers.figures)
 
-    def _scores(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], cut: Cut, answers: Answers, batch: Inputs, cache: Cache | None
+    def _scores(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cut: Boundaries, answers: TrunkOutput, batch: Inputs, cache: Cache | None
                 ) -> tuple[Scores, Float[Tensor, "batch seq dim"]]:
         """Scores, and what they're read from, where these are the trunk's answers."""
         if self.head.answer_dim is not None:
             unfolded = self.head.unfold(answers, self._since(cut.ends, cache, batch.lengths))
-            hidden = self.norm(self.patching.weigh(unfolded, cut))
+            hidden = self.norm(self.patching.straight_through(unfolded, cut))
         else:
             mixed = answers.states
-            if not self.patching.every_symbol:
-                mixed = encoded + self.patching.weigh(answers.by_byte(), cut)
-            hidden = self.norm(self.decoder(mixed, documents, positions, cache.decoder if cache else None, batch.lengths))
-        scores = self.copying(self.head(hidden, self.table.to(hidden.dtype)), hidden, answers, batch.inputs, documents,
+            if not self.patching.every_token:
+                mixed = encoded + self.patching.straight_through(answers.by_byte(), cut)
+            hidden = self.norm(self.decoder(mixed, segment_ids, positions, cache.decoder if cache else None, batch.lengths))
+        scores = self.copying(self.head(hidden, self.table.to(hidden.dtype)), hidden, answers, batch.inputs, segment_ids,
                               cache.copying if cache else None, batch.lengths)
         return scores, hidden
 
-    def _embed(self, batch: Inputs, documents: Int[Tensor, "batch seq"], cache: Cache | None
+    def _embed(self, batch: Inputs, segment_ids: Int[Tensor, "batch seq"], cache: Cache | None
                ) -> Float[Tensor, "batch seq dim"]:
-        symbols, seq, kind = batch.inputs, batch.inputs.shape[1], batch.inputs.device.type
+        tokens, seq, kind = batch.inputs, batch.inputs.shape[1], batch.inputs.device.type
         if cache is not None and self.embedding.lookback:
-            keep, new, new_in = self.embedding.lookback, symbols, documents
-            symbols = torch.cat([cache.recent, symbols], dim=1)
-            documents = torch.cat([cache.recent_in, documents], dim=1)
-            cache.recent = remember(cache.recent, new, keep, batch.lengths)
-            cache.recent_in = remember(cache.recent_in, new_in, keep, batch.lengths, empty=NOTHING)
-        x = rms_norm(self.embedding(symbols, documents, seq, self.table))
+            keep, new, new_in = self.embedding.lookback, tokens, segment_ids
+            tokens = torch.cat([cache.recent, tokens], dim=1)
+            segment_ids = torch.cat([cache.recent_in, segment_ids], dim=1)
+            cache.recent = update_cache(cache.recent, new, keep, batch.lengths)
+            cache.recent_in = update_cache(cache.recent_in, new_in, keep, batch.lengths, empty=NOTHING)
+        x = rms_norm(self.embedding(tokens, segment_ids, seq, self.table))
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
     def _since(self, ends: Bool[Tensor, "batch seq"], cache: Cache | None, lengths: Int[Tensor, " batch"] | None
                ) -> Int[Tensor, "batch seq"]:
-        """Symbols after the last end, up to each symbol: 0 at an end."""
+        """Tokens after the last end, up to each token: 0 at an end."""
         place = torch.arange(ends.shape[1], device=ends.device).expand(ends.shape)
         last = torch.where(ends, place, -1).cummax(dim=1).values
         if cache is None:
@@ -179,59 +179,59 @@ class LM(nn.Module):
         cache.since = latest(since[..., None], lengths, cache.since)
         return since
 
-    def _answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-                 positions: Int[Tensor, "batch seq"], cut: Cut, batch: Inputs, cache: Cache | None) -> Answers:
+    def _answers(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                 positions: Int[Tensor, "batch seq"], cut: Boundaries, batch: Inputs, cache: Cache | None) -> TrunkOutput:
         """The trunk's answers, and which of them each byte hears: that to the last patch that ended."""
-        if self.patching.every_symbol:
-            went = self.trunk.travel(self.down(encoded), documents, positions, cache.trunk if cache else None, batch.lengths)
+        if self.patching.every_token:
+            went = self.trunk.travel(self.down(encoded), segment_ids, positions, cache.trunk if cache else None, batch.lengths)
             index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
             early = [(self.up(x), weight) for x, weight in went.early]
-            return Answers(self.up(went.states), index, early, went.losses, went.figures)
+            return TrunkOutput(self.up(went.states), index, early, went.losses, went.figures)
         if cache is not None:
-            return self._cached_answers(encoded, documents, cut, batch.lengths, cache)
+            return self._cached_answers(encoded, segment_ids, cut, batch.lengths, cache)
         room = batch.n_patches or rounded_up(int(cut.ends.sum(dim=1).max()))
-        where = layout(cut.ends, documents, room)
-        owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
-        _, patch_positions = places(_opens(owners, owners))
+        where = layout(cut.ends, segment_ids, room)
+        owners = where.at_ends(segment_ids).masked_fill(~where.exists, NOTHING)
+        _, patch_positions = segment_positions(_opens(owners, owners))
         went = self.trunk.travel(self.down(self.pooling(encoded, where)), owners, patch_positions)
         said = [self.up(x) for x in (went.states, *(x for x, _ in went.early))]
-        if cut.chances is not None:
-            said = [self.patching.smooth(states, where.at_ends(cut.chances), None) for states in said]
+        if cut.boundary_prob is not None:
+            said = [self.patching.dechunk(states, where.at_ends(cut.boundary_prob), None) for states in said]
         early = [(states, weight) for states, (_, weight) in zip(said[1:], went.early, strict=True)]
-        return Answers(said[0], where.answer - 1, early, went.losses, went.figures)
+        return TrunkOutput(said[0], where.answer - 1, early, went.losses, went.figures)
 
-    def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"], cut: Cut,
-                        lengths: Int[Tensor, " batch"] | None, cache: Cache) -> Answers:
+    def _cached_answers(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"], cut: Boundaries,
+                        lengths: Int[Tensor, " batch"] | None, cache: Cache) -> TrunkOutput:
         """The same for rows that go on: a patch that ends now takes the bytes that were waiting for it."""
-        (rows, seq), ends = documents.shape, cut.ends
+        (rows, seq), ends = segment_ids.shape, cut.ends
         if lengths is not None:
             ends = ends & (torch.arange(seq, device=ends.device) < lengths[:, None])
         encoded = torch.cat([cache.waiting, encoded], dim=1)
-        documents = torch.cat([cache.waiting_in, documents], dim=1)
+        segment_ids = torch.cat([cache.waiting_in, segment_ids], dim=1)
         if lengths is None and not ends.any():  # the usual case of writing: nothing to pool yet
             if self.pooling.needs_whole_patch:
-                cache.waiting, cache.waiting_in = encoded, documents
-            return Answers(cache.answer[:, None], torch.zeros_like(documents[:, -seq:]))
+                cache.waiting, cache.waiting_in = encoded, segment_ids
+            return TrunkOutput(cache.answer[:, None], torch.zeros_like(segment_ids[:, -seq:]))
         waited = cache.waiting.shape[1]
-        where = layout(F.pad(ends, (waited, 0)), documents)
+        where = layout(F.pad(ends, (waited, 0)), segment_ids)
         if self.pooling.needs_whole_patch:
             whole = None if lengths is None else lengths + waited
             keep = int(where.waits.sum(dim=1).max())
-            owners = documents.masked_fill(~where.waits, NOTHING)
-            cache.waiting = remember(None, encoded, keep, whole)
-            cache.waiting_in = remember(None, owners, keep, whole, empty=NOTHING)
+            owners = segment_ids.masked_fill(~where.waits, NOTHING)
+            cache.waiting = update_cache(None, encoded, keep, whole)
+            cache.waiting_in = update_cache(None, owners, keep, whole, empty=NOTHING)
         answers = cache.answer[:, None]
         if where.n_patches > 0:
             counts = where.count if rows > 1 else None
-            owners = where.at_ends(documents).masked_fill(~where.exists, NOTHING)
-            _, patch_positions = places(_opens(owners, cache.patch_place), cache.patch_place)
+            owners = where.at_ends(segment_ids).masked_fill(~where.exists, NOTHING)
+            _, patch_positions = segment_positions(_opens(owners, cache.patch_place), cache.patch_place)
             new = self.up(self.trunk(self.down(self.pooling(encoded, where)), owners, patch_positions, cache.trunk, counts))
-            if cut.chances is not None:
-                new = self.patching.smooth(new, where.at_ends(F.pad(cut.chances, (waited, 0))), cache.answer)
+            if cut.boundary_prob is not None:
+                new = self.patching.dechunk(new, where.at_ends(F.pad(cut.boundary_prob, (waited, 0))), cache.answer)
             answers = torch.cat([answers, new], dim=1)
             cache.patch_place = latest(torch.stack([owners, patch_positions], dim=2), counts, cache.patch_place)
             cache.answer = take(answers, where.count[:, None])[:, 0]
-        return Answers(answers, where.answer[:, -seq:])
+        return TrunkOutput(answers, where.answer[:, -seq:])
 
 
 def _rows_of(memory: Any, rows: Int[Tensor, " n"]) -> Any:
@@ -255,6 +255,6 @@ def _copied(memory: Any) -> Any:
     return memory
 
 
-def _opens(documents: Int[Tensor, "batch patch"], before: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch patch"]:
+def _opens(segment_ids: Int[Tensor, "batch patch"], before: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch patch"]:
     """Where a patch belongs to another document than the one before it; ``before[:, 0]`` is the first one's forerunner."""
-    return documents != torch.cat([before[:, :1], documents[:, :-1]], dim=1)
+    return segment_ids != torch.cat([before[:, :1], segment_ids[:, :-1]], dim=1)

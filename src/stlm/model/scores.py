@@ -1,7 +1,7 @@
-"""How likely each symbol is: the head's logits, and evidence that adds to the odds of single symbols.
+"""How likely each token is: the head's logits, and evidence that adds to the odds of single tokens.
 
 Training asks for one thing only, how surprising the target is. That takes a row's log-sum and the target's logit, to which the
-evidence of a few symbols adds without touching the others: rows as wide as a vocabulary are read once forward and written once
+evidence of a few tokens adds without touching the others: rows as wide as a vocabulary are read once forward and written once
 backward, in pieces that fit into a CPU's cache.
 """
 
@@ -19,10 +19,10 @@ PIECE = 1 << 19  # logits that a CPU works on at a time: 2 MB in float32
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-    """Pieces of evidence: ``exp(score)`` adds to the odds of ``symbol`` at ``place``, counted over batch and seq."""
+    """Pieces of evidence: ``exp(score)`` adds to the odds of ``token`` at ``place``, counted over batch and seq."""
 
     place: Int[Tensor, " pair"]
-    symbol: Int[Tensor, " pair"]
+    token: Int[Tensor, " pair"]
     score: Float[Tensor, " pair"]
 
 
@@ -30,14 +30,14 @@ class Copies:
 class Scores:
     """p(c) at a place is in proportion to exp(raw[c]) + the sum of exp(score) over the copies of c there."""
 
-    raw: Float[Tensor, "batch seq symbol"]
+    raw: Float[Tensor, "batch seq token"]
     copies: Copies | None = None
 
-    def logits(self) -> Float[Tensor, "batch seq symbol"]:
+    def logits(self) -> Float[Tensor, "batch seq token"]:
         """All in one: raw as it is, or in at least float32 where copies add to it."""
         if self.copies is None:
             return self.raw
-        to = self.copies.place * self.raw.shape[2] + self.copies.symbol
+        to = self.copies.place * self.raw.shape[2] + self.copies.token
         return AddOdds.apply(wide(self.raw).flatten(), self.copies.score, to).view_as(self.raw)
 
     def surprisal(self, targets: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq"]:
@@ -46,7 +46,7 @@ class Scores:
         total, own = LogSum.apply(self.raw.flatten(0, 1), flat)
         if self.copies is not None:
             place, odds = self.copies.place, self.copies.score.exp()
-            right = odds * (self.copies.symbol == flat[place])
+            right = odds * (self.copies.token == flat[place])
             total, own = (_plus(logit, torch.zeros_like(logit).index_add(0, place, some))
                           for logit, some in ((total, odds), (own, right)))
         return (total - own).view(targets.shape)
@@ -63,7 +63,7 @@ def _plus(logit: Tensor, odds: Tensor) -> Tensor:
 
 
 class LogSum(torch.autograd.Function):
-    """The log of the sum of exp of each row of logits [n, symbol], and its logit of ``targets`` [n], in at least float32."""
+    """The log of the sum of exp of each row of logits [n, token], and its logit of ``targets`` [n], in at least float32."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

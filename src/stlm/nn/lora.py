@@ -88,29 +88,29 @@ class AdaptedBlock(Block):
         super().__init__()
         self.shared, self.own, self.lookback = shared, Adaptors(shared, rank, norms, scales), shared.lookback
 
-    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Any:
-        return self.shared.view(documents, positions, dtype)
+    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Any:
+        return self.shared.context(segment_ids, positions, dtype)
 
-    def remember(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
+    def update_cache(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
                  ) -> tuple[Tensor, ...]:
-        return self.shared.remember(past, new, lengths)
+        return self.shared.update_cache(past, new, lengths)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Any, past: tuple[Tensor, ...] | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
-        out, new = functional_call(self.shared, self.own.weights(self.shared), (x, view, past))
+        out, new = functional_call(self.shared, self.own.weights(self.shared), (x, context, past))
         return (out if self.own.scale is None else x + self.own.scale.to(x.dtype) * (out - x)), new
 
-    def noted(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         weights = {f"block.{name}": value for name, value in self.own.weights(self.shared).items()}
-        return functional_call(_Noted(self.shared), weights, (x, view, past))
+        return functional_call(_KVOnly(self.shared), weights, (x, context, past))
 
 
-class _Noted(nn.Module):
+class _KVOnly(nn.Module):
     """A block that is asked for its notes only: weights are swapped in where a module is called."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.block = block
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-        return self.block.noted(x, view, past)
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        return self.block.kv_only(x, context, past)

@@ -22,29 +22,29 @@ NOTHING = -1  # the document number of a place that holds nothing
 
 
 class Block(nn.Module, abc.ABC):
-    """One causal layer. All blocks of a stack have the same ``lookback`` and share one `view`."""
+    """One causal layer. All blocks of a stack have the same ``lookback`` and share one `context`."""
 
     lookback: int
-    """How many earlier positions `view` is told of and, unless a block has its own `remember`, memories reach back."""
+    """How many earlier positions `context` is told of and, unless a block has its own `remember`, memories reach back."""
 
     @abc.abstractmethod
-    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
+    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
              dtype: torch.dtype) -> Any:
         """Whatever depends on places only (masks, rotations): computed once, handed to every block of the stack."""
 
     @abc.abstractmethod
-    def forward(self, x: Float[Tensor, "batch seq dim"], view: Any,
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Any,
                 past: tuple[Tensor, ...] | None) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
         """The output, and what later positions need of these ones: tensors [batch, seq, ...]."""
 
-    def noted(self, x: Float[Tensor, "batch seq dim"], view: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         """What later positions need of these ones, where their output isn't wanted."""
-        return self(x, view, past)[1]
+        return self(x, context, past)[1]
 
-    def remember(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
+    def update_cache(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
                  ) -> tuple[Tensor, ...]:
         """What the block needs from now on: of ``new``, the first ``lengths[b]`` positions count (all where None)."""
-        return tuple(remember(None if past is None else past[i], item, self.lookback, lengths)
+        return tuple(update_cache(None if past is None else past[i], item, self.lookback, lengths)
                      for i, item in enumerate(new))
 
 
@@ -52,7 +52,7 @@ class Block(nn.Module, abc.ABC):
 class StackCache:
     """What one stack remembers of each row."""
 
-    documents: Int[Tensor, "batch past"]
+    segment_ids: Int[Tensor, "batch past"]
     layers: list[tuple[Tensor, ...] | None]
 
     @classmethod
@@ -61,7 +61,7 @@ class StackCache:
 
 
 @dataclasses.dataclass(frozen=True)
-class Travel:
+class StackOutput:
     """What a stack makes of its input. early: what came out of a layer on the way, in training, and how much a loss of it
     counts; losses: what the stack adds to the loss itself, by name; figures: what else is worth knowing of it, by name.
     """
@@ -87,59 +87,59 @@ class Stack(nn.Module):
         """A memory of nothing for ``batch`` rows."""
         return StackCache.empty(batch, len(self.blocks), device)
 
-    def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
-               positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None) -> Travel:
+    def travel(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+               positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None) -> StackOutput:
         """The same as calling it, with whatever else comes of it. ``cache`` is what `new_cache` made."""
-        return Travel(self(x, documents, positions, cache, lengths))
+        return StackOutput(self(x, segment_ids, positions, cache, lengths))
 
     def forward(
         self,
         x: Float[Tensor, "batch seq dim"],
-        documents: Int[Tensor, "batch seq"],
+        segment_ids: Int[Tensor, "batch seq"],
         positions: Int[Tensor, "batch seq"],
         cache: StackCache | None = None,
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         if len(self.blocks) == 0:
             return x
-        view = self.view(x, documents, positions, cache)
+        context = self.context(x, segment_ids, positions, cache)
         for depth in range(self.active):
-            x = self.one(depth, x, view, cache, lengths)
-        self.went(documents, cache, lengths)
+            x = self.one(depth, x, context, cache, lengths)
+        self.went(segment_ids, cache, lengths)
         return x
 
-    def pass_by(self, depth: int, x: Float[Tensor, "batch seq dim"], view: Any, cache: StackCache,
+    def pass_by(self, depth: int, x: Float[Tensor, "batch seq dim"], context: Any, cache: StackCache,
                 lengths: Int[Tensor, " batch"] | None) -> None:
         """One layer remembers these places, and makes nothing of them."""
         layer: Any = self.blocks[depth]
         past = cache.layers[depth]
-        cache.layers[depth] = layer.remember(past, layer.noted(x, view, past), lengths)
+        cache.layers[depth] = layer.update_cache(past, layer.kv_only(x, context, past), lengths)
 
-    def view(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
+    def context(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
              cache: StackCache | None) -> Any:
         """What all blocks need to know of these places, and of those before them."""
         first: Any = self.blocks[0]
-        return first.view(documents if cache is None else torch.cat([cache.documents, documents], dim=1), positions, x.dtype)
+        return first.context(segment_ids if cache is None else torch.cat([cache.segment_ids, segment_ids], dim=1), positions, x.dtype)
 
-    def went(self, documents: Int[Tensor, "batch seq"], cache: StackCache | None, lengths: Int[Tensor, " batch"] | None
+    def went(self, segment_ids: Int[Tensor, "batch seq"], cache: StackCache | None, lengths: Int[Tensor, " batch"] | None
              ) -> None:
         """All blocks have gone through these places."""
         if cache is not None:
-            cache.documents = remember(cache.documents, documents, self.lookback, lengths, empty=NOTHING)
+            cache.segment_ids = update_cache(cache.segment_ids, segment_ids, self.lookback, lengths, empty=NOTHING)
 
-    def one(self, depth: int, x: Float[Tensor, "batch seq dim"], view: Any, cache: StackCache | None,
+    def one(self, depth: int, x: Float[Tensor, "batch seq dim"], context: Any, cache: StackCache | None,
             lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
         """One layer, which goes on from its memory where there is a cache."""
         layer: Any = self.blocks[depth]
         if cache is None:
-            return layer(x, view, None)[0]
+            return layer(x, context, None)[0]
         past = cache.layers[depth]
-        x, new = layer(x, view, past)
-        cache.layers[depth] = layer.remember(past, new, lengths)
+        x, new = layer(x, context, past)
+        cache.layers[depth] = layer.update_cache(past, new, lengths)
         return x
 
 
-def remember(past: Tensor | None, new: Tensor, keep: int, lengths: Int[Tensor, " batch"] | None,
+def update_cache(past: Tensor | None, new: Tensor, keep: int, lengths: Int[Tensor, " batch"] | None,
              empty: int = 0) -> Tensor:
     """The last ``keep`` entries of ``past`` followed by ``new``, right-aligned in every row.
 

@@ -1,4 +1,4 @@
-"""Predict the next symbol: maximum likelihood of the text."""
+"""Predict the next token: maximum likelihood of the text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stlm.objective import Loss, Objective, ObjectiveConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config(ObjectiveConfig):
-    """Cross-entropy of the next symbol."""
+    """Cross-entropy of the next token."""
 
     def build(self) -> Causal:
         return Causal()
@@ -41,8 +41,8 @@ class Causal(Objective):
         return Loss(total, metrics)
 
 
-def further(ahead: Float[Tensor, "batch seq n symbol"], batch: Batch) -> Tensor:
-    """The mean surprisal of the symbols after the next one, in nats: a row's end and the symbols past it don't count."""
+def further(ahead: Float[Tensor, "batch seq n token"], batch: Batch) -> Tensor:
+    """The mean surprisal of the tokens after the next one, in nats: a row's end and the tokens past it don't count."""
     total, counted = ahead.new_zeros(()).float(), batch.weights.new_zeros(())
     for place in range(ahead.shape[2]):
         step = place + 1

@@ -30,13 +30,13 @@ def set_learning_rate(optimizers: list[Optimizer], scale: float) -> None:
             group["lr"] = group["peak_lr"] * scale
 
 
-def rate_of(parameter: nn.Parameter) -> float:
-    """A parameter's learning rate as a multiple of its group's; a layer that wants another one sets ``weight.rate``."""
-    return getattr(parameter, "rate", 1.0)
+def lr_mult_of(parameter: nn.Parameter) -> float:
+    """A parameter's learning rate as a multiple of its group's; a layer that wants another one sets ``weight.lr_mult``."""
+    return getattr(parameter, "lr_mult", 1.0)
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """(matrices, tables, vectors): weights of linear layers; tables of symbols, used row by row; everything else."""
+    """(matrices, tables, vectors): weights of linear layers; tables of tokens, used row by row; everything else."""
     linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
     tables = {id(p) for name, p in model.named_parameters() if name.split(".")[-1] == "table" or ".table." in name}
     matrices: list[nn.Parameter] = []

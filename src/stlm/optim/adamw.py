@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from stlm.optim import OptimConfig, rate_of, split_parameters
+from stlm.optim import OptimConfig, lr_mult_of, split_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,42 +24,42 @@ class Config(OptimConfig):
     """Decay of the second moment."""
     weight_decay: float = 0.1
     """Decay of matrices, as a multiple of the learning rate."""
-    width: int = 0
-    """Where above 0: ``lr`` was found at this width, and a matrix of n inputs learns at lr * width / n, so that it serves
-    other widths too (Yang et al. 2022, arXiv 2203.03466, table 8), and decays by weight_decay * width / n of that, so by
+    base_width: int = 0
+    """Where above 0: ``lr`` was found at this width, and a matrix of n inputs learns at lr * base_width / n, so that it serves
+    other widths too (Yang et al. 2022, arXiv 2203.03466, table 8), and decays by weight_decay * base_width / n of that, so by
     1 / n^2 in all; at 0 all matrices are treated alike. Adaptors aren't matrices here."""
-    local: float = 1.0
+    local_lr_mult: float = 1.0
     """Learning rate of all that isn't the trunk (what reads and writes bytes), as a multiple of the trunk's (Hwang et al. 2025,
     H-Net, arXiv 2507.07955, section 2.3.3)."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise ValueError(f"lr = {self.lr}: it has to be above 0")
-        if self.width < 0:
-            raise ValueError(f"width = {self.width}: it has to be 0 or more")
-        if self.local <= 0:
-            raise ValueError(f"local = {self.local}: it has to be above 0")
+        if self.base_width < 0:
+            raise ValueError(f"base_width = {self.base_width}: it has to be 0 or more")
+        if self.local_lr_mult <= 0:
+            raise ValueError(f"local_lr_mult = {self.local_lr_mult}: it has to be above 0")
 
     def build(self, model: nn.Module) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(model)
-        by_width = {id(matrix): self.width / matrix.shape[1] if self.width else 1.0 for matrix in matrices}
+        by_width = {id(matrix): self.base_width / matrix.shape[1] if self.base_width else 1.0 for matrix in matrices}
         groups: list[dict] = [{"params": [matrix for matrix in matrices if by_width[id(matrix)] == factor],
                                "weight_decay": self.weight_decay * factor} for factor in sorted(set(by_width.values()))]
         groups.append({"params": [*tables, *vectors], "weight_decay": 0.0})
         trunk = {id(parameter) for name, parameter in model.named_parameters() if name.startswith("trunk.")}
 
         def rate(parameter: nn.Parameter) -> float:
-            stage = 1.0 if id(parameter) in trunk else self.local
-            return rate_of(parameter) * by_width.get(id(parameter), 1.0) * stage
+            stage = 1.0 if id(parameter) in trunk else self.local_lr_mult
+            return lr_mult_of(parameter) * by_width.get(id(parameter), 1.0) * stage
 
         return [adamw(groups, self.lr, (self.beta1, self.beta2), rate)]
 
 
 def adamw(groups: list[dict], lr: float, betas: tuple[float, float],
-          rate_of: Callable[[nn.Parameter], float] = rate_of) -> Optimizer:
+          lr_mult_of: Callable[[nn.Parameter], float] = lr_mult_of) -> Optimizer:
     """PyTorch's fused AdamW over ``groups``, each marked with its peak rate; parameters with a rate of their own, a multiple of
     ``lr``, apart.
     """
-    parted = [{**group, "params": [p for p in group["params"] if rate_of(p) == rate], "peak_lr": lr * rate}
-              for group in groups for rate in sorted({rate_of(p) for p in group["params"]})]
+    parted = [{**group, "params": [p for p in group["params"] if lr_mult_of(p) == rate], "peak_lr": lr * rate}
+              for group in groups for rate in sorted({lr_mult_of(p) for p in group["params"]})]
     return torch.optim.AdamW(parted, lr=lr, betas=betas, eps=1e-10, fused=True)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stlm.optim import OptimConfig, rate_of, split_parameters
+from stlm.optim import OptimConfig, lr_mult_of, split_parameters
 from stlm.optim.adamw import adamw
 
 
@@ -37,9 +37,9 @@ class Config(OptimConfig):
 
     def build(self, model: nn.Module) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(model)
-        own = [p for p in matrices if rate_of(p) != 1.0]  # Muon moves all of its matrices alike
+        own = [p for p in matrices if lr_mult_of(p) != 1.0]  # Muon moves all of its matrices alike
         rest = adamw([{"params": [*own, *tables, *vectors], "weight_decay": 0.0}], self.adamw_lr, (0.9, 0.95))
-        return [Muon([p for p in matrices if rate_of(p) == 1.0], self.lr, self.momentum, self.weight_decay), rest]
+        return [Muon([p for p in matrices if lr_mult_of(p) == 1.0], self.lr, self.momentum, self.weight_decay), rest]
 
 
 class Muon(Optimizer):

@@ -1,1 +1,1 @@
-"""Text to symbols and back, and the built-in corpus."""
+"""Text to tokens and back, and the built-in corpus."""

@@ -26,15 +26,15 @@ from stlm.config.decode import decode, encode
 from stlm.config.files import read_json
 from stlm.errors import UserError
 from stlm.model.lm import LM
-from stlm.text.codec import Codec
-from stlm.train.config import RunConfig
+from stlm.text.tokenizer import Tokenizer
+from stlm.train.run_config import RunConfig
 
 FORMAT = "stlm checkpoint 2"
 MODEL, EMA, OPTIMIZER, TRAINER, CONFIG = (
     "model.safetensors", "ema.safetensors", "optimizer.pt", "trainer.json", "config.json")
 
 
-def save(folder: Path, config: RunConfig, codec: Codec, model: nn.Module, ema: nn.Module | None,
+def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, ema: nn.Module | None,
          optimizer: dict[str, Any], counters: dict[str, Any]) -> None:
     """Write a checkpoint. UserError, with nothing half-written left, where the disk refuses."""
     scratch = folder.parent / f".writing-{folder.name}"
@@ -42,7 +42,7 @@ def save(folder: Path, config: RunConfig, codec: Codec, model: nn.Module, ema: n
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         (scratch / CONFIG).write_text(json.dumps(encode(config), indent=1), encoding="utf-8")
-        codec.save(scratch)
+        tokenizer.save(scratch)
         safetensors.torch.save_model(model, str(scratch / MODEL))
         if ema is not None:
             safetensors.torch.save_model(ema, str(scratch / EMA))
@@ -102,7 +102,7 @@ class Checkpoint:
 
     folder: Path
     config: RunConfig
-    codec: Codec
+    tokenizer: Tokenizer
     counters: dict[str, Any]
 
     def load_model(self, model: nn.Module, averaged: bool = False) -> None:
@@ -118,7 +118,7 @@ class Checkpoint:
         """The optimizer's state, tensors and plain values only."""
         if OPTIMIZER not in self.counters["sha256"]:
             raise UserError(f"{self.folder}: this model was published without the state of its optimizer, so its training "
-                            "can't go on; begin a run with its weights instead (--train.start)")
+                            "can't go on; begin a run with its weights instead (--train.init-from)")
         try:
             return torch.load(self.folder / OPTIMIZER, weights_only=True, map_location="cpu")
         except (RuntimeError, pickle.UnpicklingError) as error:
@@ -127,9 +127,9 @@ class Checkpoint:
 
     def build_model(self) -> LM:
         """The model, with the weights that are to be used, in evaluation mode."""
-        model = LM(self.config.model, self.codec)
+        model = LM(self.config.model, self.tokenizer)
         self.load_model(model, averaged=True)
-        model.tell(self.counters.get("fraction", 1.0))
+        model.set_progress(self.counters.get("fraction", 1.0))
         return model.eval()
 
 
@@ -147,4 +147,4 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             raise UserError(f"{folder / name}: damaged or missing; "
                             f"delete {folder.name} to go on from the checkpoint before it")
     config = decode(RunConfig, read_json(folder / CONFIG), where=str(folder / CONFIG))
-    return Checkpoint(folder, config, config.data.codec.load(folder), counters)
+    return Checkpoint(folder, config, config.data.tokenizer.load(folder), counters)

@@ -69,7 +69,7 @@ def _measure(trainer: Trainer) -> Decisions:
     elif wanted.compile == "auto":
         eager = machine.seconds(work, trainer.device, 2)
         steps = trainer.steps_of_run(flops_per_byte)
-        length = (wanted.minutes or 0) * 60 if steps is None else steps * wanted.accumulate * eager
+        length = (wanted.minutes or 0) * 60 if steps is None else steps * wanted.grad_accum * eager
         if length >= PAYS_FROM:
             compiled = _compiled_seconds(trainer, work) < eager
             if not compiled:

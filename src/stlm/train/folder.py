@@ -15,7 +15,7 @@ from stlm.config.files import read_json
 from stlm.config.slot import did_you_mean
 from stlm.errors import UserError
 from stlm.train.checkpoint import TRAINER, Checkpoint, list_checkpoints, open_checkpoint
-from stlm.train.config import RunConfig
+from stlm.train.run_config import RunConfig
 
 RUNS, MODELS = Path("runs"), Path("models")
 SHIPPED = Path(__file__).parents[3] / "models"  # beside the source, where stlm was installed from a clone

@@ -9,35 +9,35 @@ from pathlib import Path
 
 import torch
 
-from stlm.data.ahead import Ahead
 from stlm.data.batch import Batch
+from stlm.data.prefetch import Prefetch
 from stlm.data.shards import Corpus
 from stlm.data.stream import Stream
 from stlm.errors import UserError
-from stlm.model.begin import take_over
+from stlm.model.init_from import init_from
 from stlm.model.lm import LM, ends_of_bytes
 from stlm.optim import set_learning_rate
 from stlm.optim.schedule import scale
 from stlm.train import checkpoint, machine
 from stlm.train.checkpoint import Checkpoint
-from stlm.train.config import RunConfig
 from stlm.train.decisions import Decisions, decide
 from stlm.train.folder import RunFolder, find_checkpoint
+from stlm.train.run_config import RunConfig
 
 
-class Hook:
+class Callback:
     """Something that watches a run: it may look at the trainer and yield figures, but it changes nothing."""
 
-    def started(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Trainer) -> None:
         """Before the first step."""
 
-    def stepped(self, trainer: Trainer) -> dict[str, float] | None:
+    def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
         """After every step; figures that it returns are logged."""
 
-    def logged(self, trainer: Trainer, figures: dict[str, float]) -> None:
+    def on_log(self, trainer: Trainer, figures: dict[str, float]) -> None:
         """After a line of figures was logged."""
 
-    def finished(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Trainer) -> None:
         """After the last step, also of a run that was asked to stop."""
 
 
@@ -51,28 +51,28 @@ class Trainer:
     """
 
     def __init__(self, folder: RunFolder, config: RunConfig, corpus: Corpus, device: torch.device,
-                 hooks: list[Hook], resume: Checkpoint | None = None) -> None:
-        self.folder, self.config, self.corpus, self.device, self.hooks = folder, config, corpus, device, hooks
+                 callbacks: list[Callback], resume: Checkpoint | None = None) -> None:
+        self.folder, self.config, self.corpus, self.device, self.callbacks = folder, config, corpus, device, callbacks
         torch.manual_seed(config.seed)
-        self.model = LM(config.model, corpus.codec)
+        self.model = LM(config.model, corpus.tokenizer)
         if resume is None:
-            self.model.begin(lambda run, part: find_checkpoint(run).load_model(part, averaged=True))
-            if config.train.start is not None:
-                begun = find_checkpoint(config.train.start)
-                if begun.codec.symbol_bytes != corpus.codec.symbol_bytes:
-                    raise UserError(f"train.start: the symbols of {config.train.start} aren't those of this text; choose the "
-                                    "same codec, and the same text where the codec is learned from it")
-                take_over(self.model, begun.build_model())
+            self.model.load_frozen(lambda run, part: find_checkpoint(run).load_model(part, averaged=True))
+            if config.train.init_from is not None:
+                begun = find_checkpoint(config.train.init_from)
+                if begun.tokenizer.token_bytes != corpus.tokenizer.token_bytes:
+                    raise UserError(f"train.init_from: the tokens of {config.train.init_from} aren't those of this text; choose the "
+                                    "same tokenizer, and the same text where the tokenizer is learned from it")
+                init_from(self.model, begun.build_model())
         self.model.to(device)
         self.objective = config.objective.build()
         self.optimizers = config.optim.build(self.model)
         self.ema = _copy(self.model, config, corpus) if config.train.ema else None
-        self.stream = Stream(corpus.train, corpus.codec, config.train.seq, config.train.rows // config.train.accumulate,
-                             config.seed, boundaries=ends_of_bytes(self.model.patching, corpus.codec.document))
+        self.stream = Stream(corpus.train, corpus.tokenizer, config.train.seq_len, config.train.batch_size // config.train.grad_accum,
+                             config.seed, boundaries=ends_of_bytes(self.model.patching, corpus.tokenizer.bos))
         # on a CPU, making the next batch would take from the step in progress
-        self._batches = self.micro_batches if device.type == "cpu" else Ahead(self.micro_batches)
+        self._batches = self.micro_batches if device.type == "cpu" else Prefetch(self.micro_batches)
         self.step, self.spent, self.n_bytes, self.flops, self.peak, self.stop = 0, 0.0, 0, 0.0, 0, False
-        self.model.tell(0.0)
+        self.model.set_progress(0.0)
         self.decisions: Decisions = decide(self)
         self.flops_per_byte = self.decisions.flops_per_byte
         torch.manual_seed(config.seed)  # measuring has drawn numbers
@@ -109,14 +109,14 @@ class Trainer:
         counters = {"step": self.step, "spent": self.spent, "n_bytes": self.n_bytes, "flops": self.flops,
                     "flops_per_byte": self.flops_per_byte, "corpus": self.corpus.contents, "fraction": self.fraction()}
         state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "rng": torch.get_rng_state()}
-        checkpoint.save(path, self.config, self.corpus.codec, self.model, self.ema, state, counters)
+        checkpoint.save(path, self.config, self.corpus.tokenizer, self.model, self.ema, state, counters)
         checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
         return path
 
     def usable_model(self) -> LM:
         """A copy of the model on the CPU or GPU that looks and writing may use freely: averaged weights if there are."""
         copy = _copy(self.ema or self.model, self.config, self.corpus).eval()
-        copy.tell(self.fraction())
+        copy.set_progress(self.fraction())
         return copy
 
     # --- the loop
@@ -136,8 +136,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end, or until `stop`."""
-        for hook in self.hooks:
-            hook.started(self)
+        for callback in self.callbacks:
+            callback.on_train_begin(self)
         saved_at = self.step
         machine.forget_peak_memory(self.device)
         while not self.done and not self.stop:
@@ -146,8 +146,8 @@ class Trainer:
                 self._count_flops()
             if self.step % self.config.train.log_every == 0 or self.done:
                 self.log(self._figures())
-            for hook in self.hooks:
-                if figures := hook.stepped(self):
+            for callback in self.callbacks:
+                if figures := callback.on_step_end(self):
                     self.log(figures)
             if self.step % self.config.train.checkpoint_every == 0 or self.done or self.stop:
                 saved_at = self.step
@@ -155,21 +155,21 @@ class Trainer:
         if saved_at != self.step:
             self.save()
         self.peak = machine.peak_memory(self.device)
-        for hook in self.hooks:
-            hook.finished(self)
+        for callback in self.callbacks:
+            callback.on_train_end(self)
 
     def log(self, figures: dict[str, float]) -> None:
         """Record figures of this step."""
         record = {"step": self.step, "bytes": self.n_bytes, "seconds": round(self.spent, 3), "flops": self.flops, **figures}
         self.folder.append(self.folder.metrics, record)
-        for hook in self.hooks:
-            hook.logged(self, record)
+        for callback in self.callbacks:
+            callback.on_log(self, record)
 
     def steps_of_run(self, flops_per_byte: float) -> int | None:
         """How many steps the run's length comes to, at so many FLOPs a byte; None where only the clock knows."""
         train, shard = self.config.train, self.corpus.train
-        symbols = len(shard.symbols) + shard.n_documents
-        bytes_per_step = train.rows * train.seq * shard.n_bytes / symbols
+        tokens = len(shard.tokens) + shard.n_documents
+        bytes_per_step = train.batch_size * train.seq_len * shard.n_bytes / tokens
         if train.megabytes is not None:
             return max(1, round(1e6 * train.megabytes / bytes_per_step))
         if train.teraflops is not None:
@@ -178,15 +178,15 @@ class Trainer:
 
     def micro_batches(self, step: int) -> list[Batch]:
         """The batches of one step, on the CPU."""
-        n = self.config.train.accumulate
+        n = self.config.train.grad_accum
         return [self.stream.batch(step * n + i) for i in range(n)]
 
     def advance(self) -> None:
         """One step."""
         start = time.perf_counter()
         fraction = self.fraction()
-        self.model.tell(fraction)
-        set_learning_rate(self.optimizers, scale(self.step, self.config.train.warmup, fraction, self.config.train.decay))
+        self.model.set_progress(fraction)
+        set_learning_rate(self.optimizers, scale(self.step, self.config.train.warmup, fraction, self.config.train.cooldown))
         batches = self._batches(self.step)
         whole = sum(float(batch.weights.sum()) for batch in batches)
         for batch in batches:
@@ -196,7 +196,7 @@ class Trainer:
             (loss.total * share).backward()
             for name, pair in loss.metrics.items():
                 self._sums[name].append(torch.stack([item.double() for item in pair]))
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.grad_clip)
         self._sums["grad_norm"].append(torch.stack([norm.double(), torch.ones_like(norm, dtype=torch.double)]))
         if self.device.type == "cpu" or (self.step + 1) % self.config.train.log_every == 0:
             self._refuse_non_finite(float(norm))
@@ -214,8 +214,8 @@ class Trainer:
     def _count_flops(self) -> None:
         """What a byte costs from now on: learned patches grow, layers that come late have come."""
         model = _copy(self.model, self.config, self.corpus).requires_grad_(True)
-        model.tell(self.fraction())
-        batch = self.stream.batch(self.step * self.config.train.accumulate).to(self.device)
+        model.set_progress(self.fraction())
+        batch = self.stream.batch(self.step * self.config.train.grad_accum).to(self.device)
         self.flops_per_byte = machine.count_flops(model, self.objective, batch) / float(batch.weighted_bytes)
 
     def _refuse_non_finite(self, norm: float) -> None:
@@ -245,6 +245,6 @@ class Trainer:
 def _copy(model: LM, config: RunConfig, corpus: Corpus) -> LM:
     """An eager model with the same weights: compiled code and gradients stay behind."""
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away, and so is their randomness
-        copy = LM(config.model, corpus.codec).to(model.device)
+        copy = LM(config.model, corpus.tokenizer).to(model.device)
     copy.load_state_dict(model.state_dict())
     return copy.requires_grad_(False)

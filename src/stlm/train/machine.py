@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from stlm.data.batch import Batch
 from stlm.data.shards import cache_folder
 from stlm.errors import UserError
-from stlm.model.config import ModelConfig
 from stlm.model.lm import LM
+from stlm.model.model_config import ModelConfig
 from stlm.nn.stack import Stack
 from stlm.objective import Objective
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 def pick_device() -> torch.device:
@@ -52,10 +52,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def check_fits(config: ModelConfig, codec: Codec, device: torch.device) -> None:
+def check_fits(config: ModelConfig, tokenizer: Tokenizer, device: torch.device) -> None:
     """UserError where the weights, their gradients and two moments each are more than the device's memory holds."""
     with torch.device("meta"):
-        n = sum(parameter.numel() for parameter in LM(config, codec).parameters())
+        n = sum(parameter.numel() for parameter in LM(config, tokenizer).parameters())
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
     else:

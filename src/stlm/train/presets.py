@@ -9,20 +9,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from stlm.model.config import ModelConfig
 from stlm.model.copying import none as as_it_is
 from stlm.model.copying import pointer
 from stlm.model.embedding import ngrams, recall, symbols
 from stlm.model.head import parallel
+from stlm.model.model_config import ModelConfig
 from stlm.model.patching import entropy, none, subword
 from stlm.model.pooling import last, mean
 from stlm.model.sharing import ffn
 from stlm.nn.block import attention
 from stlm.nn.ffn import relu2, swiglu
 from stlm.optim import adamw
-from stlm.text.codec import bpe
-from stlm.text.codec import subword as marked
-from stlm.train.config import DataConfig, RunConfig, TrainConfig
+from stlm.text.tokenizer import bpe
+from stlm.text.tokenizer import subword as marked
+from stlm.train.run_config import DataConfig, RunConfig, TrainConfig
 
 
 def demo() -> RunConfig:
@@ -31,8 +31,8 @@ def demo() -> RunConfig:
         data=DataConfig(megabytes=10.0),  # more than three minutes take in
         model=ModelConfig(dim=256, layers=2, local_dim=128, encoder_layers=1, decoder_layers=2,
                           embedding=ngrams.Config(rows=4096), pooling=last.Config(), copying=pointer.Config()),
-        optim=adamw.Config(lr=3e-3, local=2.0),
-        train=TrainConfig(minutes=3.0, seq=2048, rows=2, decay=0.6, evaluate_every=100, sample_every=250))
+        optim=adamw.Config(lr=3e-3, local_lr_mult=2.0),
+        train=TrainConfig(minutes=3.0, seq_len=2048, batch_size=2, cooldown=0.6, evaluate_every=100, sample_every=250))
 
 
 def ten_million() -> RunConfig:
@@ -41,11 +41,12 @@ def ten_million() -> RunConfig:
         model=ModelConfig(dim=384, layers=3, trunk=attention.Config(heads=6), local_dim=128, encoder_layers=1, decoder_layers=2,
                           embedding=recall.Config(rows=32768), copying=pointer.Config()),
         optim=adamw.Config(lr=2e-3),
-        train=TrainConfig(steps=20_000, seq=1024, rows=4, warmup=200, evaluate_every=500, checkpoint_every=500,
+        train=TrainConfig(steps=20_000, seq_len=1024, batch_size=4, warmup=200, evaluate_every=500, checkpoint_every=500,
                           sample_every=500))
 
 
-BY_WIDTH = adamw.Config(lr=4e-3, width=384)  # what 10m wants at steps of 64 kB; rates by width carry over (recipes/transfer.py)
+# What 10m wants at steps of 64 kB; rates by width carry over (recipes/transfer.py).
+BY_WIDTH = adamw.Config(lr=4e-3, base_width=384)
 
 
 def fifty_million() -> RunConfig:
@@ -55,7 +56,7 @@ def fifty_million() -> RunConfig:
                           decoder_layers=2, embedding=recall.Config(rows=32768), pooling=last.Config(),
                           copying=pointer.Config()),
         optim=BY_WIDTH,
-        train=TrainConfig(steps=15_000, seq=2048, rows=32, warmup=500, evaluate_every=1000, checkpoint_every=1000,
+        train=TrainConfig(steps=15_000, seq_len=2048, batch_size=32, warmup=500, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
 
 
@@ -66,7 +67,7 @@ def hundred_million() -> RunConfig:
                           decoder_layers=2, embedding=recall.Config(rows=73728), pooling=last.Config(),
                           copying=pointer.Config()),
         optim=BY_WIDTH,
-        train=TrainConfig(steps=30_000, seq=2048, rows=64, warmup=1000, evaluate_every=1000, checkpoint_every=1000,
+        train=TrainConfig(steps=30_000, seq_len=2048, batch_size=64, warmup=1000, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
 
 
@@ -100,35 +101,35 @@ def ten_million_flat() -> RunConfig:
     model = dataclasses.replace(run.model, layers=6, trunk=attention.Config(heads=6, ffn=relu2.Config(ratio=3.5)),
                                 local_dim=384, encoder_layers=0, decoder_layers=0, embedding=symbols.Config(),
                                 patching=none.Config(), pooling=last.Config(), copying=as_it_is.Config())
-    return dataclasses.replace(run, model=model, train=dataclasses.replace(run.train, seq=512))
+    return dataclasses.replace(run, model=model, train=dataclasses.replace(run.train, seq_len=512))
 
 
 def ten_million_bpe() -> RunConfig:
-    """The control with a tokenizer: the trunk reads symbols of a byte-pair encoding trained on the same text."""
+    """The control with a tokenizer: the trunk reads tokens of a byte-pair encoding trained on the same text."""
     run = ten_million_flat()
     model = dataclasses.replace(run.model, layers=4, trunk=attention.Config(heads=6, ffn=relu2.Config(ratio=3.75)),
                                 copying=pointer.Config(), embedding=ngrams.Config(orders=(2,), rows=4096))
-    return dataclasses.replace(run, model=model, data=DataConfig(codec=bpe.Config(vocabulary=4096)),
-                               train=dataclasses.replace(run.train, seq=256))
+    return dataclasses.replace(run, model=model, data=DataConfig(tokenizer=bpe.Config(vocab_size=4096)),
+                               train=dataclasses.replace(run.train, seq_len=256))
 
 
 def reader() -> RunConfig:
     """0.2M parameters: the byte model whose entropy cuts patches (``--model.patching entropy``)."""
     cut = entropy.Config()
     return RunConfig(model=entropy.reader(cut.dim, cut.layers), optim=adamw.Config(lr=5e-3),
-                     train=TrainConfig(minutes=2.0, seq=1024, rows=4, warmup=100))
+                     train=TrainConfig(minutes=2.0, seq_len=1024, batch_size=4, warmup=100))
 
 
 def paper() -> RunConfig:
     """The byte-level model of arXiv 2405.14159 as its authors' code has it, its faults mended (docs/log.md). For one GPU."""
     return RunConfig(
-        data=DataConfig(codec=marked.Config(vocabulary=50_257, longest=12)),
+        data=DataConfig(tokenizer=marked.Config(vocab_size=50_257, longest=12)),
         model=ModelConfig(dim=768, layers=10, trunk=attention.Config(heads=16, kv_heads=4, ffn=swiglu.Config(ratio=2.0)),
                           local_dim=128, local=attention.Config(heads=8, window=12), encoder_layers=4, decoder_layers=0,
                           patching=subword.Config(), pooling=mean.Config(),
                           head=parallel.Config(slots=13, layers=7, heads=8)),
         optim=adamw.Config(lr=6e-4),
-        train=TrainConfig(steps=20_000, seq=2048, rows=32, warmup=500, evaluate_every=1000, checkpoint_every=1000,
+        train=TrainConfig(steps=20_000, seq_len=2048, batch_size=32, warmup=500, evaluate_every=1000, checkpoint_every=1000,
                           sample_every=1000))
 
 

@@ -25,12 +25,12 @@ def publish(checkpoint: Checkpoint, folder: Path) -> int:
     if (folder / TRAINER).exists():
         raise UserError(f"{folder}: there is a model already; delete it, or choose another name")
     folder.mkdir(parents=True, exist_ok=True)
-    config, model = checkpoint.config, LM(checkpoint.config.model, checkpoint.codec)
+    config, model = checkpoint.config, LM(checkpoint.config.model, checkpoint.tokenizer)
     checkpoint.load_model(model, averaged=True)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=config.data.names),
-                                 train=dataclasses.replace(config.train, start=None))
+                                 train=dataclasses.replace(config.train, init_from=None))
     write_whole(folder / CONFIG, json.dumps(encode(config), indent=1) + "\n")
-    checkpoint.codec.save(folder)
+    checkpoint.tokenizer.save(folder)
     safetensors.torch.save_model(model.to(torch.bfloat16), str(folder / MODEL))
     sums = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.suffix != ".md"}
     kept = {name: checkpoint.counters[name] for name in ("step", "spent", "n_bytes", "flops", "fraction")}

@@ -11,20 +11,20 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from stlm.config.slot import Slot
-from stlm.model.layout import Answers
+from stlm.model.layout import TrunkOutput
 from stlm.model.scores import Scores
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class CopyingConfig(Slot):
-    """Whether, and how, the next symbol may be copied from earlier in the document."""
+    """Whether, and how, the next token may be copied from earlier in the document."""
 
     package: ClassVar[str] = "stlm.model.copying"
 
     @abc.abstractmethod
-    def build(self, dim: int, codec: Codec) -> Copying:
-        """The part for a decoder of width ``dim`` over the symbols of ``codec``."""
+    def build(self, dim: int, tokenizer: Tokenizer) -> Copying:
+        """The part for a decoder of width ``dim`` over the tokens of ``tokenizer``."""
 
 
 class Copying(nn.Module, abc.ABC):
@@ -33,8 +33,8 @@ class Copying(nn.Module, abc.ABC):
         return None
 
     @abc.abstractmethod
-    def forward(self, logits: Float[Tensor, "batch seq symbol"], hidden: Float[Tensor, "batch seq dim"], answers: Answers,
-                symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"], memory: Any,
+    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], answers: TrunkOutput,
+                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: Any,
                 lengths: Int[Tensor, " batch"] | None) -> Scores:
         """The head's logits, and what adds to them. ``hidden`` is what the head read them from; ``memory`` (None over whole
         rows) is moved on.

@@ -9,21 +9,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stlm.model.copying import Copying, CopyingConfig
-from stlm.model.layout import Answers
+from stlm.model.layout import TrunkOutput
 from stlm.model.scores import Scores
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(CopyingConfig):
     """Nothing is copied but by the rest of the model."""
 
-    def build(self, dim: int, codec: Codec) -> Nothing:
+    def build(self, dim: int, tokenizer: Tokenizer) -> Nothing:
         return Nothing()
 
 
 class Nothing(Copying):
-    def forward(self, logits: Float[Tensor, "batch seq symbol"], hidden: Float[Tensor, "batch seq dim"], answers: Answers,
-                symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"], memory: Any,
+    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], answers: TrunkOutput,
+                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: Any,
                 lengths: Int[Tensor, " batch"] | None) -> Scores:
         return Scores(logits)

@@ -1,7 +1,7 @@
 """A pointer to earlier words: what followed there may follow here.
 
-Wherever a word has begun with the same symbols as the one in progress (none, at its start), the symbol that came next
-is evidence for the same symbol now. Words are parted by space-like bytes; symbols of several bytes are words each. How
+Wherever a word has begun with the same tokens as the one in progress (none, at its start), the token that came next
+is evidence for the same token now. Words are parted by space-like bytes; tokens of several bytes are words each. How
 much it counts is a score: the trunk's answer here, as a query, times the answer that was heard there, as a key. Two
 answers are alike where the same kind of word was due, so an equal place is found by what the trunk predicts anyway, and
 nothing has to be learned in two steps, as attention that copies has to be. Evidence adds to the head's odds: p(c) is in
@@ -22,53 +22,53 @@ from torch import Tensor, nn
 
 from stlm.model.copying import Copying, CopyingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
-from stlm.model.layout import Answers, take
+from stlm.model.layout import TrunkOutput, take
 from stlm.model.scores import Copies, Scores, wide
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm, rms_norm
-from stlm.nn.stack import NOTHING, remember
-from stlm.text.codec import Codec, parts_words
+from stlm.nn.stack import NOTHING, update_cache
+from stlm.text.tokenizer import Tokenizer, parts_words
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(CopyingConfig):
-    """Each earlier word that begins as this one adds to the odds of the symbol that followed."""
+    """Each earlier word that begins as this one adds to the odds of the token that followed."""
 
     dim: int = 64
     """Width of queries and keys."""
     window: int = 2048
-    """How far back words are looked for, in symbols."""
+    """How far back words are looked for, in tokens."""
 
     def __post_init__(self) -> None:
         if self.dim < 1 or self.window < 1:
             raise ValueError("dim and window have to be 1 or more")
 
-    def build(self, dim: int, codec: Codec) -> Pointer:
-        return Pointer(dim, codec, self)
+    def build(self, dim: int, tokenizer: Tokenizer) -> Pointer:
+        return Pointer(dim, tokenizer, self)
 
 
 @dataclasses.dataclass
 class Memory:
-    """Of the last symbols, right-aligned. told: they themselves, their documents, and hashes of their words; keys: those
+    """Of the last tokens, right-aligned. told: they themselves, their documents, and hashes of their words; keys: those
     of the answers that were heard there.
     """
 
-    told: Int[Tensor, "batch past 3"]
+    seen: Int[Tensor, "batch past 3"]
     keys: Float[Tensor, "batch past dim"]
 
     def word(self) -> Int[Tensor, "batch n"]:
-        """The hash of each row's word in progress, 0 where there's none; n is 0 before the first symbol."""
-        last = self.told[:, -1:]
+        """The hash of each row's word in progress, 0 where there's none; n is 0 before the first token."""
+        last = self.seen[:, -1:]
         return last[..., 2].masked_fill(last[..., 1] == NOTHING, 0)
 
 
 class Pointer(Copying):
     parts: Tensor
 
-    def __init__(self, dim: int, codec: Codec, config: Config) -> None:
+    def __init__(self, dim: int, tokenizer: Tokenizer, config: Config) -> None:
         super().__init__()
-        of_bytes = all(len(symbol) <= 1 for symbol in codec.symbol_bytes)
-        self.register_buffer("parts", torch.tensor([parts_words(symbol) or not of_bytes for symbol in codec.symbol_bytes]),
+        of_bytes = all(len(token) <= 1 for token in tokenizer.token_bytes)
+        self.register_buffer("parts", torch.tensor([parts_words(token) or not of_bytes for token in tokenizer.token_bytes]),
                              persistent=False)
         self.window = config.window
         self.norm, self.query_key = RMSNorm(dim), linear(dim, 2 * config.dim)
@@ -79,41 +79,41 @@ class Pointer(Copying):
         keys = self.query_key.weight.new_zeros(batch, 0, self.query_key.out_features // 2)
         return Memory(torch.zeros(batch, 0, 3, dtype=torch.long, device=device), keys)
 
-    def forward(self, logits: Float[Tensor, "batch seq symbol"], hidden: Float[Tensor, "batch seq dim"], answers: Answers,
-                symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"], memory: Any,
+    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], answers: TrunkOutput,
+                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: Any,
                 lengths: Int[Tensor, " batch"] | None) -> Scores:
         queries, keys = self.query_key(self.norm(answers.states)).chunk(2, dim=-1)
-        queries, keys, heard = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys), answers.index
-        words = words_so_far(symbols, self.parts[symbols], None if memory is None else memory.word())
+        queries, keys, patch_index = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys), answers.index
+        words = words_so_far(tokens, self.parts[tokens], None if memory is None else memory.word())
         if memory is not None:
-            told, keys = torch.stack([symbols, documents, words], dim=2), take(keys, heard)
+            seen, keys = torch.stack([tokens, segment_ids, words], dim=2), take(keys, patch_index)
             if (past := memory.keys.shape[1]) > 0:
-                told, keys = torch.cat([memory.told, told], dim=1), torch.cat([memory.keys, keys], dim=1)
+                seen, keys = torch.cat([memory.seen, seen], dim=1), torch.cat([memory.keys, keys], dim=1)
             whole = None if lengths is None else past + lengths
-            memory.told = remember(None, told, self.window, whole, empty=NOTHING)
-            memory.keys = remember(None, keys, self.window, whole)
-            symbols, documents, words = told.unbind(2)
-        alike, scores = words + documents * MIX, queries @ keys.mT
+            memory.seen = update_cache(None, seen, self.window, whole, empty=NOTHING)
+            memory.keys = update_cache(None, keys, self.window, whole)
+            tokens, segment_ids, words = seen.unbind(2)
+        alike, scores = words + segment_ids * MIX, queries @ keys.mT
         gate = hidden @ self.gate.to(hidden.dtype) + self.bias
-        if memory is not None and heard.shape[1] == 1:  # the step of writing, in as few calls as possible
-            odds = (take(scores, heard)[:, 0, :-1] + gate).exp().masked_fill(alike[:, :-1] != alike[:, -1:], 0)
+        if memory is not None and patch_index.shape[1] == 1:  # the step of writing, in as few calls as possible
+            odds = (take(scores, patch_index)[:, 0, :-1] + gate).exp().masked_fill(alike[:, :-1] != alike[:, -1:], 0)
             logits = wide(logits)
-            odds = torch.zeros_like(logits[:, 0]).scatter_add(1, symbols[:, 1:], odds.to(logits.dtype))
+            odds = torch.zeros_like(logits[:, 0]).scatter_add(1, tokens[:, 1:], odds.to(logits.dtype))
             return Scores(torch.logaddexp(logits, odds.log()[:, None]))
-        row, here, there = same_words(alike, self.window, heard.shape[1])
-        at = there if memory is not None else heard[row, there]
-        found = (row * scores.shape[1] + heard[row, here]) * scores.shape[2] + at
+        row, here, there = same_words(alike, self.window, patch_index.shape[1])
+        at = there if memory is not None else patch_index[row, there]
+        found = (row * scores.shape[1] + patch_index[row, here]) * scores.shape[2] + at
         score = scores.flatten().gather(0, found) + gate[row, here]
-        return Scores(logits, Copies(row * logits.shape[1] + here, symbols[row, there + 1], wide(score)))
+        return Scores(logits, Copies(row * logits.shape[1] + here, tokens[row, there + 1], wide(score)))
 
 
-def words_so_far(symbols: Int[Tensor, "batch seq"], parted: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch n"] | None
+def words_so_far(tokens: Int[Tensor, "batch seq"], parted: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch n"] | None
                  ) -> Int[Tensor, "batch seq"]:
-    """A hash of the symbols since words were parted the last time, 0 there. ``before``: the last hash before, if any."""
-    carry = torch.zeros_like(symbols[:, :1]) if before is None or before.shape[1] == 0 else before
-    if symbols.shape[1] == 1:  # the step of writing, in as few calls as possible
-        return torch.where(parted, 0, carry * BASE + symbols + 1)
-    terms, cut = torch.cat([carry, symbols + 1], dim=1), torch.cat([torch.zeros_like(parted[:, :1]), parted], dim=1)
+    """A hash of the tokens since words were parted the last time, 0 there. ``before``: the last hash before, if any."""
+    carry = torch.zeros_like(tokens[:, :1]) if before is None or before.shape[1] == 0 else before
+    if tokens.shape[1] == 1:  # the step of writing, in as few calls as possible
+        return torch.where(parted, 0, carry * BASE + tokens + 1)
+    terms, cut = torch.cat([carry, tokens + 1], dim=1), torch.cat([torch.zeros_like(parted[:, :1]), parted], dim=1)
     # The polynomial with these coefficients, less its part up to the last parting: all modulo 2^64.
     powers, inverse = (torch.full_like(terms[0], base).cumprod(0) for base in (BASE, INVERSE))
     sums = (terms * inverse).cumsum(dim=1)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stlm.model.depth import DepthConfig
-from stlm.nn.stack import Block, Stack, StackCache, Travel
+from stlm.nn.stack import Block, Stack, StackCache, StackOutput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,22 +29,22 @@ class Config(DepthConfig):
 
     weight: float = 0.3
     """How much the loss of an earlier layer counts: so much for the last of those that learn, less towards the first."""
-    at: tuple[int, ...] = ()
+    exit_layers: tuple[int, ...] = ()
     """Layers that learn to answer beside the last, counted from 1; all where empty. One that shall draft learns more alone."""
     dropout: float = 0.1
     """How often the last layer is left out in training; others less, the first never."""
-    leave: float = 0.0
+    exit_threshold: float = 0.0
     """In use: a patch leaves where a layer's output is as like its input as this (cosine); 0 for never."""
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or not 0 <= self.dropout < 1 or not 0 <= self.leave <= 1:
-            raise ValueError("weight has to be 0 or more, dropout at least 0 and below 1, leave between 0 and 1")
+        if self.weight < 0 or not 0 <= self.dropout < 1 or not 0 <= self.exit_threshold <= 1:
+            raise ValueError("weight has to be 0 or more, dropout at least 0 and below 1, exit_threshold between 0 and 1")
 
     def check(self, model: Any) -> None:
         if model.layers < 2:
             raise ValueError("depth = early_exit needs layers = 2 or more")
-        if any(not 1 <= layer < model.layers for layer in self.at):
-            raise ValueError(f"at = {list(self.at)}: these have to lie between 1 and {model.layers - 1}")
+        if any(not 1 <= layer < model.layers for layer in self.exit_layers):
+            raise ValueError(f"exit_layers = {list(self.exit_layers)}: these have to lie between 1 and {model.layers - 1}")
 
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
         return EarlyExit(blocks, self)
@@ -53,39 +53,40 @@ class Config(DepthConfig):
 class EarlyExit(Stack):
     def __init__(self, blocks: Sequence[Block], config: Config) -> None:
         super().__init__(blocks)
-        self.weight, self.at, self.dropout, self.leave = config.weight, sorted(config.at), config.dropout, config.leave
+        self.weight, self.dropout = config.weight, config.dropout
+        self.exit_layers, self.exit_threshold = sorted(config.exit_layers), config.exit_threshold
 
-    def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+    def travel(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
-               lengths: Int[Tensor, " batch"] | None = None) -> Travel:
+               lengths: Int[Tensor, " batch"] | None = None) -> StackOutput:
         if not self.training:
-            return Travel(self(x, documents, positions, cache, lengths))
-        view, early = self.view(x, documents, positions, None), list[tuple[Tensor, float]]()
+            return StackOutput(self(x, segment_ids, positions, cache, lengths))
+        context, early = self.context(x, segment_ids, positions, None), list[tuple[Tensor, float]]()
         drawn = torch.rand(self.active + 1).tolist()  # on the CPU, as a run's other draws
-        learning = self.at or range(1, max(2, self.active))
+        learning = self.exit_layers or range(1, max(2, self.active))
         place = int(drawn[-1] * len(learning))
         for number in range(1, self.active + 1):
             if drawn[number - 1] >= self._left_out(number):
-                x = self.one(number - 1, x, view, None, None)
+                x = self.one(number - 1, x, context, None, None)
             if number == learning[place] and number < self.active and self.weight > 0:
                 early.append((x, self.weight * (place + 1) / len(learning)))
-        return Travel(x, early)
+        return StackOutput(x, early)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+    def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
                 lengths: Int[Tensor, " batch"] | None = None) -> Float[Tensor, "batch seq dim"]:
         """As a stack; who has left stays as it is, and is seen so by those that come later."""
-        if self.leave == 0:
-            return super().forward(x, documents, positions, cache, lengths)
-        view, gone = self.view(x, documents, positions, cache), torch.zeros_like(documents, dtype=torch.bool)
+        if self.exit_threshold == 0:
+            return super().forward(x, segment_ids, positions, cache, lengths)
+        context, gone = self.context(x, segment_ids, positions, cache), torch.zeros_like(segment_ids, dtype=torch.bool)
         for depth in range(self.active):
             if cache is not None and gone.all():  # this is where leaving saves work
-                self.pass_by(depth, x, view, cache, lengths)
+                self.pass_by(depth, x, context, cache, lengths)
                 continue
-            before, x = x, self.one(depth, x, view, cache, lengths)
+            before, x = x, self.one(depth, x, context, cache, lengths)
             x = torch.where(gone[..., None], before, x)
-            gone = gone | (F.cosine_similarity(x, before, dim=-1) >= self.leave)
-        self.went(documents, cache, lengths)
+            gone = gone | (F.cosine_similarity(x, before, dim=-1) >= self.exit_threshold)
+        self.went(segment_ids, cache, lengths)
         return x
 
     def _left_out(self, number: int) -> float:

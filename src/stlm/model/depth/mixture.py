@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from stlm.model.depth import DepthConfig
 from stlm.nn.norm import rms_norm
-from stlm.nn.sparse import SparseCache, SparseStack, there
-from stlm.nn.stack import Block, Stack, Travel
+from stlm.nn.sparse import SparseCache, SparseStack, valid_mask
+from stlm.nn.stack import Block, Stack, StackOutput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Config(DepthConfig):
     """Layers that are decided about together."""
     nested: bool = False
     """Whether only patches that the last such span took may be taken."""
-    pull: float = 0.1
+    aux_weight: float = 0.1
     """Weight of the loss of the router that decides in use."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.capacity <= 1 or self.every < 1 or self.span < 1 or self.pull < 0:
-            raise ValueError("capacity has to be above 0 and at most 1, every and span 1 or more, pull 0 or more")
+        if not 0 < self.capacity <= 1 or self.every < 1 or self.span < 1 or self.aux_weight < 0:
+            raise ValueError("capacity has to be above 0 and at most 1, every and span 1 or more, aux_weight 0 or more")
 
     def check(self, model: Any) -> None:
         if model.layers % self.span:
@@ -70,30 +70,30 @@ class Choice:
 class Mixture(SparseStack):
     def __init__(self, blocks: Sequence[Block], dim: int, config: Config) -> None:
         super().__init__(blocks)
-        self.capacity, self.span, self.nested, self.pull = config.capacity, config.span, config.nested, config.pull
+        self.capacity, self.span, self.nested, self.aux_weight = config.capacity, config.span, config.nested, config.aux_weight
         self.routed = [span for span in range(1, len(blocks) // config.span) if span % config.every == config.every - 1]
         self.routers = nn.ModuleDict({str(span): nn.Linear(dim, 1) for span in self.routed})
         self.guesses = nn.ModuleDict({str(span): nn.Linear(dim, 1) for span in self.routed})
 
-    def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+    def travel(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
-               lengths: Int[Tensor, " batch"] | None = None) -> Travel:
-        view = None if cache is not None else self.view(x, documents, positions, None)
-        allowed, choices, taken = there(documents, lengths), list[Choice](), None
+               lengths: Int[Tensor, " batch"] | None = None) -> StackOutput:
+        context = None if cache is not None else self.context(x, segment_ids, positions, None)
+        allowed, choices, taken = valid_mask(segment_ids, lengths), list[Choice](), None
         for depth in range(self.active):
             span, place = divmod(depth, self.span)
             if span not in self.routed:
-                x = self.whole(depth, x, documents, positions, view, cache, lengths)
+                x = self.whole(depth, x, segment_ids, positions, context, cache, lengths)
                 continue
             if place == 0:
                 choices.append(self._choose(span, x, allowed))
-                taken = self.taken(documents, positions, choices[-1].chosen, choices[-1].room)
+                taken = self.taken(segment_ids, positions, choices[-1].chosen, choices[-1].room)
                 allowed = choices[-1].chosen if self.nested else allowed
             if taken is not None:
                 x = x + choices[-1].gate[..., None] * self.added(depth, x, taken, cache)
         if not self.training or not choices:
-            return Travel(x)
-        return Travel(x, losses={"router": self.pull * torch.stack([choice.loss for choice in choices]).mean()},
+            return StackOutput(x)
+        return StackOutput(x, losses={"router": self.aux_weight * torch.stack([choice.loss for choice in choices]).mean()},
                       figures={"taken in use": torch.stack([choice.in_use for choice in choices]).mean()})
 
     def _choose(self, span: int, x: Float[Tensor, "batch seq dim"], allowed: Bool[Tensor, "batch seq"]) -> Choice:

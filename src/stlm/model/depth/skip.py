@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from stlm.model.depth import DepthConfig
 from stlm.nn.norm import rms_norm
-from stlm.nn.sparse import SparseCache, SparseStack, there
-from stlm.nn.stack import Block, Stack, Travel
+from stlm.nn.sparse import SparseCache, SparseStack, valid_mask
+from stlm.nn.stack import Block, Stack, StackOutput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Config(DepthConfig):
 
     target: float = 0.7
     """Share of the layers after the first that a patch goes through, on average, that training draws towards."""
-    pull: float = 1.0
+    aux_weight: float = 1.0
     """Weight of the loss that draws there."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.target <= 1 or self.pull < 0:
-            raise ValueError("target has to be above 0 and at most 1, pull 0 or more")
+        if not 0 < self.target <= 1 or self.aux_weight < 0:
+            raise ValueError("target has to be above 0 and at most 1, aux_weight 0 or more")
 
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
         return Skip(blocks, dim, self)
@@ -40,24 +40,24 @@ class Config(DepthConfig):
 class Skip(SparseStack):
     def __init__(self, blocks: Sequence[Block], dim: int, config: Config) -> None:
         super().__init__(blocks)
-        self.target, self.pull = config.target, config.pull
+        self.target, self.aux_weight = config.target, config.aux_weight
         self.gates = nn.ModuleList(nn.Linear(dim, 1) for _ in range(len(blocks) - 1))
         for gate in self.gates:  # at first, nearly everything is gone through
             nn.init.constant_(gate.bias, 1.0)  # type: ignore[arg-type]
 
-    def travel(self, x: Float[Tensor, "batch seq dim"], documents: Int[Tensor, "batch seq"],
+    def travel(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
-               lengths: Int[Tensor, " batch"] | None = None) -> Travel:
-        view = None if cache is not None else self.view(x, documents, positions, None)
-        x = self.whole(0, x, documents, positions, view, cache, lengths)
-        everyone, shares = there(documents, lengths), list[Tensor]()
+               lengths: Int[Tensor, " batch"] | None = None) -> StackOutput:
+        context = None if cache is not None else self.context(x, segment_ids, positions, None)
+        x = self.whole(0, x, segment_ids, positions, context, cache, lengths)
+        everyone, shares = valid_mask(segment_ids, lengths), list[Tensor]()
         for depth in range(1, self.active):
             chance = self.gates[depth - 1](rms_norm(x))[..., 0].sigmoid()
             slope, opened = chance - chance.detach(), everyone & (chance > 0.5)
-            if (taken := self.taken(documents, positions, opened)) is not None:
+            if (taken := self.taken(segment_ids, positions, opened)) is not None:
                 x = x + (1 + slope)[..., None] * self.added(depth, x, taken, cache)
             shares.append(((opened + slope) * everyone).sum() / everyone.sum().clamp(min=1))
         if not self.training or not shares:
-            return Travel(x)
+            return StackOutput(x)
         share = torch.stack(shares).mean()
-        return Travel(x, losses={"gates": self.pull * (share - self.target).square()}, figures={"gone through": share.detach()})
+        return StackOutput(x, losses={"gates": self.aux_weight * (share - self.target).square()}, figures={"gone through": share.detach()})

@@ -1,4 +1,4 @@
-"""Symbols to vectors. The slot ``embedding``; its kinds are ``symbols``, ``ngrams`` and ``recall``."""
+"""Tokens to vectors. The slot ``embedding``; its kinds are ``tokens``, ``ngrams`` and ``recall``."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from stlm.config.slot import Slot
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingConfig(Slot):
-    """How a symbol, with those before it, becomes a vector."""
+    """How a token, with those before it, becomes a vector."""
 
     package: ClassVar[str] = "stlm.model.embedding"
 
     @abc.abstractmethod
-    def build(self, dim: int, codec: Codec) -> Embedding:
-        """The embedding of the symbols of ``codec`` in ``dim`` numbers."""
+    def build(self, dim: int, tokenizer: Tokenizer) -> Embedding:
+        """The embedding of the tokens of ``tokenizer`` in ``dim`` numbers."""
 
 
 class Embedding(nn.Module, abc.ABC):
     lookback: int = 0
-    """How many earlier symbols of the same document a vector depends on."""
+    """How many earlier tokens of the same document a vector depends on."""
 
     @abc.abstractmethod
-    def forward(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int,
-                table: Float[Tensor, "symbol dim"]) -> Float[Tensor, "batch seq dim"]:
-        """Vectors of the last ``seq`` symbols; those before are there to be looked back at. ``table`` has a row for
-        each symbol by itself; the head may share it.
+    def forward(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int,
+                table: Float[Tensor, "token dim"]) -> Float[Tensor, "batch seq dim"]:
+        """Vectors of the last ``seq`` tokens; those before are there to be looked back at. ``table`` has a row for
+        each token by itself; the head may share it.
         """

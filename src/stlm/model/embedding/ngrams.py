@@ -1,7 +1,7 @@
-"""Hashed n-grams beside each symbol (Pagnoni et al. 2024, Byte Latent Transformer, arXiv 2412.09871, section 3.2.1).
+"""Hashed n-grams beside each token (Pagnoni et al. 2024, Byte Latent Transformer, arXiv 2412.09871, section 3.2.1).
 
-The last n symbols up to and including a symbol are hashed to a row of a table, for several n, and the rows are added to
-the symbol's own. Looking rows up costs next to no arithmetic, so this buys parameters without paying FLOPs. All n share
+The last n tokens up to and including a token are hashed to a row of a table, for several n, and the rows are added to
+the token's own. Looking rows up costs next to no arithmetic, so this buys parameters without paying FLOPs. All n share
 one table: there are few pairs of bytes and many quintuples, and so each takes the room that it needs (docs/log.md).
 """
 
@@ -16,15 +16,15 @@ from torch.nn import functional as F
 
 from stlm.model.embedding import Embedding, EmbeddingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(EmbeddingConfig):
-    """A row of the table for each symbol, and one for each hashed n-gram that ends there."""
+    """A row of the table for each token, and one for each hashed n-gram that ends there."""
 
     orders: tuple[int, ...] = (2, 3, 4, 5)
-    """Lengths of the n-grams, in symbols."""
+    """Lengths of the n-grams, in tokens."""
     rows: int = 32768
     """Rows of the table that all n-grams share."""
 
@@ -34,7 +34,7 @@ class Config(EmbeddingConfig):
         if not 1 <= self.rows < 2**31:
             raise ValueError(f"rows = {self.rows}: it has to lie between 1 and 2^31 - 1")
 
-    def build(self, dim: int, codec: Codec) -> NGrams:
+    def build(self, dim: int, tokenizer: Tokenizer) -> NGrams:
         return NGrams(dim, self)
 
 
@@ -48,26 +48,26 @@ class NGrams(Embedding):
         self.table = nn.Parameter(torch.zeros(config.rows + further_rows, dim))
         self.register_buffer("reach", torch.tensor(config.orders) - 1, persistent=False)
 
-    def forward(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int,
-                table: Float[Tensor, "symbol dim"]) -> Float[Tensor, "batch seq dim"]:
-        rows = self.rows_of(symbols, documents, seq)
+    def forward(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int,
+                table: Float[Tensor, "token dim"]) -> Float[Tensor, "batch seq dim"]:
+        rows = self.rows_of(tokens, segment_ids, seq)
         found = F.embedding_bag(rows.flatten(0, 1), self.table, mode="sum").view(*rows.shape[:2], -1)
-        return table[symbols[:, symbols.shape[1] - seq:]] + found
+        return table[tokens[:, tokens.shape[1] - seq:]] + found
 
-    def rows_of(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int
+    def rows_of(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int
                 ) -> Int[Tensor, "batch seq order"]:
-        """The row of each n-gram that ends with one of the last ``seq`` symbols; none reaches into another document."""
-        unused = max(0, symbols.shape[1] - seq - self.longest)
-        symbols, documents = symbols[:, unused:], documents[:, unused:]
-        place = torch.arange(symbols.shape[1], device=symbols.device).expand_as(symbols)
-        opens = torch.ones_like(documents, dtype=torch.bool)
-        opens[:, 1:] = documents[:, 1:] != documents[:, :-1]
+        """The row of each n-gram that ends with one of the last ``seq`` tokens; none reaches into another document."""
+        unused = max(0, tokens.shape[1] - seq - self.longest)
+        tokens, segment_ids = tokens[:, unused:], segment_ids[:, unused:]
+        place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        opens = torch.ones_like(segment_ids, dtype=torch.bool)
+        opens[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
         first = torch.where(opens, place, 0).cummax(dim=1).values
         start = torch.maximum(place[..., None] - self.reach, first[..., None])
-        # A sum of symbols times powers, less what stands before the start, divided by the power there: all modulo 2^64.
-        powers, inverse = (torch.full_like(symbols[0], base).cumprod(0) for base in (BASE, INVERSE))
-        sums = F.pad(((symbols + 1) * powers).cumsum(1), (1, 0))
+        # A sum of tokens times powers, less what stands before the start, divided by the power there: all modulo 2^64.
+        powers, inverse = (torch.full_like(tokens[0], base).cumprod(0) for base in (BASE, INVERSE))
+        sums = F.pad(((tokens + 1) * powers).cumsum(1), (1, 0))
         hashed = (sums[:, 1:, None] - sums.gather(1, start.flatten(1)).view_as(start)) * inverse[start]
-        hashed = hashed + self.reach  # a length of its own, so that equal symbols of two lengths differ
+        hashed = hashed + self.reach  # a length of its own, so that equal tokens of two lengths differ
         mixed = (hashed ^ (hashed >> 32)) * MIX
-        return (((mixed >> 33) & 0x7FFFFFFF) % self.rows)[:, symbols.shape[1] - seq:]
+        return (((mixed >> 33) & 0x7FFFFFFF) % self.rows)[:, tokens.shape[1] - seq:]

@@ -1,9 +1,9 @@
-"""What followed the last time: hashed n-grams, and a look at where the last few symbols stood before in the document.
+"""What followed the last time: hashed n-grams, and a look at where the last few tokens stood before in the document.
 
-For several n the last earlier occurrence of the last n symbols is found, and the symbol that followed it then has a row
+For several n the last earlier occurrence of the last n tokens is found, and the token that followed it then has a row
 of a table added to the vector. It is the match model of the PAQ compressors (Mahoney 2002) and the n-gram heads of
 Akyürek et al. 2024 (arXiv 2401.12973): copying, which attention in models this small learns late or never, is given to
-them. It costs no arithmetic, and few parameters: a row for each symbol and each n.
+them. It costs no arithmetic, and few parameters: a row for each token and each n.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch.nn import functional as F
 
 from stlm.model.embedding import ngrams
 from stlm.model.hashing import BASE, MIX
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(ngrams.Config):
-    """Hashed n-grams, and the symbol that followed the last few symbols when they stood in the document before."""
+    """Hashed n-grams, and the token that followed the last few tokens when they stood in the document before."""
 
     matches: tuple[int, ...] = (3, 5)
-    """How many symbols have to agree with earlier ones."""
+    """How many tokens have to agree with earlier ones."""
     window: int = 1024
-    """How far back earlier ones are looked for, in symbols."""
+    """How far back earlier ones are looked for, in tokens."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,51 +36,51 @@ class Config(ngrams.Config):
         if self.window < 1:
             raise ValueError("window has to be 1 or more")
 
-    def build(self, dim: int, codec: Codec) -> Recall:
-        return Recall(dim, codec.n_symbols, self)
+    def build(self, dim: int, tokenizer: Tokenizer) -> Recall:
+        return Recall(dim, tokenizer.vocab_size, self)
 
 
 class Recall(ngrams.NGrams):
-    """Rows of the table: those of the hashed n-grams, then for each match one a symbol and one for none."""
+    """Rows of the table: those of the hashed n-grams, then for each match one a token and one for none."""
 
     first_rows: Tensor
 
-    def __init__(self, dim: int, n_symbols: int, config: Config) -> None:
-        super().__init__(dim, config, further_rows=len(config.matches) * (n_symbols + 1))
-        self.none, self.matches, self.window = n_symbols, config.matches, config.window
+    def __init__(self, dim: int, vocab_size: int, config: Config) -> None:
+        super().__init__(dim, config, further_rows=len(config.matches) * (vocab_size + 1))
+        self.none, self.matches, self.window = vocab_size, config.matches, config.window
         self.lookback = max(self.longest, self.window + max(self.matches) - 1)
-        self.register_buffer("first_rows", self.rows + torch.arange(len(self.matches)) * (n_symbols + 1), persistent=False)
+        self.register_buffer("first_rows", self.rows + torch.arange(len(self.matches)) * (vocab_size + 1), persistent=False)
 
-    def rows_of(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int
+    def rows_of(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int
                 ) -> Int[Tensor, "batch seq n"]:
-        places = last_occurrences(symbols, documents, self.matches, self.window, seq)
-        following = torch.where(places >= 0, symbols.gather(1, places.flatten(1) + 1).view_as(places), self.none)
-        return torch.cat([super().rows_of(symbols, documents, seq), following + self.first_rows], dim=2)
+        places = last_occurrences(tokens, segment_ids, self.matches, self.window, seq)
+        following = torch.where(places >= 0, tokens.gather(1, places.flatten(1) + 1).view_as(places), self.none)
+        return torch.cat([super().rows_of(tokens, segment_ids, seq), following + self.first_rows], dim=2)
 
 
-def last_occurrences(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], matches: tuple[int, ...],
+def last_occurrences(tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], matches: tuple[int, ...],
                      window: int, seq: int) -> Int[Tensor, "batch seq match"]:
-    """For each of the last ``seq`` symbols and each n of ``matches``, where the n symbols that end with it ended before in
-    the same document, at most ``window`` symbols back; -1 where they didn't.
+    """For each of the last ``seq`` tokens and each n of ``matches``, where the n tokens that end with it ended before in
+    the same document, at most ``window`` tokens back; -1 where they didn't.
     """
     if seq > 1:
-        return torch.stack([_by_sorting(symbols, documents, n, window, seq) for n in matches], dim=2)
+        return torch.stack([_by_sorting(tokens, segment_ids, n, window, seq) for n in matches], dim=2)
     longest = max(matches)  # the step of writing, in as few calls as possible: how far does each earlier place agree?
-    padded, owners = F.pad(symbols, (longest + 1, 0)), F.pad(documents, (longest + 1, 0), value=-2)
+    padded, owners = F.pad(tokens, (longest + 1, 0)), F.pad(segment_ids, (longest + 1, 0), value=-2)
     same = padded[:, 1:-1].unfold(1, longest, 1) == padded[:, None, -longest:]
     same = same & (owners[:, 1:-1].unfold(1, longest, 1) == owners[:, -1:, None])
     agree = same.flip(2).cumprod(dim=2).sum(dim=2)[:, -window:, None]
-    place = torch.arange(-1, symbols.shape[1] - 1, device=symbols.device)[-window:, None]  # the first is padding
-    return torch.where(agree >= torch.tensor(matches, device=symbols.device), place, -1).amax(dim=1, keepdim=True)
+    place = torch.arange(-1, tokens.shape[1] - 1, device=tokens.device)[-window:, None]  # the first is padding
+    return torch.where(agree >= torch.tensor(matches, device=tokens.device), place, -1).amax(dim=1, keepdim=True)
 
 
-def _by_sorting(symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], n: int, window: int, seq: int
+def _by_sorting(tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], n: int, window: int, seq: int
                 ) -> Int[Tensor, "batch seq"]:
-    total = symbols.shape[1]
-    place = torch.arange(total, device=symbols.device).expand_as(symbols)
-    powers = torch.full((n,), BASE, device=symbols.device).cumprod(0)
-    keys = (F.pad(symbols + 1, (n - 1, 0)).unfold(1, n, 1) * powers).sum(dim=2) + documents * MIX
-    whole = F.pad(documents, (n - 1, 0), value=-2)[:, :total] == documents
+    total = tokens.shape[1]
+    place = torch.arange(total, device=tokens.device).expand_as(tokens)
+    powers = torch.full((n,), BASE, device=tokens.device).cumprod(0)
+    keys = (F.pad(tokens + 1, (n - 1, 0)).unfold(1, n, 1) * powers).sum(dim=2) + segment_ids * MIX
+    whole = F.pad(segment_ids, (n - 1, 0), value=-2)[:, :total] == segment_ids
     keys = torch.where(whole, keys, place)  # unlike every other
     order = keys.argsort(dim=1, stable=True)
     ranked = keys.gather(1, order)

@@ -1,4 +1,4 @@
-"""Each symbol by itself."""
+"""Each token by itself."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stlm.model.embedding import Embedding, EmbeddingConfig
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(EmbeddingConfig):
-    """A row of the table for each symbol."""
+    """A row of the table for each token."""
 
-    def build(self, dim: int, codec: Codec) -> Symbols:
-        return Symbols()
+    def build(self, dim: int, tokenizer: Tokenizer) -> TokenEmbedding:
+        return TokenEmbedding()
 
 
-class Symbols(Embedding):
-    def forward(self, symbols: Int[Tensor, "batch total"], documents: Int[Tensor, "batch total"], seq: int,
-                table: Float[Tensor, "symbol dim"]) -> Float[Tensor, "batch seq dim"]:
-        return table[symbols[:, symbols.shape[1] - seq:]]
+class TokenEmbedding(Embedding):
+    def forward(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int,
+                table: Float[Tensor, "token dim"]) -> Float[Tensor, "batch seq dim"]:
+        return table[tokens[:, tokens.shape[1] - seq:]]

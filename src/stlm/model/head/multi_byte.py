@@ -1,7 +1,7 @@
-"""Several future symbols at once, in training (Gloeckle et al. 2024, arXiv 2404.19737).
+"""Several future tokens at once, in training (Gloeckle et al. 2024, arXiv 2404.19737).
 
-Beside the next symbol, a small layer for each predicts those after it; what they have to know makes the shared vectors look
-further ahead. The likelihood is that of the next symbol alone, and writing and scoring leave the others out.
+Beside the next token, a small layer for each predicts those after it; what they have to know makes the shared vectors look
+further ahead. The likelihood is that of the next token alone, and writing and scoring leave the others out.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from stlm.nn.norm import RMSNorm
 
 @dataclasses.dataclass(frozen=True)
 class Config(HeadConfig):
-    """Scores by the input table, and of some symbols further on while training."""
+    """Scores by the input table, and of some tokens further on while training."""
 
     further: int = 3
-    """How many symbols after the next one are predicted too."""
+    """How many tokens after the next one are predicted too."""
 
     def __post_init__(self) -> None:
         if self.further < 1:
             raise ValueError("further has to be 1 or more")
 
-    def build(self, dim: int, n_symbols: int) -> MultiByte:
+    def build(self, dim: int, vocab_size: int) -> MultiByte:
         return MultiByte(dim, self.further)
 
 
@@ -39,11 +39,11 @@ class MultiByte(Head):
         self.steps = nn.ModuleList(linear(dim, dim, zero=True) for _ in range(further))
         self.norm = RMSNorm(dim)
 
-    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
-                ) -> Float[Tensor, "batch seq symbol"]:
+    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
+                ) -> Float[Tensor, "batch seq token"]:
         return F.linear(hidden, table)
 
-    def ahead(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
-              ) -> Float[Tensor, "batch seq n symbol"]:
+    def ahead(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
+              ) -> Float[Tensor, "batch seq n token"]:
         moved = torch.stack([hidden + step(hidden) for step in self.steps], dim=2)
         return F.linear(self.norm(moved), table)

@@ -1,8 +1,8 @@
-"""All symbols of the next patch at once, from the trunk's answer alone: the decoder of the paper behind this project
+"""All tokens of the next patch at once, from the trunk's answer alone: the decoder of the paper behind this project
 (arXiv 2405.14159, section 3.1, as its authors' code has it).
 
 The answer is unfolded into one slot for each place of a patch; small blocks, in which the slots of a patch see each other,
-turn them into scores. No symbol sees the patch's earlier ones. That the patch ends is scored too, so the likelihood is
+turn them into scores. No token sees the patch's earlier ones. That the patch ends is scored too, so the likelihood is
 proper: a product of one distribution a place. The authors left it out, and cut tokens that were too long.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stlm.model.head import Head, HeadConfig
-from stlm.model.layout import Answers, take
+from stlm.model.layout import TrunkOutput, take
 from stlm.nn.block import attention
 from stlm.nn.init import linear
 from stlm.nn.norm import RMSNorm
@@ -40,35 +40,35 @@ class Config(HeadConfig):
 
     def check(self, model: Any) -> None:
         if model.patching.kind == "none":
-            raise ValueError("head = parallel writes the symbols of a patch at once, and patching = none has no patches; "
+            raise ValueError("head = parallel writes the tokens of a patch at once, and patching = none has no patches; "
                              "choose another patching")
         if model.copying.kind != "none":
-            raise ValueError(f"head = parallel can't go with copying = {model.copying.kind}, which reads the symbols of the "
+            raise ValueError(f"head = parallel can't go with copying = {model.copying.kind}, which reads the tokens of the "
                              "patch in progress; choose copying = none")
         if model.decoder_layers > 0:
             raise ValueError("head = parallel takes the decoder's place; set decoder_layers = 0")
         attention.Config(heads=self.heads).check(model.local_dim)
 
-    def build(self, dim: int, n_symbols: int) -> Parallel:
-        return Parallel(dim, n_symbols, self)
+    def build(self, dim: int, vocab_size: int) -> Parallel:
+        return Parallel(dim, vocab_size, self)
 
 
 class Parallel(Head):
-    def __init__(self, dim: int, n_symbols: int, config: Config) -> None:
+    def __init__(self, dim: int, vocab_size: int, config: Config) -> None:
         super().__init__()
         self.slots, self.answer_dim = config.slots, config.slots * dim
         self.places = nn.Parameter(torch.randn(config.slots, dim))
         self.blocks = nn.ModuleList(SlotBlock(dim, config.heads) for _ in range(config.layers))
-        self.table = linear(dim, n_symbols, zero=True)
+        self.table = linear(dim, vocab_size, zero=True)
 
     def own_table(self) -> nn.Module:
         return self.table
 
-    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
-                ) -> Float[Tensor, "batch seq symbol"]:
+    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
+                ) -> Float[Tensor, "batch seq token"]:
         return self.table(hidden)
 
-    def unfold(self, answers: Answers, since: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
+    def unfold(self, answers: TrunkOutput, since: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
         x = answers.states.unflatten(-1, (self.slots, -1))
         x = x + self.places.to(x.dtype)
         for block in self.blocks:

@@ -15,11 +15,11 @@ from stlm.model.head import Head, HeadConfig
 class Config(HeadConfig):
     """Scores by the input table."""
 
-    def build(self, dim: int, n_symbols: int) -> Tied:
+    def build(self, dim: int, vocab_size: int) -> Tied:
         return Tied()
 
 
 class Tied(Head):
-    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
-                ) -> Float[Tensor, "batch seq symbol"]:
+    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
+                ) -> Float[Tensor, "batch seq token"]:
         return F.linear(hidden, table)

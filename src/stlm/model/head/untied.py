@@ -15,18 +15,18 @@ from stlm.nn.init import linear
 class Config(HeadConfig):
     """Scores by a table of their own."""
 
-    def build(self, dim: int, n_symbols: int) -> Untied:
-        return Untied(dim, n_symbols)
+    def build(self, dim: int, vocab_size: int) -> Untied:
+        return Untied(dim, vocab_size)
 
 
 class Untied(Head):
-    def __init__(self, dim: int, n_symbols: int) -> None:
+    def __init__(self, dim: int, vocab_size: int) -> None:
         super().__init__()
-        self.table = linear(dim, n_symbols, zero=True)
+        self.table = linear(dim, vocab_size, zero=True)
 
     def own_table(self) -> nn.Module:
         return self.table
 
-    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "symbol dim"]
-                ) -> Float[Tensor, "batch seq symbol"]:
+    def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
+                ) -> Float[Tensor, "batch seq token"]:
         return self.table(hidden)

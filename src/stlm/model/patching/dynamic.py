@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stlm.model.layout import latest
-from stlm.model.patching import Cut, Patching, PatchingConfig
+from stlm.model.patching import Boundaries, Patching, PatchingConfig
 from stlm.nn.recurrence import recurrence
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,25 +27,25 @@ class Config(PatchingConfig):
     """A patch ends where a learned router sees a change."""
 
     target: float = 5.0
-    """Symbols in a patch, on average, that training draws towards."""
-    pull: float = 0.03
-    """Weight of the loss that draws there."""
-    rate: float = 1.0
+    """Tokens in a patch, on average, that training draws towards."""
+    ratio_loss_weight: float = 0.03
+    """Weight of the ratio loss."""
+    lr_mult: float = 1.0
     """Learning rate of the router as a multiple of the model's."""
 
     def __post_init__(self) -> None:
         if self.target <= 1:
             raise ValueError("target has to be above 1")
-        if self.pull < 0 or self.rate <= 0:
-            raise ValueError("pull has to be 0 or more, rate above 0")
+        if self.ratio_loss_weight < 0 or self.lr_mult <= 0:
+            raise ValueError("ratio_loss_weight has to be 0 or more, lr_mult above 0")
 
-    def build(self, codec: Codec, dim: int) -> Dynamic:
+    def build(self, tokenizer: Tokenizer, dim: int) -> Dynamic:
         return Dynamic(dim, self)
 
 
 @dataclasses.dataclass
 class Memory:
-    """The key of each row's last symbol."""
+    """The key of each row's last token."""
 
     key: Float[Tensor, "batch dim"]
 
@@ -55,47 +55,47 @@ class Dynamic(Patching):
 
     def __init__(self, dim: int, config: Config) -> None:
         super().__init__()
-        self.target, self.pull = config.target, config.pull
+        self.target, self.ratio_loss_weight = config.target, config.ratio_loss_weight
         self.query, self.key = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
         for layer in (self.query, self.key):  # at first, the vectors themselves are compared
             nn.init.eye_(layer.weight)
-            layer.weight.rate = config.rate  # type: ignore[attr-defined]
+            layer.weight.lr_mult = config.lr_mult  # type: ignore[attr-defined]
 
     def new_memory(self, batch: int, device: torch.device) -> Memory:
         return Memory(self.key.weight.new_zeros(batch, self.key.out_features))
 
-    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+    def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Cut:
+                lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         if encoded is None:
             raise ValueError("learned ends need the encoder's vectors")
-        with torch.autocast(symbols.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
+        with torch.autocast(tokens.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
             vectors = encoded.to(self.key.weight.dtype)
             queries, keys = self.query(vectors), self.key(vectors)
             start = torch.zeros_like(keys[:, 0]) if memory is None else memory.key
             before = torch.cat([start[:, None], keys[:, :-1]], dim=1)
-            chances = (0.5 - 0.5 * F.cosine_similarity(queries, before, dim=-1)).clamp(0, 1)
-        chances = torch.where(positions == 0, 1.0, chances)
+            boundary_prob = (0.5 - 0.5 * F.cosine_similarity(queries, before, dim=-1)).clamp(0, 1)
+        boundary_prob = torch.where(positions == 0, 1.0, boundary_prob)
         if memory is not None:
             memory.key = latest(keys, lengths, memory.key)
-        ends = chances >= 0.5
-        return Cut(ends, chances, {"ratio": self.pull * self._ratio_loss(ends, chances)})
+        ends = boundary_prob >= 0.5
+        return Boundaries(ends, boundary_prob, {"ratio": self.ratio_loss_weight * self._ratio_loss(ends, boundary_prob)})
 
-    def _ratio_loss(self, ends: Tensor, chances: Tensor) -> Tensor:
+    def _ratio_loss(self, ends: Tensor, boundary_prob: Tensor) -> Tensor:
         """Least, at 1, where the share of ends and the mean chance are both 1 / target."""
-        n, share, mean = self.target, ends.to(chances.dtype).mean(), chances.mean()
+        n, share, mean = self.target, ends.to(boundary_prob.dtype).mean(), boundary_prob.mean()
         return n / (n - 1) * ((n - 1) * share * mean + (1 - share) * (1 - mean))
 
-    def smooth(self, answers: Float[Tensor, "batch n dim"], chances: Float[Tensor, "batch n"],
+    def dechunk(self, answers: Float[Tensor, "batch n dim"], boundary_prob: Float[Tensor, "batch n"],
                before: Float[Tensor, "batch dim"] | None) -> Float[Tensor, "batch n dim"]:
         """``z_k = P_k y_k + (1 - P_k) z_{k-1}``."""
-        kept, total = 1 - chances, chances[..., None].to(answers.dtype) * answers
+        kept, total = 1 - boundary_prob, boundary_prob[..., None].to(answers.dtype) * answers
         if before is not None:
             total = torch.cat([total[:, :1] + (kept[:, :1] * before)[:, None].to(total.dtype), total[:, 1:]], dim=1)
         return recurrence(kept, total)
 
-    def weigh(self, heard: Float[Tensor, "batch seq dim"], cut: Cut) -> Float[Tensor, "batch seq dim"]:
-        if cut.chances is None:
+    def straight_through(self, heard: Float[Tensor, "batch seq dim"], cut: Boundaries) -> Float[Tensor, "batch seq dim"]:
+        if cut.boundary_prob is None:
             raise ValueError("learned ends come with their chances")
-        sure = torch.where(cut.ends, cut.chances, 1 - cut.chances)
+        sure = torch.where(cut.ends, cut.boundary_prob, 1 - cut.boundary_prob)
         return heard * (sure + (1 - sure).detach())[..., None].to(heard.dtype)

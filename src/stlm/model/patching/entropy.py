@@ -17,20 +17,20 @@ from torch import Tensor, nn
 
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
-from stlm.model.config import ModelConfig
 from stlm.model.embedding import ngrams
 from stlm.model.layout import latest
 from stlm.model.lm import LM, Cache
-from stlm.model.patching import Cut, Patching, PatchingConfig, none
+from stlm.model.model_config import ModelConfig
+from stlm.model.patching import Boundaries, Patching, PatchingConfig, none
 from stlm.model.pooling import last
 from stlm.nn.block import conv
-from stlm.text.codec import Codec
+from stlm.text.tokenizer import Tokenizer
 
 
 def reader(dim: int, layers: int) -> ModelConfig:
     """The small byte model: hashed n-grams and convolutions, so that it costs little and sees some twenty bytes."""
-    return ModelConfig(dim=dim, layers=layers, trunk=conv.Config(taps=8), local_dim=dim, encoder_layers=0, decoder_layers=0,
-                       embedding=ngrams.Config(rows=2048), patching=none.Config(), pooling=last.Config())
+    return ModelConfig(dim=dim, layers=layers, trunk=conv.Config(kernel_size=8), local_dim=dim, encoder_layers=0,
+                       decoder_layers=0, embedding=ngrams.Config(rows=2048), patching=none.Config(), pooling=last.Config())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Config(PatchingConfig):
     layers: int = 3
     """Blocks of the small model."""
 
-    def build(self, codec: Codec, dim: int) -> Entropy:
-        return Entropy(codec, self)
+    def build(self, tokenizer: Tokenizer, dim: int) -> Entropy:
+        return Entropy(tokenizer, self)
 
 
 @dataclasses.dataclass
 class Memory:
-    """What the small model remembers, and the entropy [bits] after the last symbol."""
+    """What the small model remembers, and the entropy [bits] after the last token."""
 
     reader: Cache
     entropy: Float[Tensor, "batch 1"]
@@ -63,12 +63,12 @@ class Memory:
 class Entropy(Patching):
     in_stream = False
 
-    def __init__(self, codec: Codec, config: Config) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.reader = LM(reader(config.dim, config.layers), codec).requires_grad_(False)
+        self.reader = LM(reader(config.dim, config.layers), tokenizer).requires_grad_(False)
 
-    def begin(self, load: Callable[[str, nn.Module], None]) -> None:
+    def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
         try:
             load(self.config.run, self.reader)
         except UserError as error:
@@ -79,11 +79,11 @@ class Entropy(Patching):
         return Memory(self.reader.new_cache(batch), self.reader.table.new_zeros(batch, 1))
 
     @torch.no_grad()
-    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+    def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Cut:
-        with torch.autocast(symbols.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
-            logits = self.reader(Inputs(symbols, lengths=lengths), None if memory is None else memory.reader).logits
+                lengths: Int[Tensor, " batch"] | None) -> Boundaries:
+        with torch.autocast(tokens.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
+            logits = self.reader(Inputs(tokens, lengths=lengths), None if memory is None else memory.reader).logits
             log_p = logits.log_softmax(-1)
             entropy = -(log_p.exp() * log_p).sum(-1) / math.log(2)
         risen = entropy
@@ -92,4 +92,4 @@ class Entropy(Patching):
             risen = entropy - torch.cat([start, entropy[:, :-1]], dim=1)
         if memory is not None:
             memory.entropy = latest(entropy[..., None], lengths, memory.entropy)
-        return Cut((risen > self.config.threshold) | (positions == 0))
+        return Boundaries((risen > self.config.threshold) | (positions == 0))

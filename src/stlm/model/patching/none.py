@@ -1,4 +1,4 @@
-"""Every symbol is a patch of its own: flat bytes, or an ordinary BPE model."""
+"""Every token is a patch of its own: flat bytes, or an ordinary BPE model."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stlm.model.patching import Cut, Patching, PatchingConfig
-from stlm.text.codec import Codec
+from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(PatchingConfig):
-    """No pooling: the trunk reads every symbol."""
+    """No pooling: the trunk reads every token."""
 
-    def build(self, codec: Codec, dim: int) -> Everywhere:
+    def build(self, tokenizer: Tokenizer, dim: int) -> Everywhere:
         return Everywhere()
 
 
 class Everywhere(Patching):
-    every_symbol = True
+    every_token = True
 
-    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+    def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Cut:
-        return Cut(torch.ones_like(symbols, dtype=torch.bool))
+                lengths: Int[Tensor, " batch"] | None) -> Boundaries:
+        return Boundaries(torch.ones_like(tokens, dtype=torch.bool))

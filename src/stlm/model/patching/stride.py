@@ -1,4 +1,4 @@
-"""A patch every few symbols (MegaByte, Yu et al. 2023, arXiv 2305.07185)."""
+"""A patch every few tokens (MegaByte, Yu et al. 2023, arXiv 2305.07185)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from stlm.model.patching import Cut, Patching, PatchingConfig
-from stlm.text.codec import Codec
+from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Config(PatchingConfig):
     """Patches of a fixed size, counted from the start of each document."""
 
     stride: int = 4
-    """Symbols in a patch."""
+    """Tokens in a patch."""
 
     def __post_init__(self) -> None:
         if self.stride < 1:
             raise ValueError("stride has to be 1 or more")
 
-    def build(self, codec: Codec, dim: int) -> Stride:
+    def build(self, tokenizer: Tokenizer, dim: int) -> Stride:
         return Stride(self.stride)
 
 
@@ -32,7 +32,7 @@ class Stride(Patching):
         super().__init__()
         self.stride = stride
 
-    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+    def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Cut:
-        return Cut(positions % self.stride == 0)
+                lengths: Int[Tensor, " batch"] | None) -> Boundaries:
+        return Boundaries(positions % self.stride == 0)

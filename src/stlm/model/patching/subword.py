@@ -1,7 +1,7 @@
 """A patch a token of a byte-pair encoding, as the paper behind this project has it (arXiv 2405.14159, section 3.1).
 
-Where a token ends depends on what follows it. So the codec ``subword`` says it in the text: a mark stands between tokens,
-which the model predicts like any other symbol, and whose bits are counted.
+Where a token ends depends on what follows it. So the tokenizer ``subword`` says it in the text: a mark stands between tokens,
+which the model predicts like any other token, and whose bits are counted.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from stlm.errors import UserError
-from stlm.model.patching import Cut, Patching, PatchingConfig
-from stlm.text.codec import Codec
+from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(PatchingConfig):
-    """A patch ends where the codec's mark stands."""
+    """A patch ends where the tokenizer's mark stands."""
 
-    def build(self, codec: Codec, dim: int) -> Subword:
-        if codec.mark is None:
+    def build(self, tokenizer: Tokenizer, dim: int) -> Subword:
+        if tokenizer.mark is None:
             raise UserError("model.patching: subword needs a text with marks between its tokens; use it with "
-                            "codec = \"subword\" (--data.codec subword)")
-        return Subword(codec.mark)
+                            "tokenizer = \"subword\" (--data.tokenizer subword)")
+        return Subword(tokenizer.mark)
 
 
 class Subword(Patching):
@@ -33,7 +33,7 @@ class Subword(Patching):
         super().__init__()
         self.mark = mark
 
-    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+    def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Cut:
-        return Cut((symbols == self.mark) | (positions == 0))
+                lengths: Int[Tensor, " batch"] | None) -> Boundaries:
+        return Boundaries((tokens == self.mark) | (positions == 0))

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from stlm.errors import UserError
 from stlm.model.layout import latest
-from stlm.model.patching import Cut, Patching, PatchingConfig
-from stlm.text.codec import Codec, parts_words
+from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.text.tokenizer import Tokenizer, parts_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Config(PatchingConfig):
         if self.cap < 1:
             raise ValueError("cap has to be 1 or more")
 
-    def build(self, codec: Codec, dim: int) -> Whitespace:
-        if any(len(symbol) > 1 for symbol in codec.symbol_bytes):
-            raise UserError("model.patching: whitespace reads bytes; use it with codec = \"bytes\", "
-                            "or choose patching = \"none\" or \"stride\" for this codec")
-        return Whitespace(self.cap, [parts_words(symbol) for symbol in codec.symbol_bytes])
+    def build(self, tokenizer: Tokenizer, dim: int) -> Whitespace:
+        if any(len(token) > 1 for token in tokenizer.token_bytes):
+            raise UserError("model.patching: whitespace reads bytes; use it with tokenizer = \"bytes\", "
+                            "or choose patching = \"none\" or \"stride\" for this tokenizer")
+        return Whitespace(self.cap, [parts_words(token) for token in tokenizer.token_bytes])
 
 
 @dataclasses.dataclass
 class Memory:
-    """Of each row: symbols since the last end that the text itself set, and whether the last one was space-like."""
+    """Of each row: tokens since the last end that the text itself set, and whether the last one was space-like."""
 
     state: Int[Tensor, "batch 2"]
 
@@ -55,18 +55,18 @@ class Whitespace(Patching):
     def new_memory(self, batch: int, device: torch.device) -> Memory:
         return Memory(torch.tensor([[0, 1]], device=device).expand(batch, -1))
 
-    def forward(self, symbols: Int[Tensor, "batch seq"], documents: Int[Tensor, "batch seq"],
+    def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Cut:
-        space = self.table[symbols]
-        state = (memory or self.new_memory(len(symbols), symbols.device)).state
+                lengths: Int[Tensor, " batch"] | None) -> Boundaries:
+        space = self.table[tokens]
+        state = (memory or self.new_memory(len(tokens), tokens.device)).state
         before = torch.cat([state[:, 1:].bool(), space[:, :-1]], dim=1)
         natural = (space & ~before) | (positions == 0)
         # where the last natural end stood, up to each position and before it, as an index into this chunk
-        place = torch.arange(symbols.shape[1], device=symbols.device).expand_as(symbols)
+        place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         origin = -1 - state[:, :1]
         last = torch.maximum(torch.where(natural, place, origin).cummax(dim=1).values, origin)
         earlier = torch.cat([origin, last[:, :-1]], dim=1)
         if memory is not None:
             memory.state = latest(torch.stack([place - last, space.long()], dim=2), lengths, state)
-        return Cut(natural | ((place - earlier) % self.cap == 0))
+        return Boundaries(natural | ((place - earlier) % self.cap == 0))

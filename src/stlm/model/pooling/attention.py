@@ -30,7 +30,7 @@ class Config(PoolingConfig):
 
     def check(self, model: Any) -> None:
         if model.patching.kind == "none":
-            raise ValueError("pooling = attention has nothing to pool where every symbol is a patch (patching = none); "
+            raise ValueError("pooling = attention has nothing to pool where every token is a patch (patching = none); "
                              "choose pooling = last")
         if model.local_dim % self.heads:
             raise ValueError(f"local_dim = {model.local_dim} cannot be split into pooling heads = {self.heads}")

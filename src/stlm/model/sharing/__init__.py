@@ -71,13 +71,13 @@ class BlocksConfig(AdaptedConfig):
 class LoopsConfig(BlocksConfig):
     """Blocks that are gone through again and again, from the first to the last."""
 
-    late: float = 0.0
+    loop_from: float = 0.0
     """First share of training in which they're gone through once only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.late < 1:
-            raise ValueError("late has to be 0 or more, and below 1")
+        if not 0 <= self.loop_from < 1:
+            raise ValueError("loop_from has to be 0 or more, and below 1")
 
     def layers_at(self, fraction: float, layers: int) -> int:
-        return len(set(self.owners(layers))) if fraction < self.late else layers
+        return len(set(self.owners(layers))) if fraction < self.loop_from else layers

@@ -1,14 +1,25 @@
-"""Attention over a look-back window, then a feed-forward layer (Vaswani et al. 2017, arXiv 1706.03762; the window as in
-Beltagy et al. 2020, arXiv 2004.05150).
+"""Causal attention over a look-back window, then a feed-forward layer (Vaswani et al. 2017, arXiv 1706.03762; the window as in
+Beltagy et al. 2020, arXiv 2004.05150), with rotary positions, normalised queries and keys, and grouped heads.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-from stlm.nn.attention import AttentionBlock
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from stlm.nn.block import BlockConfig
 from stlm.nn.ffn import FeedForwardConfig, relu2
+from stlm.nn.init import linear
+from stlm.nn.norm import RMSNorm, rms_norm
+from stlm.nn.rope import Rotation, rotate, rotation
+from stlm.nn.stack import NOTHING, Block
+
+SHORT = 512  # positions up to which attention written out is faster on CPUs than PyTorch's fused one (docs/log.md)
+NARROW = 8  # the smallest blocks that rows are cut into where the window is far shorter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,3 +52,115 @@ class Config(BlockConfig):
     def build(self, dim: int) -> AttentionBlock:
         return AttentionBlock(dim, self.heads, self.kv_heads or self.heads, self.window, self.ffn, self.qk_norm,
                               self.rope_base)
+
+
+@dataclasses.dataclass
+class Context:
+    """Who may look at whom (as a mask, and as what is added to scores), and how far queries and keys are turned.
+
+    band: where above 0, rows are cut into blocks of so many positions, and each looks at its own block and the one before:
+    masks are then [batch, 1, block, band, 2 band] instead of [batch, 1, seq, total].
+    """
+
+    allowed: Bool[Tensor, "batch 1 *seq total"]
+    bias: Float[Tensor, "batch 1 *seq total"] | None
+    rotation: Rotation
+    band: int = 0
+
+
+class Attention(nn.Module):
+    """Multi-head attention; with fewer ``kv_heads`` than ``heads``, groups of heads share keys and values
+    (Ainslie et al. 2023, arXiv 2305.13245). Queries and keys have unit norm (Dehghani et al. 2023, arXiv 2302.05442).
+    """
+
+    def __init__(self, dim: int, heads: int, kv_heads: int, qk_norm: bool) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim, self.qk_norm = heads, kv_heads, dim // heads, qk_norm
+        self.qkv = linear(dim, (heads + 2 * kv_heads) * self.head_dim)
+        self.out = linear(dim, dim, zero=True)
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+        batch, seq, dim = x.shape
+        packed = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        q, k, v = packed.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        if self.qk_norm:
+            q, k = rms_norm(q), rms_norm(k)
+        q, k = rotate(q, context.rotation), rotate(k, context.rotation)
+        new = (k.transpose(1, 2), v.transpose(1, 2))
+        if past is not None:
+            k, v = (torch.cat(both, dim=1).transpose(1, 2) for both in zip(past, new, strict=True))  # positions lie in a row
+        if self.kv_heads < self.heads:
+            k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
+            v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        if context.band:
+            q, k, v = _blocks(q, context.band), _with_previous(_blocks(k, context.band)), _with_previous(_blocks(v, context.band))
+        if context.bias is not None:
+            mixed = ((q * self.head_dim**-0.5) @ k.mT + context.bias).softmax(dim=-1) @ v
+            if context.band:
+                mixed = mixed.flatten(2, 3)[:, :, :seq]
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=context.allowed)
+        return self.out(mixed.transpose(1, 2).reshape(batch, seq, dim)), new
+
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context) -> tuple[Tensor, ...]:
+        """Keys and values alone."""
+        weight = self.qkv.weight[self.heads * self.head_dim:]
+        k, v = F.linear(x, weight).unflatten(-1, (-1, self.head_dim)).transpose(1, 2).chunk(2, dim=1)
+        k = rotate(rms_norm(k) if self.qk_norm else k, context.rotation)
+        return k.transpose(1, 2), v.transpose(1, 2)
+
+
+class AttentionBlock(Block):
+    """Attention, then a feed-forward layer, each behind a norm and added to what came in (pre-norm)."""
+
+    def __init__(self, dim: int, heads: int, kv_heads: int, window: int, ffn: FeedForwardConfig,
+                 qk_norm: bool, rope_base: float) -> None:
+        super().__init__()
+        self.lookback, self.rope_base = window - 1, rope_base
+        self.attention_norm, self.attention = RMSNorm(dim), Attention(dim, heads, kv_heads, qk_norm)
+        self.ffn_norm, self.ffn = RMSNorm(dim), ffn.build(dim)
+
+    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
+             dtype: torch.dtype) -> Context:
+        total, seq = segment_ids.shape[1], positions.shape[1]
+        turned = rotation(positions, self.attention.head_dim, self.rope_base, dtype)
+        band = max(self.lookback + 1, NARROW)
+        if total == seq >= 4 * band:
+            own = _blocks(segment_ids[:, None, :, None], band, NOTHING)[:, 0, ..., 0]
+            seen = torch.cat([F.pad(own[:, :-1], (0, 0, 1, 0), value=NOTHING - 1), own], dim=2)
+            place = torch.arange(2 * band, device=segment_ids.device)
+            distance = place[band:, None] - place[None, :]
+            near = (distance >= 0) & (distance <= self.lookback)
+            allowed = ((own[..., None] == seen[:, :, None]) & near)[:, None]
+            return Context(allowed, torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf), turned, band)
+        place = torch.arange(total, device=segment_ids.device)
+        distance = place[total - seq:, None] - place[None, :]
+        near = (distance >= 0) & (distance <= self.lookback)
+        same = segment_ids[:, total - seq:, None] == segment_ids[:, None, :]
+        allowed = (near & same)[:, None]
+        bias = None
+        if segment_ids.device.type == "cpu" and total <= SHORT:
+            bias = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf)
+        return Context(allowed, bias, turned)
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+        mixed, new = self.attention(self.attention_norm(x), context, past)
+        x = x + mixed
+        return x + self.ffn(self.ffn_norm(x)), new
+
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        return self.attention.kv_only(self.attention_norm(x), context)
+
+
+def _blocks(x: Shaped[Tensor, "batch heads seq dim"], size: int, value: int = 0
+            ) -> Shaped[Tensor, "batch heads block size dim"]:
+    """Rows cut into blocks, the last filled up with ``value``."""
+    n = -(-x.shape[2] // size)
+    return F.pad(x, (0, 0, 0, n * size - x.shape[2]), value=value).unflatten(2, (n, size))
+
+
+def _with_previous(x: Float[Tensor, "batch heads block size dim"]) -> Float[Tensor, "batch heads block twice dim"]:
+    """Each block behind the one before it, the first behind zeros."""
+    return torch.cat([F.pad(x[:, :, :-1], (0, 0, 0, 0, 1, 0)), x], dim=3)

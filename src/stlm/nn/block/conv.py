@@ -23,52 +23,52 @@ from stlm.nn.stack import NOTHING, Block
 class Config(BlockConfig):
     """``out(silu(a(y)) * b(y))`` where y is the input under a causal filter of a few taps a channel."""
 
-    taps: int = 4
+    kernel_size: int = 4
     """How many bytes a byte sees in one block, itself included."""
     ratio: float = 2.0
     """Width inside the block as a multiple of its outer width."""
 
     def __post_init__(self) -> None:
-        if self.taps < 1:
-            raise ValueError("taps has to be 1 or more")
+        if self.kernel_size < 1:
+            raise ValueError("kernel_size has to be 1 or more")
         if self.ratio <= 0:
             raise ValueError("ratio has to be above 0")
 
     def build(self, dim: int) -> ConvBlock:
-        return ConvBlock(dim, max(1, round(dim * self.ratio)), self.taps)
+        return ConvBlock(dim, max(1, round(dim * self.ratio)), self.kernel_size)
 
 
 class ConvBlock(Block):
-    def __init__(self, dim: int, hidden: int, taps: int) -> None:
+    def __init__(self, dim: int, hidden: int, kernel_size: int) -> None:
         super().__init__()
-        self.lookback = taps - 1
+        self.lookback = kernel_size - 1
         self.norm = RMSNorm(dim)
         # tap 0 is the byte itself; channels start out differing in how much of the past they take in
-        self.filter = nn.Parameter(torch.randn(taps, dim) * taps**-0.5)
+        self.filter = nn.Parameter(torch.randn(kernel_size, dim) * kernel_size**-0.5)
         self.gate_up, self.down = linear(dim, 2 * hidden), linear(hidden, dim, zero=True)
 
-    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
+    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
              dtype: torch.dtype) -> Float[Tensor, "batch seq taps"]:
         """For each tap, 1 where it falls into the same document and 0 elsewhere."""
-        padded = _reach(documents, self.lookback, positions.shape[1], empty=NOTHING)
+        padded = _reach(segment_ids, self.lookback, positions.shape[1], empty=NOTHING)
         seen = padded.unfold(1, self.lookback + 1, 1).flip(2) == padded[:, self.lookback:, None]
         return seen.to(dtype)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], view: Float[Tensor, "batch seq taps"],
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Float[Tensor, "batch seq taps"],
                 past: tuple[Tensor, ...] | None) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
         seq, signal = x.shape[1], self.norm(x)
         padded = _reach(signal if past is None else torch.cat([past[0], signal], dim=1), self.lookback, seq)
-        taps = self.filter.to(signal.dtype)
+        kernel_size = self.filter.to(signal.dtype)
         if seq == 1:  # the step of writing, in as few calls as possible
-            filtered = (padded.flip(1) * view.mT * taps).sum(dim=1, keepdim=True)
+            filtered = (padded.flip(1) * context.mT * kernel_size).sum(dim=1, keepdim=True)
             return self._gated(x, filtered), (signal,)
-        filtered = signal * taps[0]
+        filtered = signal * kernel_size[0]
         for back in range(1, self.lookback + 1):
             earlier = padded[:, self.lookback - back: self.lookback - back + seq]
-            filtered = torch.addcmul(filtered, earlier * view[..., back:back + 1], taps[back])
+            filtered = torch.addcmul(filtered, earlier * context[..., back:back + 1], kernel_size[back])
         return self._gated(x, filtered), (signal,)
 
-    def noted(self, x: Float[Tensor, "batch seq dim"], view: Float[Tensor, "batch seq taps"],
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Float[Tensor, "batch seq taps"],
               past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         return (self.norm(x),)
 

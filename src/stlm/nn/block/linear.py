@@ -50,10 +50,10 @@ class Config(BlockConfig):
 
 
 @dataclasses.dataclass
-class View:
+class Context:
     """Documents of the positions [batch, seq], and of the one before them [batch, 1], `NOTHING` where there is none."""
 
-    documents: Int[Tensor, "batch seq"]
+    segment_ids: Int[Tensor, "batch seq"]
     before: Int[Tensor, "batch 1"]
 
 
@@ -72,12 +72,12 @@ class LinearBlock(Block):
         self.out = linear(dim, dim, zero=True)
         self.ffn_norm, self.ffn = RMSNorm(dim), config.ffn.build(dim)
 
-    def view(self, documents: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> View:
+    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Context:
         seq = positions.shape[1]
-        before = documents[:, :-seq][:, -1:] if documents.shape[1] > seq else torch.full_like(documents[:, :1], NOTHING)
-        return View(documents[:, -seq:], before)
+        before = segment_ids[:, :-seq][:, -1:] if segment_ids.shape[1] > seq else torch.full_like(segment_ids[:, :1], NOTHING)
+        return Context(segment_ids[:, -seq:], before)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
         y = self.norm(x)
         q, k = self.qk(y).unflatten(-1, (2, self.heads, self.key_dim)).unbind(-3)
@@ -85,33 +85,33 @@ class LinearBlock(Block):
         v = value.unflatten(-1, (self.heads, self.value_dim))
         q, k, log_a = rms_norm(q), rms_norm(k) * self.key_dim**-0.5, self._log_a(y)
         state = None if past is None else past[0]
-        mixed = scan(q, k, v, log_a, view.documents, view.before, state, self.chunk)
+        mixed = scan(q, k, v, log_a, context.segment_ids, context.before, state, self.chunk)
         mixed = rms_norm(mixed).flatten(-2).to(x.dtype) * F.silu(gate)
         x = x + self.out(mixed)
-        return x + self.ffn(self.ffn_norm(x)), (k, v, log_a, view.documents, view.before)
+        return x + self.ffn(self.ffn_norm(x)), (k, v, log_a, context.segment_ids, context.before)
 
-    def noted(self, x: Float[Tensor, "batch seq dim"], view: View, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         y, keys, dim = self.norm(x), self.heads * self.key_dim, x.shape[2]
         k = F.linear(y, self.qk.weight[keys:]).unflatten(-1, (self.heads, self.key_dim))
         v = F.linear(y, self.value_gate.weight[:dim]).unflatten(-1, (self.heads, self.value_dim))
-        return rms_norm(k) * self.key_dim**-0.5, v, self._log_a(y), view.documents, view.before
+        return rms_norm(k) * self.key_dim**-0.5, v, self._log_a(y), context.segment_ids, context.before
 
     def _log_a(self, y: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq heads"]:
         """``log a_t = -softplus(.)``, in at least float32: products of many factors near one."""
         wide = torch.promote_types(y.dtype, torch.float32)
         return -F.softplus(self.forget(y).to(wide) + self.rate.to(wide))
 
-    def remember(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
+    def update_cache(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
                  ) -> tuple[Tensor, ...]:
         """The state after the last position that counts, of that position's document."""
-        k, v, log_a, documents, before = new
-        batch, seq = documents.shape
+        k, v, log_a, segment_ids, before = new
+        batch, seq = segment_ids.shape
         count = torch.full((batch,), seq, device=k.device) if lengths is None else lengths
         counts = torch.arange(seq, device=k.device) < count[:, None]
-        last = torch.cat([before, documents], dim=1).gather(1, count[:, None])
+        last = torch.cat([before, segment_ids], dim=1).gather(1, count[:, None])
         decay = log_a.masked_fill(~counts[..., None], 0)
         left = decay.flip(1).cumsum(1).flip(1) - decay  # of the positions after each
-        weight = left.exp().masked_fill(~(counts & (documents == last))[..., None], 0)
+        weight = left.exp().masked_fill(~(counts & (segment_ids == last))[..., None], 0)
         state = torch.einsum("bsh,bshk,bshv->bhkv", weight, k.to(weight.dtype), v.to(weight.dtype))
         if past is not None:
             kept = decay.sum(dim=1).exp().masked_fill(before != last, 0)
@@ -121,7 +121,7 @@ class LinearBlock(Block):
 
 def scan(q: Float[Tensor, "batch seq heads key"], k: Float[Tensor, "batch seq heads key"],
          v: Float[Tensor, "batch seq heads value"], log_a: Float[Tensor, "batch seq heads"],
-         documents: Int[Tensor, "batch seq"], before: Int[Tensor, "batch 1"],
+         segment_ids: Int[Tensor, "batch seq"], before: Int[Tensor, "batch 1"],
          state: Float[Tensor, "batch heads key value"] | None, chunk: int) -> Float[Tensor, "batch seq heads value"]:
     """``y_t = sum over s <= t of the same document of exp(log a_{s+1} + ... + log a_t) (q_t . k_s) v_s``.
 
@@ -135,7 +135,7 @@ def scan(q: Float[Tensor, "batch seq heads key"], k: Float[Tensor, "batch seq he
     # from here on [batch, heads, chunk, place, ...]
     q, k, v, log_a = (F.pad(item, (*[0, 0] * (item.dim() - 2), 0, pad)).unflatten(1, (n, size)).movedim(3, 1)
                       for item in (q, k, v, log_a))
-    owner = F.pad(documents, (0, pad), value=NOTHING).unflatten(1, (n, size))[:, None]
+    owner = F.pad(segment_ids, (0, pad), value=NOTHING).unflatten(1, (n, size))[:, None]
     total = log_a.cumsum(-1)
     place = torch.arange(size, device=q.device)
     so_far = place[:, None] >= place[None, :]

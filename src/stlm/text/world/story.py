@@ -34,14 +34,14 @@ class Story:
 def write_story(seed: int, index: int) -> Story:
     """Story number ``index`` of the world ``seed``; stories of different numbers are independent."""
     writer = Writer(f"{seed}/{index}")
-    Teller(writer).tell()
+    Teller(writer).set_progress()
     return Story(writer.text, writer.bits, writer.entropy)
 
 
 def parse_story(text: str) -> float:
     """The information of a story in bits; WorldParseError where the grammar cannot have written it."""
     reader = Reader(text)
-    Teller(reader).tell()
+    Teller(reader).set_progress()
     reader.finish()
     return reader.bits
 
@@ -49,7 +49,7 @@ def parse_story(text: str) -> float:
 class Teller(Deeds):
     """The whole story: its opening, who acts next, what people do together and say, its end."""
 
-    def tell(self) -> None:
+    def set_progress(self) -> None:
         """The whole story."""
         self._opening()
         while self._sentence():

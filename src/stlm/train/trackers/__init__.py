@@ -10,23 +10,23 @@ import pkgutil
 
 from stlm.config.slot import did_you_mean
 from stlm.errors import UserError
-from stlm.train.config import RunConfig
 from stlm.train.folder import RunFolder
-from stlm.train.loop import Hook
+from stlm.train.loop import Callback
+from stlm.train.run_config import RunConfig
 
 
-def build(config: RunConfig, folder: RunFolder) -> list[Hook]:
+def build(config: RunConfig, folder: RunFolder) -> list[Callback]:
     """The trackers that a run asks for; UserError where one is unknown or its package isn't installed."""
     known = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    hooks = []
+    callbacks = []
     for name in config.train.trackers:
         if name not in known and "." not in name:
             raise UserError(f"train.trackers: there is no tracker {name!r}{did_you_mean(name, known)}; "
                             f"the trackers are {', '.join(known)}, or a dotted path to a module of your own")
         try:
             module = importlib.import_module(f"{__name__}.{name}" if name in known else name)
-            hooks.append(module.Tracker(folder, config))
+            callbacks.append(module.Tracker(folder, config))
         except ImportError as error:
             raise UserError(f"train.trackers: {name} needs a package that isn't installed ({error.name}): "
                             "pip install 'stlm[tracking]'") from None
-    return hooks
+    return callbacks

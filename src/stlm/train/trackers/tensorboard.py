@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from torch.utils.tensorboard import SummaryWriter
 
-from stlm.train.config import RunConfig
 from stlm.train.folder import RunFolder
-from stlm.train.loop import Hook, Trainer
+from stlm.train.loop import Callback, Trainer
+from stlm.train.run_config import RunConfig
 
 
-class Tracker(Hook):
+class Tracker(Callback):
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         self._writer = SummaryWriter(str(folder.path / "tensorboard"))
 
-    def logged(self, trainer: Trainer, figures: dict[str, float]) -> None:
+    def on_log(self, trainer: Trainer, figures: dict[str, float]) -> None:
         for name, value in figures.items():
             if "/" in name:
                 self._writer.add_scalar(name, value, int(figures["step"]))
 
-    def finished(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Trainer) -> None:
         self._writer.close()

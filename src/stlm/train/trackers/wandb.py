@@ -5,18 +5,18 @@ from __future__ import annotations
 import wandb
 
 from stlm.config.decode import encode
-from stlm.train.config import RunConfig
 from stlm.train.folder import RunFolder
-from stlm.train.loop import Hook, Trainer
+from stlm.train.loop import Callback, Trainer
+from stlm.train.run_config import RunConfig
 
 
-class Tracker(Hook):
+class Tracker(Callback):
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         self._run = wandb.init(project="stlm", name=folder.name, id=folder.name, resume="allow", config=encode(config),
                                dir=str(folder.path))
 
-    def logged(self, trainer: Trainer, figures: dict[str, float]) -> None:
+    def on_log(self, trainer: Trainer, figures: dict[str, float]) -> None:
         self._run.log({name: value for name, value in figures.items() if "/" in name}, step=int(figures["step"]))
 
-    def finished(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Trainer) -> None:
         self._run.finish()

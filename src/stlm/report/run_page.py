@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stlm.config.files import read_json
-from stlm.report import patches
+from stlm.report import patch_marks
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
 from stlm.train.folder import RunFolder, read_lines, write_whole
 
@@ -21,7 +21,7 @@ def write_report(folder: RunFolder) -> None:
     html = render(
         "page.html.jinja", name=folder.name, results=results, bars=_bars(results) if results else [], env=env,
         curves=_curves(metrics, results), samples=_choose(samples), last=metrics[-1] if metrics else None,
-        patches=patches.marks(results["reading"]) if results and "reading" in results else [],
+        patches=patch_marks.marks(results["reading"]) if results and "reading" in results else [],
         config=json.dumps(read_json(folder.path / "config.json"), indent=1), machine=json.dumps(env, indent=1) if env else "")
     write_whole(folder.report, html)
 

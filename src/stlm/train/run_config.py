@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from stlm.model.config import ModelConfig
+from stlm.model.model_config import ModelConfig
 from stlm.objective import ObjectiveConfig, causal
 from stlm.optim import OptimConfig, adamw
-from stlm.text.codec import CodecConfig
-from stlm.text.codec import bytes as byte_codec
+from stlm.text.tokenizer import TokenizerConfig
+from stlm.text.tokenizer import bytes as byte_tokenizer
 
 LENGTHS = ("steps", "minutes", "megabytes", "teraflops")  # in which a run's length can be given
 
@@ -25,8 +25,8 @@ class DataConfig:
     """Which field of jsonl and parquet holds the text."""
     megabytes: float = 16.0
     """Millions of bytes to write (world) or to take (hf:)."""
-    codec: CodecConfig = byte_codec.Config()
-    """Text to symbols."""
+    tokenizer: TokenizerConfig = byte_tokenizer.Config()
+    """Text to tokens."""
 
     def __post_init__(self) -> None:
         if self.megabytes <= 0:
@@ -52,19 +52,19 @@ class TrainConfig:
     """Millions of bytes of text to train on, instead of steps, repetitions included."""
     teraflops: float | None = None
     """Floating-point operations to train with, in units of 10^12, instead of steps: those of large products are counted."""
-    start: str | None = None
+    init_from: str | None = None
     """A run whose weights to begin with. Its trunk may share less than this one's."""
-    seq: int = 512
-    """Symbols in a row."""
-    rows: int = 16
+    seq_len: int = 512
+    """Tokens in a row."""
+    batch_size: int = 16
     """Rows in a step."""
-    accumulate: int = 1
+    grad_accum: int = 1
     """Micro-batches that the rows of a step are split into, for less memory."""
     warmup: int = 50
     """Steps until the learning rate reaches its peak."""
-    decay: float = 0.5
+    cooldown: float = 0.5
     """Last share of the run in which the learning rate falls to zero."""
-    clip: float = 1.0
+    grad_clip: float = 1.0
     """Largest norm of the gradient."""
     ema: float = 0.0
     """Decay of the running average of weights that is evaluated and used; 0 for none."""
@@ -96,17 +96,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if sum(getattr(self, name) is not None for name in LENGTHS) != 1:
             raise ValueError(f"give one of {', '.join(LENGTHS)}")
-        for name in (*LENGTHS, "clip"):
+        for name in (*LENGTHS, "grad_clip"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be above 0")
-        for name in ("seq", "rows", "accumulate", "checkpoint_every", "keep", "evaluate_every", "sample_every",
+        for name in ("seq_len", "batch_size", "grad_accum", "checkpoint_every", "keep", "evaluate_every", "sample_every",
                      "tasks_every", "tasks_limit", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
-        if self.rows % self.accumulate:
-            raise ValueError(f"accumulate = {self.accumulate} has to divide rows = {self.rows}")
-        if self.warmup < 0 or not 0 <= self.decay <= 1 or not 0 <= self.ema < 1:
-            raise ValueError("warmup has to be 0 or more, decay between 0 and 1, ema at least 0 and below 1")
+        if self.batch_size % self.grad_accum:
+            raise ValueError(f"grad_accum = {self.grad_accum} has to divide batch_size = {self.batch_size}")
+        if self.warmup < 0 or not 0 <= self.cooldown <= 1 or not 0 <= self.ema < 1:
+            raise ValueError("warmup has to be 0 or more, cooldown between 0 and 1, ema at least 0 and below 1")
 
 
 @dataclasses.dataclass(frozen=True)

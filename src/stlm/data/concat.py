@@ -9,7 +9,7 @@ from pathlib import Path
 from stlm.data.sources import VALIDATION, Source, open_source
 
 
-class Several(Source):
+class Concat(Source):
     """All documents of several sources. Training text comes source by source, since the stream deals it out anyway; held-out
     text in turn, so that a look at its beginning sees something of each.
     """
@@ -36,4 +36,4 @@ def open_sources(spec: str, *, field: str = "text", seed: int = 0, megabytes: fl
     names = spec.split(",")
     if len(names) == 1 or Path(spec).exists():
         return open_source(spec, field=field, seed=seed, megabytes=megabytes)
-    return Several([open_source(name.strip(), field=field, seed=seed, megabytes=megabytes) for name in names])
+    return Concat([open_source(name.strip(), field=field, seed=seed, megabytes=megabytes) for name in names])

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 FULL = 8.0  # bits at which a character is darkest: what a byte costs that could be any
-SILENT = "\u00b7"  # stands for a symbol that is read and costs bits, but stands for no bytes
+SILENT = "\u00b7"  # stands for a token that is read and costs bits, but stands for no bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Mark:
 
 
 def record(pieces: list[bytes], bits: list[float], ends: list[bool]) -> list[list[Any]]:
-    """A reading for ``results.json``: a triple for each symbol, its bytes one character each."""
+    """A reading for ``results.json``: a triple for each token, its bytes one character each."""
     return [[piece.decode("latin-1"), round(b, 3), int(end)] for piece, b, end in zip(pieces, bits, ends, strict=True)]
 
 
-def marks(symbols: list[list[Any]]) -> list[list[Mark]]:
+def marks(tokens: list[list[Any]]) -> list[list[Mark]]:
     """Patches of characters. Bytes that make up one character only together are shown together, in the patch of the
     last of them: a patch that ends within a character is shown to end before it.
     """
     patches: list[list[Mark]] = [[]]
     waiting, costs, ended = b"", list[float](), False
-    for place, (piece, bits, end) in enumerate(symbols):
+    for place, (piece, bits, end) in enumerate(tokens):
         waiting, costs = waiting + piece.encode("latin-1"), [*costs, bits]
         text = _characters(waiting)
-        if text is None and place + 1 < len(symbols):
+        if text is None and place + 1 < len(tokens):
             ended = ended or bool(end)
             continue
         if ended:

@@ -33,7 +33,7 @@ class ModelConfig:
     local_dim: int = 128
     """Width of the byte table, the encoder and the decoder."""
     embedding: EmbeddingConfig = symbols.Config()
-    """How a symbol, with those before it, becomes a vector."""
+    """How a token, with those before it, becomes a vector."""
     local: BlockConfig = conv.Config()
     """Blocks of the encoder and the decoder."""
     encoder_layers: int = 2
@@ -47,9 +47,9 @@ class ModelConfig:
     pooling: PoolingConfig = mean.Config()
     """How the bytes of a patch become one vector."""
     head: HeadConfig = tied.Config()
-    """How the scores of the next symbol are read."""
+    """How the scores of the next token are read."""
     copying: CopyingConfig = as_it_is.Config()
-    """Whether the next symbol may be copied from earlier in the document."""
+    """Whether the next token may be copied from earlier in the document."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "layers", "local_dim"):

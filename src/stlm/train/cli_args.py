@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from stlm.config.files import load
 from stlm.config.flags import parse
-from stlm.train.config import RunConfig
 from stlm.train.presets import PRESETS
+from stlm.train.run_config import RunConfig
 
 SHORTHANDS = {"--data": "data.source"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stlm.data.several import Several, open_sources
+from stlm.data.concat import Concat, open_sources
 from stlm.errors import UserError
 
 
@@ -21,7 +21,7 @@ def texts(tmp_path):
 def test_all_documents_of_all(texts):
     spec = f"{texts / 'first'},{texts / 'second'}"
     source = open_sources(spec)
-    assert isinstance(source, Several) and source.name == "folder first, folder second"
+    assert isinstance(source, Concat) and source.name == "folder first, folder second"
     alone = [open_sources(str(texts / name)) for name in ("first", "second")]
     assert list(source.documents("train")) == [d for one in alone for d in one.documents("train")]
     held = list(source.documents("validation"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from stlm.errors import UserError
-from stlm.text.codec import Codec, CodecConfig
+from stlm.text.tokenizer import Tokenizer, TokenizerConfig
 
 FILE = "tokenizer.json"
 # GPT-2's pre-tokenizer, written for text whose bytes were mapped to printable characters one by one (Latin-1 view):
@@ -24,36 +24,36 @@ _PIECES = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x80-\xff]+| ?[0-9]+| ?[^\sA-Za-z0-9\x
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(CodecConfig):
+class Config(TokenizerConfig):
     """Byte-pair encoding trained on the run's own text."""
 
-    vocabulary: int = 4096
-    """Symbols in all: 256 bytes, the learned merges and one special."""
+    vocab_size: int = 4096
+    """Tokens in all: 256 bytes, the learned merges and one special."""
     sample_megabytes: float = 20.0
     """How much of the training text the merges are learned from, in millions of bytes."""
 
     def __post_init__(self) -> None:
-        if not 258 <= self.vocabulary <= 2**20:
-            raise ValueError(f"vocabulary = {self.vocabulary}: it has to lie between 258 and {2**20}")
+        if not 258 <= self.vocab_size <= 2**20:
+            raise ValueError(f"vocab_size = {self.vocab_size}: it has to lie between 258 and {2**20}")
         if self.sample_megabytes <= 0:
             raise ValueError("sample_megabytes has to be above 0")
 
-    def build(self, sample: Iterable[bytes]) -> BpeCodec:
+    def build(self, sample: Iterable[bytes]) -> BpeTokenizer:
         from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
+        merges = Tokenizer(models.BPE())
+        merges.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
         trainer = trainers.BpeTrainer(
-            vocab_size=self.vocabulary - 1, show_progress=False, initial_alphabet=[chr(b) for b in range(256)])
-        tokenizer.train_from_iterator(_within(sample, int(self.sample_megabytes * 1e6)), trainer)
-        return BpeCodec(tokenizer.to_str())
+            vocab_size=self.vocab_size - 1, show_progress=False, initial_alphabet=[chr(b) for b in range(256)])
+        merges.train_from_iterator(_within(sample, int(self.sample_megabytes * 1e6)), trainer)
+        return BpeTokenizer(merges.to_str())
 
-    def outline(self) -> Codec:
-        return Outline(self.vocabulary)
+    def outline(self) -> Tokenizer:
+        return Outline(self.vocab_size)
 
-    def load(self, folder: Path) -> BpeCodec:
+    def load(self, folder: Path) -> BpeTokenizer:
         try:
-            return BpeCodec((folder / FILE).read_text(encoding="utf-8"))
+            return BpeTokenizer((folder / FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{folder / FILE}: there is no such file; a BPE model needs it beside its weights") from None
         except Exception as error:  # tokenizers raises bare Exception for a damaged file
@@ -68,8 +68,8 @@ def _within(sample: Iterable[bytes], budget: int) -> Iterator[str]:
         budget -= len(document)
 
 
-class BpeCodec(Codec):
-    """Symbols of a trained tokenizer; the last symbol opens a document.
+class BpeTokenizer(Tokenizer):
+    """Tokens of a trained tokenizer; the last token opens a document.
 
     Internally every byte is the character of the same number (Latin-1), so that the tokenizer never sees invalid text.
     """
@@ -78,15 +78,15 @@ class BpeCodec(Codec):
         from tokenizers import Tokenizer
 
         self._serialized = serialized
-        self._tokenizer = Tokenizer.from_str(serialized)
-        vocabulary = self._tokenizer.get_vocab()
+        self._merges = Tokenizer.from_str(serialized)
+        vocabulary = self._merges.get_vocab()
         ordered = sorted(vocabulary, key=vocabulary.__getitem__)
-        self.symbol_bytes = [*(piece.encode("latin-1") for piece in ordered), b""]
-        self.document = len(ordered)
+        self.token_bytes = [*(piece.encode("latin-1") for piece in ordered), b""]
+        self.bos = len(ordered)
 
     def encode(self, data: bytes) -> np.ndarray:
         # In pieces, because one call's memory grows with the length; cut where a piece surely starts.
-        pieces = [self._tokenizer.encode(piece).ids for piece in _cut(data.decode("latin-1"), 1 << 18)]
+        pieces = [self._merges.encode(piece).ids for piece in _cut(data.decode("latin-1"), 1 << 18)]
         return np.fromiter(itertools.chain.from_iterable(pieces), dtype=self.dtype)
 
     def save(self, folder: Path) -> None:
@@ -94,7 +94,7 @@ class BpeCodec(Codec):
 
 
 def _cut(text: str, size: int) -> Iterator[str]:
-    """Cut ``text`` before a space that follows a letter: a boundary of `_PIECES`, so that the symbols don't change."""
+    """Cut ``text`` before a space that follows a letter: a boundary of `_PIECES`, so that the tokens don't change."""
     start = 0
     while len(text) - start > size:
         end = start + size
@@ -106,12 +106,12 @@ def _cut(text: str, size: int) -> Iterator[str]:
     yield text[start:]
 
 
-class Outline(Codec):
-    """As many symbols as asked for, and nothing learned."""
+class Outline(Tokenizer):
+    """As many tokens as asked for, and nothing learned."""
 
     def __init__(self, vocabulary: int) -> None:
-        self.symbol_bytes = [bytes([b]) for b in range(256)] + [b"??"] * (vocabulary - 257) + [b""]
-        self.document = vocabulary - 1
+        self.token_bytes = [bytes([b]) for b in range(256)] + [b"??"] * (vocabulary - 257) + [b""]
+        self.bos = vocabulary - 1
 
     def encode(self, data: bytes) -> np.ndarray:
         return np.frombuffer(data, dtype=np.uint8)

@@ -1,6 +1,6 @@
 """Bytes with a mark between the tokens of a byte-pair encoding: what patches of subwords are cut by.
 
-The tokens themselves are not symbols. A model over this codec reads and writes bytes, and says by the mark that a token has
+The tokens themselves are not tokens. A model over this tokenizer reads and writes bytes, and says by the mark that a token has
 ended; so no future byte has to be known to cut a text, and the likelihood of the text with its marks is proper. It is a
 bound from below on the likelihood of the text, whose other ways to be marked are left out.
 """
@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from stlm.text.codec import Codec, CodecConfig, bpe
-from stlm.text.codec.bytes import DOCUMENT
+from stlm.text.tokenizer import Tokenizer, TokenizerConfig, bpe
+from stlm.text.tokenizer.bytes import BOS
 
 MARK = 257
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(CodecConfig):
+class Config(TokenizerConfig):
     """Bytes, with marks where the tokens of a byte-pair encoding of the run's own text end."""
 
-    vocabulary: int = 4096
+    vocab_size: int = 4096
     """Tokens of that encoding."""
     longest: int = 12
     """The most bytes in a token; longer ones are marked inside too."""
@@ -36,29 +36,29 @@ class Config(CodecConfig):
         self._tokens()
 
     def _tokens(self) -> bpe.Config:
-        return bpe.Config(self.vocabulary, self.sample_megabytes)
+        return bpe.Config(self.vocab_size, self.sample_megabytes)
 
-    def build(self, sample: Iterable[bytes]) -> SubwordCodec:
-        return SubwordCodec(self._tokens().build(sample), self.longest)
+    def build(self, sample: Iterable[bytes]) -> SubwordTokenizer:
+        return SubwordTokenizer(self._tokens().build(sample), self.longest)
 
-    def outline(self) -> SubwordCodec:
-        return SubwordCodec(self._tokens().outline(), self.longest)
+    def outline(self) -> SubwordTokenizer:
+        return SubwordTokenizer(self._tokens().outline(), self.longest)
 
-    def load(self, folder: Path) -> SubwordCodec:
-        return SubwordCodec(self._tokens().load(folder), self.longest)
+    def load(self, folder: Path) -> SubwordTokenizer:
+        return SubwordTokenizer(self._tokens().load(folder), self.longest)
 
 
-class SubwordCodec(Codec):
-    """Symbol b < 256 is the byte b; 256 opens a document; 257 is the mark."""
+class SubwordTokenizer(Tokenizer):
+    """Token b < 256 is the byte b; 256 opens a document; 257 is the mark."""
 
-    symbol_bytes = [bytes([value]) for value in range(256)] + [b"", b""]
-    document = DOCUMENT
+    token_bytes = [bytes([value]) for value in range(256)] + [b"", b""]
+    bos = BOS
     mark = MARK
     dtype = np.dtype(np.uint16)
 
-    def __init__(self, tokens: Codec, longest: int) -> None:
+    def __init__(self, tokens: Tokenizer, longest: int) -> None:
         self._tokens, self._longest = tokens, longest
-        self._sizes = np.array([len(symbol) for symbol in tokens.symbol_bytes])
+        self._sizes = np.array([len(token) for token in tokens.token_bytes])
 
     def encode(self, data: bytes) -> np.ndarray:
         if not data:

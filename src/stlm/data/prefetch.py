@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from stlm.data.batch import Batch
 
 
-class Ahead:
+class Prefetch:
     """``make(step)``, computed one step ahead in a thread of its own, in memory that a GPU can fetch from by itself.
 
     Batches are a pure function of the step, so nothing changes but when they are made.

@@ -12,7 +12,7 @@ from typing import Any
 from stlm.compare.plan import Plan
 from stlm.compare.record import KEY, RESULTS
 from stlm.compare.statistics import Summary, shown_p, summary
-from stlm.report import patches
+from stlm.report import patch_marks
 from stlm.report.html import INK, MUTED, drawing, render, svg
 from stlm.train.folder import write_whole
 
@@ -181,6 +181,6 @@ def _label(axes: Any, dots: list[tuple[float, float, str]]) -> None:
                       arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "relpos": (0, 0.5), "shrinkA": 1})
 
 
-def _readings(arms: dict[str, Any]) -> dict[str, list[list[patches.Mark]]]:
+def _readings(arms: dict[str, Any]) -> dict[str, list[list[patch_marks.Mark]]]:
     """The same text as each arm's first run reads it."""
-    return {arm: patches.marks(reading) for arm, record in arms.items() if (reading := record["seeds"][0].get("reading"))}
+    return {arm: patch_marks.marks(reading) for arm, record in arms.items() if (reading := record["seeds"][0].get("reading"))}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stlm.evaluate.anchors import ANCHORS, beside
-from stlm.evaluate.scores import STDERR, metrics_of
+from stlm.evaluate.results import STDERR, metrics_of
 from stlm.evaluate.tasks import PAPER, TASKS
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
 from stlm.train.folder import write_whole

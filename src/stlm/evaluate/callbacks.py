@@ -1,0 +1,60 @@
+"""What looks at a model while it trains: at the validation text, at benchmarks, at what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stlm.evaluate import benchmark
+from stlm.evaluate.bits import score
+from stlm.evaluate.items import Item
+from stlm.evaluate.native import NativeScorer
+from stlm.evaluate.tasks import Task, choose
+from stlm.generate.sampling import Sampling
+from stlm.generate.writer import write
+from stlm.train.loop import Callback, Trainer
+
+
+class Validation(Callback):
+    """``val/bits_per_byte`` of the first part of the validation text, every so many steps; rows without overlap."""
+
+    def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
+        train = trainer.config.train
+        if trainer.step % train.evaluate_every and not trainer.done:
+            return None
+        result = score(trainer.usable_model(), trainer.corpus.validation, trainer.corpus.tokenizer, train.seq_len,
+                       train.batch_size, limit=int(train.evaluate_kilobytes * 1000))
+        return {"val/bits_per_byte": result.bits_per_byte}
+
+
+class Benchmarks(Callback):
+    """``eval/TASK/METRIC`` of a subset, every so many steps and at the end."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.tasks = choose(",".join(names)) if names else []
+        self._items: dict[Task, list[Item]] = {}
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._items = {task: benchmark.sample(task.items()[0], trainer.config.train.tasks_limit, 0) for task in self.tasks}
+
+    def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
+        train = trainer.config.train
+        if not self.tasks or (trainer.step % train.tasks_every and not trainer.done):
+            return None
+        scorer = NativeScorer(trainer.folder.name, trainer.usable_model(), trainer.corpus.tokenizer, train.seq_len)
+        found = {task: benchmark.score(scorer, task, items) for task, items in self._items.items()}
+        return {f"eval/{task.name}/{metric}": found[task][f"{metric},none"] for task in self.tasks for metric in task.metrics}
+
+
+class Samples(Callback):
+    """A short text from nothing every so many steps, kept in ``samples.jsonl`` and handed to ``show``."""
+
+    def __init__(self, show: Callable[[int, str], None], max_bytes: int = 240) -> None:
+        self._show, self._max_bytes = show, max_bytes
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        if trainer.step % trainer.config.train.sample_every and not trainer.done:
+            return
+        pieces = write(trainer.usable_model(), trainer.corpus.tokenizer, b"", self._max_bytes, Sampling(), trainer.config.seed)
+        text = b"".join(pieces).decode("utf-8", errors="replace")
+        trainer.folder.append(trainer.folder.samples, {"step": trainer.step, "text": text})
+        self._show(trainer.step, text)
