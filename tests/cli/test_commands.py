@@ -138,7 +138,7 @@ def test_other_text_and_other_parts(capsys):
     assert "exact entropy" not in err
     config = json.loads(Path("runs/notes/config.json").read_text())
     assert config["model"]["patching"] == {"kind": "stride", "stride": 4}
-    assert config["data"]["tokenizer"]["vocabulary"] == 280
+    assert config["data"]["tokenizer"]["vocab_size"] == 280
     assert stlm(capsys, "generate", "notes", "Some", "--max-bytes", "20")[0] == 0
     assert stlm(capsys, "params", "notes")[0] == 0
     status, out, _ = stlm(capsys, "patches", "notes", "runs/notes", "Some words of my own")

@@ -92,7 +92,7 @@ def same(one, other):
 @pytest.mark.shapes
 @pytest.mark.parametrize(("part", "length"), [
     *((part, {"steps": 6}) for part in PARTS), *((part, {"steps": None, "teraflops": 0.0005, "evaluate_every": 4})
-                                                 for part in ("dynamic", "skip", "late"))], ids=str)
+                                                 for part in ("dynamic", "skip", "loop_from"))], ids=str)
 def test_every_part_goes_on_bit_for_bit(tmp_path, monkeypatch, part, length):
     """FLOPs, which end a run that is given teraflops, included."""
     monkeypatch.chdir(tmp_path)
