@@ -33,6 +33,7 @@ from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import write
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.world import write_story
+from stlm.train.build import build_run
 from stlm.train.folder import RunFolder, find_checkpoint, read_lines
 from stlm.train.loop import Callback, Trainer
 from stlm.train.presets import PRESETS
@@ -68,10 +69,10 @@ CELLS: dict[str, dict[str, Any]] = {
     "none": {
         "data": {"tokenizer": {"kind": "bpe", "vocab_size": 300}},
         "model": {"dim": 32, "layers": 2, "local_dim": 32, "trunk": {**ATTENTION, "ffn": "swiglu"}, "patching": "none",
-                  "encoder_layers": 0, "decoder_layers": 0, "pooling": "last", "head": {"kind": "multi_byte", "further": 2}}},
+                  "encoder_layers": 0, "decoder_layers": 0, "pooling": "last", "head": "tied"},
+        "objective": {"kind": "multi_byte", "further": 2}},
 }
 WATCHED = "whitespace"  # the cell that is scored, packed, drafted with and resumed
-EXTRA = ("head.steps", "head.norm")  # weights that only training has: they are drawn last
 
 
 def machine() -> str:
@@ -108,7 +109,7 @@ def cell_config(name: str) -> RunConfig:
 def make_trainer(name: str, config: RunConfig, callbacks: list[Callback] | None = None, resume: bool = False) -> Trainer:
     folder = RunFolder(Path("runs") / name)
     folder.create(config)
-    trainer = Trainer(folder, config, make_corpus(config.data.tokenizer), torch.device("cpu"), callbacks or [],
+    trainer = build_run(folder, config, make_corpus(config.data.tokenizer), torch.device("cpu"), callbacks or [],
                       folder.latest() if resume else None)
     if not resume and name in CELLS:
         draw_weights(trainer)
@@ -118,15 +119,18 @@ def make_trainer(name: str, config: RunConfig, callbacks: list[Callback] | None 
 @torch.no_grad()
 def draw_weights(trainer: Trainer) -> None:
     """Cells begin away from zero, in an order that doesn't depend on where a part stands."""
-    generator, named = torch.Generator().manual_seed(0), list(trainer.model.named_parameters())
-    for _, parameter in sorted(named, key=lambda item: item[0].startswith(EXTRA)):
+    generator, parts = torch.Generator().manual_seed(0), [*trainer.model.named_parameters()]
+    head = [item for item in parts if item[0].startswith("head.")]
+    parts = [item for item in parts if not item[0].startswith("head.")]
+    back = next((i for i, item in enumerate(parts) if item[0].startswith("backbone.from_trunk.")), 0)
+    for _, parameter in [*parts[:back], *head, *parts[back:], *trainer.objective.named_parameters()]:
         if parameter.requires_grad:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
 def weights_of(trainer: Trainer) -> dict[str, Any]:
     """A hash of all weights, whatever their names, and their norm."""
-    values = [value.contiguous() for value in trainer.model.state_dict().values()]
+    values = [value.contiguous() for part in (trainer.model, trainer.objective) for value in part.state_dict().values()]
     each = sorted(hashlib.sha256(value.numpy().tobytes()).hexdigest() for value in values)
     norm = torch.stack([value.double().square().sum() for value in values]).sum().sqrt()
     return {"sha256": hashlib.sha256("".join(each).encode()).hexdigest()[:16], "norm": float(norm)}

@@ -9,6 +9,7 @@ import torch
 from stlm.config.decode import decode
 from stlm.data.shards import Corpus
 from stlm.text.tokenizer.bytes import ByteTokenizer
+from stlm.train.build import build_run
 from stlm.train.folder import RunFolder
 from stlm.train.loop import Callback, Trainer
 from stlm.train.run_config import RunConfig
@@ -34,4 +35,4 @@ def tiny_trainer(path: Path, resume: bool = False, callbacks: list[Callback] | N
                  **train: object) -> Trainer:
     folder, config = RunFolder(path), config or tiny_config(**train)
     folder.create(config)
-    return Trainer(folder, config, tiny_corpus(), torch.device("cpu"), callbacks or [], folder.latest() if resume else None)
+    return build_run(folder, config, tiny_corpus(), torch.device("cpu"), callbacks or [], folder.latest() if resume else None)

@@ -41,8 +41,8 @@ class Display(Callback):
             self._validation = f"held out {figures['val/bits_per_byte']:.3f}"
 
     def on_step_end(self, trainer: Trainer) -> None:
-        share = trainer.fraction()
-        minutes, seconds = divmod(round(trainer.spent * (1 / share - 1)), 60) if share > 0 else (0, 0)
+        share = trainer.progress()
+        minutes, seconds = divmod(round(trainer.counters.spent * (1 / share - 1)), 60) if share > 0 else (0, 0)
         info = "  ".join(part for part in (self._train, self._validation, f"{minutes}:{seconds:02} left") if part)
         self._bar.update(self._task, completed=share, description=f"step {trainer.step:,}", info=info)
         if not self.console.is_terminal and (time.monotonic() - self._line_at > 10 or trainer.done):

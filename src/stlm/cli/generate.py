@@ -9,7 +9,6 @@ from stlm.errors import UserError
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import characters, write
-from stlm.model.depth.early_exit import EarlyExit
 from stlm.train.folder import find_checkpoint
 from stlm.train.machine import pick_device
 
@@ -38,7 +37,7 @@ def run(arguments: list[str]) -> int:
     checkpoint = find_checkpoint(given.run)
     model = checkpoint.build_model().to(pick_device())
     if given.exit_threshold is not None:
-        if not isinstance(model.trunk, EarlyExit):
+        if model.trunk.exit_threshold is None:
             raise UserError(f"--exit-threshold: {given.run} wasn't trained to be left early; --model.depth early_exit does that")
         if not 0 <= given.exit_threshold <= 1:
             raise UserError(f"--exit-threshold {given.exit_threshold:g}: it has to lie between 0 and 1")

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from rich.console import Console
 
+from stlm.compress import publish, write_compressed
+from stlm.config.flags import parse
 from stlm.errors import UserError
+from stlm.model.compression import CompressionConfig
 from stlm.train.folder import MODELS, find_checkpoint
-from stlm.train.publish import publish
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishConfig:
+    """How a model is written."""
+
+    compression: CompressionConfig = publish.Config()
+    """How its weights are stored."""
 
 
 def run(arguments: list[str]) -> int:
-    if len(arguments) != 2:
+    names = [argument for argument in arguments[:2] if not argument.startswith("-")]
+    given = parse(PublishConfig(), arguments[len(names):], "stlm publish RUN NAME")
+    if len(names) != 2:
         raise UserError("`stlm publish RUN NAME` takes a run and the name of a model")
-    folder = MODELS / arguments[1] if Path(arguments[1]).name == arguments[1] else Path(arguments[1])
-    size = publish(find_checkpoint(arguments[0]), folder)
+    folder = MODELS / names[1] if Path(names[1]).name == names[1] else Path(names[1])
+    size = write_compressed(find_checkpoint(names[0]), folder, given.compression)
     Console(stderr=True).print(f"{folder}: {size / 1e6:.1f} MB of weights; write a README.md that says what they were trained "
                                f"on\nnext:  stlm generate {folder.name} \"Once upon a time\"", highlight=False, soft_wrap=True)
     return 0

@@ -27,6 +27,7 @@ from stlm.model.count import count
 from stlm.model.lm import LM
 from stlm.report import patch_marks
 from stlm.report.run_page import write_report
+from stlm.train.build import build_run
 from stlm.train.cli_args import apply, configure
 from stlm.train.folder import RUNS, RunFolder, write_whole
 from stlm.train.loop import Trainer
@@ -66,7 +67,7 @@ def run(arguments: list[str]) -> int:
                  *build_trackers(config, folder)]
         with _enough_memory():
             with console.status("measuring what is fast on this machine"):
-                trainer = Trainer(folder, config, corpus, device, callbacks, folder.latest() if resume else None)
+                trainer = build_run(folder, config, corpus, device, callbacks, folder.latest() if resume else None)
             console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
             try:
                 with _stopping(trainer):
@@ -147,9 +148,9 @@ def _finish(trainer: Trainer, console: Console) -> None:
     entropy = None if corpus.entropy_bits is None else corpus.entropy_bits / corpus.validation.n_bytes
     record = {
         "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq_len": result.seq_len, "context": result.context,
-        "baselines": baselines(text), "entropy": entropy, "seconds": trainer.spent, "trained_bytes": trainer.n_bytes,
+        "baselines": baselines(text), "entropy": entropy, "seconds": trainer.counters.spent, "trained_bytes": trainer.counters.n_bytes,
         "prompt": _beginning(text), "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
-        "bytes_per_patch": result.bytes_per_patch, "flops": trainer.flops,
+        "bytes_per_patch": result.bytes_per_patch, "flops": trainer.counters.flops,
         "peak_megabytes": trainer.peak / 1e6, "reading": _reading(model, corpus),
     }
     write_whole(folder.path / "results.json", json.dumps(record, indent=1))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 
-import torch
-
-from stlm.data.batch import Inputs
+from stlm.generate.session import Session
 from stlm.model.lm import LM
 from stlm.text.tokenizer import Tokenizer
 from stlm.text.world import write_story
@@ -21,9 +19,9 @@ def bytes_per_second(model: LM, tokenizer: Tokenizer) -> float:
     small models are for.
     """
     text = "\n".join(write_story(0, number).text for number in range(8)).encode()[:WRITTEN]
-    tokens = tokenizer.encode(text).tolist()
-    with one_thread(), torch.inference_mode():
-        cache, start = model.new_cache(1), time.perf_counter()
-        for token in [tokenizer.bos, *tokens]:
-            model(Inputs(torch.tensor([[token]])), cache).logits.argmax().item()
+    with one_thread():
+        session, start = Session(model, tokenizer), time.perf_counter()
+        for token in [tokenizer.bos, *tokenizer.encode(text).tolist()]:
+            session.feed([[token]])
+            session.logits().argmax().item()
         return len(text) / (time.perf_counter() - start)

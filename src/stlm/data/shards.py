@@ -1,8 +1,8 @@
 """Text on disk as tokens, ready to be memory-mapped.
 
 A corpus is a folder, named by the hash of what made it: ``train.bin`` and ``validation.bin`` hold the tokens of all
-documents end to end, ``train.starts.npy`` where each document starts. It is written under another name and renamed
-when whole, so a corpus that is there is complete.
+documents end to end, ``train.starts.npy`` where each document starts. It is written under another name and renamed when whole,
+so a corpus that is there is complete. Columns, arrays with an entry for each token, may be added later (`add_column`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,21 @@ from stlm.text.tokenizer import Tokenizer, TokenizerConfig
 if typing.TYPE_CHECKING:
     from stlm.data.sources import Source
 
-FORMAT = 2
+FORMAT = 3
 SPLITS = ("train", "validation")
+COLUMN = ".column."  # between the split and the name of a column's file
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One split. tokens: of all documents; starts: of each document, and the end of the last; n_bytes: of its text."""
+    """One split. tokens: of all documents; starts: of each document, and the end of the last; n_bytes: of its text. columns:
+    further arrays by name, with an entry for each token: weights, domains, a teacher's targets.
+    """
 
     tokens: np.ndarray
     starts: np.ndarray
     n_bytes: int
+    columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, documents: Iterable[bytes], tokenizer: Tokenizer) -> Shard:
@@ -71,6 +75,7 @@ class Corpus:
     train: Shard
     validation: Shard
     entropy_bits: float | None
+    folder: Path | None = None
 
 
 def cache_folder() -> Path:
@@ -97,14 +102,14 @@ def prepare(source: Source, tokenizer: TokenizerConfig, root: Path,
     record = read_json(folder / "corpus.json")
     built = tokenizer.load(folder)
     shards = {split: _open(folder, split, record[split], built) for split in SPLITS}
-    return Corpus(source.name, record["train"]["contents"], built, **shards, entropy_bits=record["entropy_bits"])
+    return Corpus(source.name, record["train"]["contents"], built, **shards, entropy_bits=record["entropy_bits"], folder=folder)
 
 
 def _write(source: Source, tokenizer: TokenizerConfig, folder: Path, progress: Callable[[str, int], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     try:
-        built = tokenizer.build(_told(source.documents("train"), progress))
+        built = tokenizer.build(_watched(source.documents("train"), progress))
         built.save(scratch)
         record: dict = {"source": source.name, "entropy_bits": 0.0}
         for split in SPLITS:
@@ -129,7 +134,7 @@ def _write(source: Source, tokenizer: TokenizerConfig, folder: Path, progress: C
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _told(documents: Iterator[bytes], progress: Callable[[str, int], None]) -> Iterator[bytes]:
+def _watched(documents: Iterator[bytes], progress: Callable[[str, int], None]) -> Iterator[bytes]:
     for document in documents:
         progress("tokenizer", len(document))
         yield document
@@ -144,4 +149,32 @@ def _open(folder: Path, split: str, record: dict, tokenizer: Tokenizer) -> Shard
         raise UserError(f"{folder}: a damaged corpus ({error}); delete that folder and run again") from None
     if len(tokens) != record["tokens"] or starts[-1] != record["tokens"]:
         raise UserError(f"{folder}: a damaged corpus ({split} has another length); delete that folder and run again")
-    return Shard(tokens, starts, record["bytes"])
+    return Shard(tokens, starts, record["bytes"], _columns(folder, split, len(tokens)))
+
+
+def add_column(corpus: Corpus, split: str, name: str, values: np.ndarray) -> None:
+    """Keep an array [token, ...] beside the tokens of one split; from then on it's in ``Shard.columns`` and travels with the
+    rows into ``Batch.extra``. ValueError where it doesn't have an entry for each token.
+    """
+    shard: Shard = getattr(corpus, split)
+    if len(values) != len(shard.tokens):
+        raise ValueError(f"column {name}: it has {len(values)} entries, and {split} has {len(shard.tokens)} tokens")
+    if corpus.folder is None:
+        raise ValueError("this corpus isn't on disk, so it can't keep columns")
+    scratch = corpus.folder / f".writing-{split}.{name}.npy"
+    np.save(scratch, np.ascontiguousarray(values))
+    scratch.rename(corpus.folder / f"{split}{COLUMN}{name}.npy")
+
+
+def _columns(folder: Path, split: str, n_tokens: int) -> dict[str, np.ndarray]:
+    found = {}
+    for path in sorted(folder.glob(f"{split}{COLUMN}*.npy")):
+        name = path.name.removeprefix(f"{split}{COLUMN}").removesuffix(".npy")
+        try:
+            found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: a damaged column ({error}); delete that file and make it again") from None
+        if len(found[name]) != n_tokens:
+            raise UserError(f"{path}: this column has {len(found[name])} entries for {n_tokens} tokens; delete it and make it "
+                            "again")
+    return found

@@ -1,12 +1,13 @@
 """Shards to batches: a pure function of the seed and the batch's number, so that resuming is exact and free.
 
-An epoch is every document once, in an order drawn from the seed and the epoch: ``D d1 D d2 ... D``, where D opens a
+An epoch is every document once, in an order drawn from the seed and the epoch: ``B d1 B d2 ... B``, where B (BOS) opens a
 document and thereby ends the one before. That sequence is cut into rows, and the rows are dealt in an order of their
 own, so that a batch doesn't consist of one long book. Every token is predicted exactly once an epoch.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 
@@ -20,10 +21,21 @@ from stlm.text.tokenizer import Tokenizer
 
 PATCH_ROOM = 16  # patches a row are rounded up to a multiple of this, so that few shapes occur
 
+Boundaries = Callable[[Tensor], Tensor] | None  # where patches end in rows of tokens, where tokens alone decide it
+
 
 def rounded_up(n_patches: int) -> int:
     """Room for so many patches a row."""
     return -(-n_patches // PATCH_ROOM) * PATCH_ROOM
+
+
+def with_ends(batch: Batch, boundaries: Boundaries) -> Batch:
+    """The batch with the ends of its patches, and those of its parts."""
+    if boundaries is None:
+        return batch
+    ends = boundaries(batch.inputs)
+    return dataclasses.replace(batch, ends=ends, n_patches=rounded_up(int(ends.sum(dim=1).max())),
+                               parts=tuple(with_ends(part, boundaries) for part in batch.parts))
 
 
 class Stream:
@@ -35,7 +47,7 @@ class Stream:
     """
 
     def __init__(self, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_size: int, seed: int | None,
-                 stride: int | None = None, boundaries: Callable[[Tensor], Tensor] | None = None) -> None:
+                 stride: int | None = None, boundaries: Boundaries = None) -> None:
         if shard.n_documents == 0:
             raise ValueError("a stream needs at least one document")
         self._shard, self._bos, self._boundaries = shard, tokenizer.bos, boundaries
@@ -59,26 +71,30 @@ class Stream:
         if self.seed is None:
             numbers = [row for row in numbers if row < self.epoch_rows]
         with self._drawn:
-            cut = [self._row(row) for row in numbers]
-        inputs, targets = (torch.from_numpy(np.stack([row[i] for row in cut])) for i in (0, 1))
-        weights = torch.from_numpy(np.stack([row[2] for row in cut]))
-        ends = self._boundaries(inputs) if self._boundaries else None
-        n_patches = None
-        if ends is not None:
-            n_patches = rounded_up(int(ends.sum(dim=1).max()))
-        return Batch(inputs=inputs, targets=targets, weights=weights, n_bytes=self._n_bytes[targets],
-                     scored=self._scored[targets], ends=ends, n_patches=n_patches)
+            rows = [self._row(row) for row in numbers]
+        inputs, targets, counted, *columns = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
+        extra = dict(zip(self._shard.columns, columns, strict=True))
+        batch = Batch(inputs=inputs, targets=targets, weights=counted.float(), counted=counted,
+                      scored=self._scored[targets] & counted, n_bytes=self._n_bytes[targets] * counted, extra=extra)
+        return with_ends(batch, self._boundaries)
 
-    def _row(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _row(self, number: int) -> list[np.ndarray]:
+        """Inputs, targets, which targets are the row's own, and each column at its targets."""
         epoch, row = divmod(number, self.epoch_rows)
         self._enter(epoch)
         start = int(self._deal[row]) * self.stride
-        tokens = self._read(start, min(self.seq_len + 1, self._total - start))
-        weights = np.zeros(self.seq_len, dtype=np.float32)
-        weights[0 if start == 0 else self.seq_len - self.stride:len(tokens) - 1] = 1
-        padded = np.zeros(self.seq_len + 1, dtype=np.int64)
-        padded[:len(tokens)] = tokens
-        return padded[:-1], padded[1:], weights
+        size = min(self.seq_len + 1, self._total - start)
+        counted = np.zeros(self.seq_len, dtype=bool)
+        counted[0 if start == 0 else self.seq_len - self.stride:size - 1] = True
+        tokens = self._padded(self._read(self._shard.tokens, self._bos, start, size, np.dtype(np.int64)))
+        columns = [self._padded(self._read(column, 0, start, size, column.dtype))[1:] for column in self._shard.columns.values()]
+        return [tokens[:-1], tokens[1:], counted, *columns]
+
+    def _padded(self, values: np.ndarray) -> np.ndarray:
+        """``values`` with zeros up to the length of a row and one more."""
+        out = np.zeros((self.seq_len + 1, *values.shape[1:]), dtype=values.dtype)
+        out[:len(values)] = values
+        return out
 
     def _enter(self, epoch: int) -> None:
         """Draw the order of documents and rows of one epoch."""
@@ -95,19 +111,19 @@ class Stream:
         self._opens = np.concatenate([[0], np.cumsum(lengths + 1)])
         self._epoch = epoch
 
-    def _read(self, start: int, count: int) -> np.ndarray:
-        """``count`` tokens of the epoch's sequence from ``start`` on."""
-        out = np.empty(count, dtype=np.int64)
+    def _read(self, values: np.ndarray, opening: int, start: int, count: int, dtype: np.dtype) -> np.ndarray:
+        """``count`` entries of the epoch's sequence from ``start`` on, with ``opening`` where a document opens."""
+        out = np.empty((count, *values.shape[1:]), dtype=dtype)
         done, place = 0, int(np.searchsorted(self._opens, start, side="right")) - 1
         while done < count:
             within = start + done - int(self._opens[place])
             if within == 0:
-                out[done] = self._bos
+                out[done] = opening
                 done, within = done + 1, 1
             if done < count:
                 begin = int(self._shard.starts[self._order[place]]) + within - 1
                 end = int(self._shard.starts[self._order[place] + 1])
-                piece = self._shard.tokens[begin:min(end, begin + count - done)]
+                piece = values[begin:min(end, begin + count - done)]
                 out[done:done + len(piece)] = piece
                 done += len(piece)
             place += 1

@@ -15,12 +15,10 @@ import struct
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.evaluate.native import NativeScorer
+from stlm.generate.session import Session
 from stlm.train.machine import one_thread
 
 MAGIC = b"STLMzip\x01"
@@ -41,9 +39,9 @@ def pack(scorer: NativeScorer, data: bytes, progress: Progress = lambda share: N
     with one_thread():  # with several, sums may be added in another order
         lockstep = _Lockstep(scorer, len(parts))
         for step in range(len(parts[0])):
-            told = np.array([part[step] for part in parts if step < len(part)], dtype=np.int32)
-            coder.encode(told, _categorical(), lockstep.probabilities()[:len(told)])
-            lockstep.feed(told)
+            given = np.array([part[step] for part in parts if step < len(part)], dtype=np.int32)
+            coder.encode(given, _categorical(), lockstep.probabilities()[:len(given)])
+            lockstep.feed(given)
             progress(step / len(parts[0]))
     head = HEAD.pack(MAGIC, bytes.fromhex(scorer.fingerprint), len(data), len(tokens), len(parts), scorer.limit, _sum(data))
     body = head + coder.get_compressed().astype("<u4").tobytes()
@@ -69,10 +67,10 @@ def unpack(scorer: NativeScorer, packed: bytes, progress: Progress = lambda shar
         lockstep = _Lockstep(scorer, n_parts)
         for step in range(len(parts[0])):
             running = [part for part in parts if step < len(part)]
-            told = coder.decode(_categorical(), lockstep.probabilities()[:len(running)])
-            for part, token in zip(running, told, strict=True):
+            given = coder.decode(_categorical(), lockstep.probabilities()[:len(running)])
+            for part, token in zip(running, given, strict=True):
                 part[step] = token
-            lockstep.feed(told)
+            lockstep.feed(given)
             progress(step / len(parts[0]))
     data = scorer.tokenizer.decode(np.concatenate(parts).tolist())
     if len(data) != n_bytes or _sum(data) != whole:
@@ -109,32 +107,28 @@ class _Lockstep:
     """
 
     def __init__(self, scorer: NativeScorer, rows: int) -> None:
-        self._model, self._document, self._rows = scorer.model, scorer.tokenizer.bos, rows
+        self._scorer, self._bos = scorer, scorer.tokenizer.bos
         self._room = max(2, scorer.limit - 1)
-        self._told = torch.empty(rows, 0, dtype=torch.long)
+        self._read = np.empty((rows, 0), dtype=np.int32)
         self._begin()
 
-    @torch.inference_mode()
     def _begin(self) -> None:
         """A new window, after what's kept of the last."""
-        kept = self._told[:, self._told.shape[1] - (self._room - self._room // 2):] if self._told.shape[1] else self._told
-        self._cache, self._told = self._model.new_cache(self._rows), kept
-        self._logits = self._read(torch.cat([torch.full((self._rows, 1), self._document), kept], dim=1))
-
-    def _read(self, tokens: Tensor) -> Tensor:
-        return self._model(Inputs(tokens.to(self._model.device)), self._cache).logits[:, -1]
+        if self._read.shape[1]:
+            self._read = self._read[:, self._read.shape[1] - (self._room - self._room // 2):]
+        self._session = Session(self._scorer.model, self._scorer.tokenizer)
+        self._session.feed([[self._bos, *row] for row in self._read.tolist()])
 
     def probabilities(self) -> np.ndarray:
         """Of the next token of each row: [row, token]."""
-        return self._logits.double().softmax(-1).float().cpu().numpy()
+        return self._session.logits().double().softmax(-1).float().cpu().numpy()
 
-    @torch.inference_mode()
     def feed(self, tokens: np.ndarray) -> None:
         """The next token of the first so many rows; those whose text has ended read anything."""
-        new = torch.full((self._rows, 1), self._document)
-        new[:len(tokens), 0] = torch.from_numpy(tokens)
-        self._told = torch.cat([self._told, new], dim=1)
-        if self._told.shape[1] == self._room:
+        new = np.full((len(self._read), 1), self._bos, dtype=np.int32)
+        new[:len(tokens), 0] = tokens
+        self._read = np.concatenate([self._read, new], axis=1)
+        if self._read.shape[1] == self._room:
             self._begin()
         else:
-            self._logits = self._read(new)
+            self._session.feed(new.tolist())

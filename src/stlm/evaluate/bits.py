@@ -57,12 +57,11 @@ def score(model: LM, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_siz
     nats, n_bytes, patches = torch.zeros((), dtype=torch.float64), 0, 0
     for number in range(batches):
         batch = stream.batch(number)
-        counts = batch.weights * batch.scored
         moved = batch.to(model.device)
         output = model(moved)
-        each = output.scores.surprisal(moved.targets).double() * counts.to(model.device)
+        each = output.scores.surprisal(moved.targets).double() * moved.scored
         nats += each.sum().cpu()
-        n_bytes += int(batch.weighted_bytes)
-        patches += int((output.ends * moved.weights).sum())
+        n_bytes += int(batch.total_bytes)
+        patches += int((output.ends & moved.counted).sum())
         progress((number + 1) / batches)
     return Score(float(nats) / math.log(2), n_bytes, seq_len, context, patches)

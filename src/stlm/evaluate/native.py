@@ -19,12 +19,12 @@ from torch import Tensor
 from stlm.config.decode import encode
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
-from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
+from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, nothing
 from stlm.evaluate.windows import Found, Tally, Window, after, cut, ranked
 from stlm.generate.sampling import Sampling
-from stlm.generate.writer import write
+from stlm.generate.session import Session
 from stlm.model.count import count
-from stlm.model.lm import LM
+from stlm.model.lm import LM, Cache
 from stlm.text.tokenizer import Tokenizer
 from stlm.train.checkpoint import Checkpoint
 
@@ -74,7 +74,7 @@ class NativeScorer(Scorer):
         if layer is not None and not 1 <= layer <= active:
             raise UserError(f"--layer {layer}: this model's trunk has the layers 1 to {active}")
         found, kept = [], list[Tensor]()
-        callback = self.model.up.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
+        callback = self.model.backbone.from_trunk.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
         trunk.active = layer or active  # what leaves the trunk is then what that layer found, whatever blocks it is made of
         try:
             for text in texts:
@@ -91,15 +91,12 @@ class NativeScorer(Scorer):
 
     def write(self, prompts: Sequence[str], max_bytes: int, stops: Sequence[str], temperature: float, seed: int = 0
               ) -> list[str]:
-        out = []
-        for number, prompt in enumerate(prompts):
-            text, how = b"", Sampling(temperature=temperature)
-            for piece in write(self.model, self.tokenizer, prompt.encode("utf-8"), max_bytes, how, seed + number):
-                text += piece
-                if any(stop.encode("utf-8") in text for stop in stops if stop):
-                    break
-            out.append(cut_at(text.decode("utf-8", errors="ignore"), stops))
-        return out
+        session = Session(self.model, self.tokenizer, Sampling(temperature=temperature))
+        session.prefill([prompt.encode("utf-8") for prompt in prompts], max_bytes, range(seed, seed + len(prompts)),
+                        [stop.encode("utf-8") for stop in stops])
+        while not session.done:
+            session.step()
+        return [text.written.decode("utf-8", errors="ignore") for text in session.texts]
 
     def _tokens(self, text: bytes) -> np.ndarray:
         return self.tokenizer.encode(text).astype(np.int64)
@@ -116,7 +113,7 @@ class NativeScorer(Scorer):
             progress(tally.done())
         return tally.found()
 
-    def _read(self, rows: Tensor, cache: object = None, lengths: Tensor | None = None) -> Tensor:
+    def _read(self, rows: Tensor, cache: Cache | None = None, lengths: Tensor | None = None) -> Tensor:
         device = self.model.device
         lengths = None if lengths is None else lengths.to(device)
         return self.model(Inputs(rows.to(device), lengths=lengths), cache).logits
@@ -183,7 +180,7 @@ class NativeScorer(Scorer):
             more = torch.full((len(rest), int(sizes.max())), self._filler)
             for row, tokens in enumerate(rest):
                 more[row, :len(tokens)] = torch.from_numpy(tokens)
-            after = self._read(more, cache.of_rows(torch.tensor(owner, device=self.model.device)), sizes)
+            after = self._read(more, cache.select(torch.tensor(owner, device=self.model.device)), sizes)
         out = []
         for number, (row, window) in enumerate(zip(owner, members, strict=True)):
             shared = batch[row][0]

@@ -43,10 +43,11 @@ def gumbel_noise(generator: torch.Generator, n: int) -> Float[np.ndarray, " toke
 
 def pick(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: Sampling,
          gumbel: Float[np.ndarray, " token"]) -> int:
-    """The allowed token that ``luck``, Gumbel noise, falls on: the highest sum of noise and score.
+    """The allowed token with the highest sum of score and Gumbel noise.
 
-    Two models with the same luck agree (1 - d) / (1 + d) of the time at least, where d is the total variation between them,
-    and without knowing of each other no way can promise more (Daliri et al. 2024, arXiv 2408.07978): so drafts are often kept.
+    Two models with the same noise agree (1 - d) / (1 + d) of the time at least, where d is the total variation between them,
+    and no way in which neither knows of the other can promise more (Daliri et al. 2024, arXiv 2408.07978): so drafts are often
+    kept.
     """
     # in NumPy, whose calls cost a fraction of torch's for so few numbers
     scores = np.where(allowed.numpy(), logits.detach().double().numpy(), -np.inf)
@@ -60,3 +61,10 @@ def pick(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: 
         kept = (p >= how.min_p * p[0]) & (np.cumsum(p) - p < how.top_p)
         scores[order[~kept]] = -np.inf
     return int((scores + gumbel).argmax())
+
+
+def log_probability(logits: Float[Tensor, " token"], token: int) -> float:
+    """The natural logarithm of a token's probability under the model, whatever sampling does with it."""
+    scores = logits.detach().double().numpy()
+    most = scores.max()
+    return float(scores[token] - most - np.log(np.exp(scores - most).sum()))

@@ -1,18 +1,17 @@
-"""Self-speculative writing: the first layers of the trunk draft, the rest verify (LayerSkip, Elhoushi et al. 2024, arXiv
+"""Self-speculative decoding: the first layers of the trunk draft, the rest verify (LayerSkip, Elhoushi et al. 2024, arXiv
 2404.16710, section 4.3).
 
 A draft of a few tokens costs a few passes through the first layers; the other layers then read the whole draft at once, going
-on from what the first ones found and remember. Each token is drawn by the same luck both times, so what is kept is what full
-decoding writes: the first token that differs is replaced by the full model's, and the rest of the draft thrown away.
-The same up to rounding: products of one row and of several add in another order, so where a draw falls on the border between
-two tokens, the other one may be written (``python -m benchmarks speculation`` counts how often).
+on from what the first ones computed. Each token is drawn with the same noise both times, so the text is what full decoding
+writes: the first token that differs is replaced by the full model's, and the rest of the draft is thrown away. The text is the
+same up to rounding: products of one row and of several add in another order, so where two tokens are all but tied, the other
+one may be drawn (``python -m benchmarks speculation`` counts how often).
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,45 +21,72 @@ from torch import Tensor
 
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
-from stlm.generate.constraint import DecodingConstraint
+from stlm.generate.constraint import Constraint
 from stlm.generate.sampling import Sampling, gumbel_noise, pick
-from stlm.generate.writer import PIECE
+from stlm.generate.session import CHUNK, Session, Step
+from stlm.generate.writer import stream
 from stlm.model.lm import LM, Cache
-from stlm.model.patching import Patching
-from stlm.nn.sparse import SparseStack
-from stlm.nn.stack import Stack, StackCache
+from stlm.nn.stack import Stack, StackCache, StackOutput
 from stlm.text.tokenizer import Tokenizer
 
 
-@torch.inference_mode()
 def write_speculating(model: LM, tokenizer: Tokenizer, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0,
                       drafts: int = 6, layer: int | None = None) -> Iterator[bytes]:
     """What `writer.write` yields, drafting ``drafts`` tokens at a time by the first ``layer`` layers; an eighth where None."""
-    speculator, generator, gumbel = SelfSpeculator(model, layer), torch.Generator().manual_seed(seed), list[np.ndarray]()
-    unread = [tokenizer.bos, *tokenizer.encode(prompt).tolist()]
-    constraint = DecodingConstraint.after_prompt(tokenizer, prompt, unread, max_bytes)
-    while len(unread) > PIECE:
-        speculator.draft(unread[:PIECE])
-        speculator.verify()
-        unread = unread[PIECE:]
-    while constraint.allowed().any():
-        gumbel += [gumbel_noise(generator, tokenizer.vocab_size) for _ in range(drafts - len(gumbel))]
-        drafted, ahead = list[int](), constraint
-        while len(drafted) < drafts and ahead.allowed().any() and (not drafted or drafted[-1] != tokenizer.bos):
-            logits = speculator.draft([drafted[-1]] if drafted else unread)
-            drafted.append(pick(logits, ahead.allowed(), how, gumbel[len(drafted)]))
+    session = SpeculativeSession(model, tokenizer, how, drafts, layer)
+    session.prefill([prompt], max_bytes, [seed])
+    return stream(session)
+
+
+class SpeculativeSession(Session):
+    """A session of one text whose tokens are drafted and verified, several at a time."""
+
+    def __init__(self, model: LM, tokenizer: Tokenizer, sampling: Sampling, drafts: int = 6, layer: int | None = None) -> None:
+        super().__init__(model, tokenizer, sampling)
+        self._speculator, self._drafts = SelfSpeculator(model, layer), drafts
+        self._noise: list[np.ndarray] = []
+        self._verified: list[Step] = []
+
+    def prefill(self, prompts: Sequence[bytes], max_bytes: int, seeds: Sequence[int] | None = None,
+                stops: Sequence[bytes] = (), constraints: Sequence[Constraint] | None = None) -> None:
+        if len(prompts) != 1:
+            raise ValueError("speculation writes one text at a time")
+        super().prefill(prompts, max_bytes, seeds, stops, constraints)
+        while len(self._unread[0]) > CHUNK:
+            self._speculator.draft(self._unread[0][:CHUNK])
+            self._speculator.verify()
+            self._unread[0] = self._unread[0][CHUNK:]
+
+    def step(self) -> list[Step | None]:
+        if not self._verified:
+            if not self._allowed():
+                return [None]
+            self._round()
+        step = self._verified.pop(0)
+        self.texts[0].take(step, self.tokenizer.bos)
+        if self.done:
+            self._verified.clear()
+        return [step]
+
+    @torch.inference_mode()
+    def _round(self) -> None:
+        """Draft some tokens, and verify them: at least one comes out."""
+        text, tokenizer, speculator = self.texts[0], self.tokenizer, self._speculator
+        self._noise += [gumbel_noise(text.generator, tokenizer.vocab_size) for _ in range(self._drafts - len(self._noise))]
+        drafted, ahead = list[int](), text.constraint
+        while len(drafted) < self._drafts and ahead.allowed().any() and (not drafted or drafted[-1] != tokenizer.bos):
+            scores = speculator.draft([drafted[-1]] if drafted else self._unread[0])
+            drafted.append(pick(scores, ahead.allowed(), self.sampling, self._noise[len(drafted)]))
             ahead = ahead.after(drafted[-1])
-        scores, kept = speculator.verify(), 0
-        while kept < len(drafted):
-            token = pick(scores[kept], constraint.allowed(), how, gumbel[kept])
-            if token == tokenizer.bos:
-                return
-            if piece := tokenizer.token_bytes[token]:
-                yield piece
-            constraint, unread, kept = constraint.after(token), [token], kept + 1
-            if token != drafted[kept - 1]:
+        constraint = text.constraint
+        for place, scores in enumerate(speculator.verify()):
+            token = pick(scores, constraint.allowed(), self.sampling, self._noise[place])
+            self._verified.append(self._step_of(token, scores))
+            constraint = constraint.after(token)
+            if token != drafted[place] or token == tokenizer.bos:
                 break
-        gumbel = gumbel[kept:]
+        kept = len(self._verified)
+        self._noise, self._unread = self._noise[kept:], [[self._verified[-1].token]]
         speculator.keep(kept)
 
 
@@ -72,10 +98,10 @@ class SelfSpeculator:
     def __init__(self, model: LM, layer: int | None) -> None:
         blocks = list(model.trunk.blocks)[:model.trunk.active]
         n = len(blocks)
-        if type(model.patching).dechunk is not Patching.dechunk:
-            raise UserError(f"--speculate: patching = {model.config.patching.kind} weighs what the trunk answers by how sure "
-                            "the ends of patches were, which one half alone knows; leave --speculate out")
-        if isinstance(model.trunk, SparseStack) or getattr(model.trunk, "exit_threshold", 0) > 0:
+        if not model.patching.can_split:
+            raise UserError(f"--speculate: patching = {model.config.patching.kind} smooths the trunk's outputs by how sure the "
+                            "ends of patches are, which takes the whole model; leave --speculate out")
+        if not model.trunk.can_split:
             raise UserError("--speculate: patches don't all go through all layers of this model; leave --speculate out")
         if n < 2:
             raise UserError("--speculate needs a model of two layers or more")
@@ -83,10 +109,11 @@ class SelfSpeculator:
         if not 1 <= layer < n:
             raise UserError(f"--draft-layer {layer}: it has to lie between 1 and {n - 1}, for this model has {n} layers")
         self._first, self._rest = _First(blocks[:layer]), _Rest(blocks[layer:])
-        self._drafter, self._verifier = _with_trunk(model, self._first), _with_trunk(model, self._rest)
+        self._drafter, self._verifier = (model.with_trunk(part).eval() for part in (self._first, self._rest))
         self._draft_cache, self._cache = self._drafter.new_cache(1), self._verifier.new_cache(1)
         self._before, self._read, self._ends = list[Cache](), list[list[int]](), list[Tensor]()
 
+    @torch.inference_mode()
     def draft(self, tokens: list[int]) -> Float[Tensor, " token"]:
         """The first layers' scores of what follows these tokens."""
         self._before.append(self._draft_cache.copy())
@@ -95,6 +122,7 @@ class SelfSpeculator:
         self._ends.append(output.ends)
         return output.logits[0, -1].cpu()
 
+    @torch.inference_mode()
     def verify(self) -> Float[Tensor, "n token"]:
         """The whole model's scores of what follows each of the drafts since the last time."""
         self._checked, self._ended, self._start = self._read, self._ends, self._cache.copy()
@@ -122,19 +150,21 @@ class SelfSpeculator:
 
 
 class _First(Stack):
-    """The first layers. made: what came out since that was last emptied."""
+    """The first layers. made: their outputs since that was last emptied."""
 
     def __init__(self, blocks: list[Any]) -> None:
         super().__init__(blocks)
         self.made: list[Tensor] = []
 
-    def forward(self, *inputs: Any) -> Tensor:
-        self.made.append(super().forward(*inputs))
-        return self.made[-1]
+    def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
+                lengths: Tensor | None = None, bidirectional: bool = False) -> StackOutput:
+        found = super().forward(x, segment_ids, positions, cache, lengths, bidirectional)
+        self.made.append(found.states)
+        return found
 
 
 class _Rest(Stack):
-    """The other layers. given: what to go on from, in place of the input. again: take what the last call found, of which the
+    """The other layers. given: what to go on from, in place of the input. again: take what the last call computed, of which the
     beginning is asked for once more.
     """
 
@@ -144,12 +174,12 @@ class _Rest(Stack):
         self.again = False
 
     def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
-                lengths: Tensor | None = None) -> Tensor:
+                lengths: Tensor | None = None, bidirectional: bool = False) -> StackOutput:
         assert cache is not None
         n = x.shape[1]
         if not self.again:
             self._found, self._new = torch.cat(self.given, dim=1)[:, :n], []
-            context = self.context(x, segment_ids, positions, cache)
+            context = self._context(x, segment_ids, positions, cache)
             for depth in range(self.active):
                 block: Any = self.blocks[depth]
                 self._found, new = block(self._found, context, cache.layers[depth])
@@ -158,13 +188,5 @@ class _Rest(Stack):
             block = self.blocks[depth]
             new = tuple(item[:, :n] for item in self._new[depth])
             cache.layers[depth] = block.update_cache(cache.layers[depth], new, lengths)
-        self.went(segment_ids, cache, lengths)
-        return self._found[:, :n]
-
-
-def _with_trunk(model: LM, trunk: Stack) -> LM:
-    """The same model with another trunk; all else is shared."""
-    other = copy.copy(model)
-    other._modules = dict(model._modules)
-    other.trunk = trunk
-    return other.eval()
+        self._advance(segment_ids, cache, lengths)
+        return StackOutput(self._found[:, :n])

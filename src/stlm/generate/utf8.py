@@ -8,6 +8,7 @@ tokens are allowed and where they lead; so bytes and BPE tokens are held to UTF-
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch
 from jaxtyping import Bool, Int
@@ -50,7 +51,9 @@ class Utf8:
     token_bytes: list[bytes]
 
     @classmethod
+    @functools.lru_cache(maxsize=8)
     def of(cls, tokenizer: Tokenizer) -> Utf8:
+        """The table of a tokenizer, made once."""
         n = tokenizer.vocab_size
         allowed = torch.zeros(len(_RULES), n, dtype=torch.bool)
         cost = torch.zeros(len(_RULES), n, dtype=torch.long)

@@ -1,46 +1,42 @@
-"""Continue a text. The trunk runs once a patch; the rest moves on byte by byte from its small memories."""
+"""Continue one text, piece by piece as it's written."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
 
-import torch
-
-from stlm.data.batch import Inputs
-from stlm.generate.constraint import DecodingConstraint
-from stlm.generate.sampling import Sampling, draw
+from stlm.generate.sampling import Sampling
+from stlm.generate.session import Session
 from stlm.model.lm import LM
 from stlm.text.tokenizer import Tokenizer
 
-PIECE = 2048  # tokens of a prompt that are read at once: memory stays flat, however long it is
 
-
-@torch.inference_mode()
-def write(model: LM, tokenizer: Tokenizer, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0,
-          cached: bool = True) -> Iterator[bytes]:
+def write(model: LM, tokenizer: Tokenizer, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0) -> Iterator[bytes]:
     """Yield the bytes that follow ``prompt``, token by token, until the text ends or ``max_bytes`` are written.
 
     What is written is valid UTF-8 as a continuation of the prompt, and never stops inside a character.
-    cached=False computes everything anew for each token: the plain definition, for comparison.
     """
-    generator = torch.Generator().manual_seed(seed)
-    tokens = [tokenizer.bos, *tokenizer.encode(prompt).tolist()]
-    cache = model.new_cache(1) if cached else None
-    while cache is not None and len(tokens) > PIECE:
-        model(Inputs(torch.tensor([tokens[:PIECE]], device=model.device)), cache)
-        tokens = tokens[PIECE:]
-    constraint, new = DecodingConstraint.after_prompt(tokenizer, prompt, tokens, max_bytes), tokens
-    while (allowed := constraint.allowed()).any():
-        inputs = torch.tensor([new if cached else tokens], device=model.device)
-        logits = model(Inputs(inputs), cache).logits[0, -1].cpu()
-        token = draw(logits, allowed, how, generator)
-        if token == tokenizer.bos:
-            return
-        if piece := tokenizer.token_bytes[token]:
-            yield piece
-        constraint, new = constraint.after(token), [token]
-        tokens = [*tokens, token] if not cached else tokens
+    session = Session(model, tokenizer, how)
+    session.prefill([prompt], max_bytes, [seed])
+    return stream(session)
+
+
+def stream(session: Session) -> Iterator[bytes]:
+    """The bytes of a session's only text as they come. What may be the beginning of a stop string waits until it's clear."""
+    (text,), shown = session.texts, 0
+    while not session.done:
+        session.step()
+        sure = len(text.written) - (0 if text.ended else _waiting(text.written, text.stops))
+        if sure > shown:
+            yield text.written[shown:sure]
+            shown = sure
+    if len(text.written) > shown:
+        yield text.written[shown:]
+
+
+def _waiting(data: bytes, stops: tuple[bytes, ...]) -> int:
+    """How many bytes at the end may be the beginning of a stop string."""
+    return max((n for stop in stops for n in range(1, len(stop)) if data.endswith(stop[:n])), default=0)
 
 
 def characters(pieces: Iterator[bytes]) -> Iterator[str]:

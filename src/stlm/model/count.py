@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from torch import nn
-
 from stlm.model.lm import LM
+from stlm.nn.weights import Role, parameters_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,16 +23,9 @@ class Count:
 
 def count(model: LM) -> Count:
     """Count the parameters of a model."""
-    tables = _sizes(model.embedding) | {id(model.table): model.table.numel()}
-    tables |= {id(p): p.numel() for name, p in model.patching.named_parameters() if "table" in name.split(".")}
-    if (table := model.head.own_table()) is not None:
-        tables |= _sizes(table)
-    trunk = _sizes(model.trunk)
-    everything = _sizes(model)
-    total = sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False))
-    local = sum(everything.values()) - sum(tables.values()) - sum(trunk.values())
-    return Count(total, sum(everything.values()), sum(tables.values()), local, sum(trunk.values()))
-
-
-def _sizes(module: nn.Module) -> dict[int, int]:
-    return {id(parameter): parameter.numel() for parameter in module.parameters()}
+    found = parameters_of(model)
+    unique = sum(info.parameter.numel() for info in found)
+    tables = sum(info.parameter.numel() for info in found if info.role is Role.TABLE)
+    trunk = sum(info.parameter.numel() for info in found if info.in_trunk and info.role is not Role.TABLE)
+    total = sum(parameter.numel() for _, parameter in model.named_parameters(remove_duplicate=False))
+    return Count(total, unique, tables, unique - tables - trunk, trunk)

@@ -15,71 +15,60 @@ from torch import Tensor, nn
 
 from stlm.errors import UserError
 from stlm.model.lm import LM
-from stlm.nn.lora import AdaptedBlock, AdaptedLayer, Adaptors
+from stlm.nn.lora import Adaptors, adapted_parts, plain_parameters
+from stlm.nn.weights import parameters_of
 
 
 @torch.no_grad()
 def init_from(model: LM, source: LM) -> None:
     """Give ``model`` the weights of ``source``. UserError where they don't fit."""
     if len(model.trunk.blocks) != len(source.trunk.blocks):
-        raise UserError(f"train.init_from: that model has {len(source.trunk.blocks)} layers, this one {len(model.trunk.blocks)}; "
-                        "set --model.layers to as many")
+        raise UserError(f"train.init_from: that model has {len(source.trunk.blocks)} layers, this one "
+                        f"{len(model.trunk.blocks)}; set --model.layers to as many")
     rest, own = _outside_blocks(source), _outside_blocks(model)
-    for name in rest.keys() ^ own.keys():  # routers and gates that one of the two has
-        if name.startswith("trunk."):
-            rest.pop(name, None)
-            own.pop(name, None)
+    routers = {info.name for one in (model, source) for info in parameters_of(one) if info.in_trunk}
+    for name in (rest.keys() ^ own.keys()) & routers:  # those of a depth that one of the two has
+        rest.pop(name, None)
+        own.pop(name, None)
     _check(own, rest)
     uses, owned = defaultdict[Tensor, list[Tensor]](list), list[tuple[Adaptors, nn.Module, dict[str, Tensor]]]()
     for name, value in own.items():
         uses[value].append(rest[name])
     for mine, theirs in zip(model.trunk.blocks, source.trunk.blocks, strict=True):
-        assert isinstance(mine, nn.Module) and isinstance(theirs, nn.Module)
-        wanted = weights_of(theirs)
-        plain = dict(_plain(mine))
+        wanted, plain = weights_of(theirs), dict[str, Tensor](plain_parameters(mine))
         _check(plain, wanted)
         for name, value in plain.items():
             uses[value].append(wanted[name])
-        for prefix, part in mine.named_modules():
-            if isinstance(part, (AdaptedBlock, AdaptedLayer)):
-                inside = f"{prefix}." if prefix else ""
-                owned.append((part.own, part.shared, {name.removeprefix(inside): value for name, value in wanted.items()
-                                                      if name.startswith(inside)}))
+        for prefix, adaptors, shared in adapted_parts(mine):
+            owned.append((adaptors, shared, {name.removeprefix(prefix): value for name, value in wanted.items()
+                                             if name.startswith(prefix)}))
     for value, found in uses.items():
         value.copy_(torch.stack(found).mean(dim=0))
-    for own_part, shared, wanted in owned:
-        own_part.imitate(shared, wanted)
+    for adaptors, shared, wanted in owned:
+        adaptors.imitate(shared, wanted)
 
 
 def _outside_blocks(model: LM) -> dict[str, Tensor]:
     """All weights but those of the trunk's layers; what has several names is one tensor under each of them."""
-    return {name: value for name, value in model.named_parameters(remove_duplicate=False)
-            if not name.startswith("trunk.blocks.")}
+    inside = {id(parameter) for parameter in model.trunk.blocks.parameters()}
+    return {name: value for name, value in model.named_parameters(remove_duplicate=False) if id(value) not in inside}
 
 
 def weights_of(block: nn.Module) -> dict[str, Tensor]:
     """What a block computes with, by the names that it has in an unshared one: adaptors are added in."""
-    out = dict(_plain(block))
-    for prefix, part in block.named_modules():
-        if isinstance(part, (AdaptedBlock, AdaptedLayer)):
-            inside = f"{prefix}." if prefix else ""
-            out |= {inside + name: value for name, value in part.own.weights(part.shared).items()}
+    out: dict[str, Tensor] = dict(plain_parameters(block))
+    for prefix, adaptors, shared in adapted_parts(block):
+        out |= {prefix + name: value for name, value in adaptors.weights(shared).items()}
     return out
-
-
-def _plain(block: nn.Module) -> list[tuple[str, Tensor]]:
-    """The weights of a block without its adaptors, by the names that they have in an unshared block."""
-    return [(name.replace("shared.", ""), value) for name, value in block.named_parameters()
-            if "own" not in name.split(".")]
 
 
 def _check(weights: dict[str, Tensor], others: dict[str, Tensor]) -> None:
     mine, theirs = ({name: value.shape for name, value in part.items()} for part in (weights, others))
     if mine != theirs:
         name = next(name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name))
-        raise UserError(f"train.init_from: {name} is {_said(theirs.get(name))} in that model and {_said(mine.get(name))} in this "
-                        "one; choose the same dims, parts and tokenizer")
+        raise UserError(f"train.init_from: {name} is {_shape(theirs.get(name))} in that model and {_shape(mine.get(name))} in "
+                        "this one; choose the same dims, parts and tokenizer")
 
 
-def _said(shape: torch.Size | None) -> str:
+def _shape(shape: torch.Size | None) -> str:
     return "missing" if shape is None else "x".join(map(str, shape)) or "a number"

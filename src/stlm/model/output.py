@@ -8,26 +8,37 @@ import functools
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from stlm.data.batch import Batch
+from stlm.model.loss import Loss, Metrics, figure
 from stlm.model.scores import Scores
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """scores: for each input, of the token that follows; hidden: what they were read from; ends: where patches
-    ended; ahead: in training, scores of the tokens after the next one, where the head has them; early: in training, scores as
-    a layer on the way would have them, and how much a loss of them counts; losses: what parts of the model add to the loss, by
-    name; figures: what else is worth knowing of them in training, by name.
+    """scores: for each input, of the token that follows; hidden: what they were read from; ends: where patches ended.
+    exits: in training, the scores of an earlier layer, with the weight of their loss; aux_losses: what parts of the model add
+    to the loss, by name, as means; metrics: further figures of them, by name.
     """
 
     scores: Scores
     hidden: Float[Tensor, "batch seq dim"]
     ends: Bool[Tensor, "batch seq"]
-    ahead: Float[Tensor, "batch seq n token"] | None = None
-    early: list[tuple[Scores, float]] = dataclasses.field(default_factory=list)
-    losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    figures: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    exits: list[tuple[Scores, float]] = dataclasses.field(default_factory=list)
+    aux_losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def logits(self) -> Float[Tensor, "batch seq token"]:
         """The scores of all tokens. Where only a target's matter, ``scores.surprisal`` is cheaper."""
         return self.scores.logits()
+
+    def auxiliary_loss(self, batch: Batch) -> Loss:
+        """What the model's parts add to any objective, over the batch's weights: losses of early exits, ratio losses, routers."""
+        count = batch.weights.sum()
+        total, metrics = count.new_zeros(()), Metrics()
+        for scores, weight in self.exits:
+            total = total + weight * (scores.surprisal(batch.targets) * batch.weights).sum()
+        for name, loss in self.aux_losses.items():
+            total = total + loss * count.to(loss.dtype)
+            metrics[f"loss/{name}"] = figure(loss)
+        return Loss(total, count, metrics | {name: figure(value) for name, value in self.metrics.items()})

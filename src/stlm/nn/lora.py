@@ -7,6 +7,7 @@ zero and the factor at one, so all uses begin alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from stlm.nn.norm import RMSNorm
+from stlm.nn.memory import KV
 from stlm.nn.stack import Block
+from stlm.nn.weights import Role
 
 
 class Adaptors(nn.Module):
@@ -28,10 +30,11 @@ class Adaptors(nn.Module):
         self.down, self.up, self.gains = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         for name, module in shared.named_modules():
             key = name.replace(".", "/")  # names of parameters hold no dots
-            if isinstance(module, nn.Linear) and rank > 0:
+            roles = getattr(module, "roles", {})
+            if roles.get("weight") is Role.MATRIX and rank > 0:
                 self.down[key] = nn.Parameter(torch.randn(rank, module.in_features) * module.in_features**-0.5)
                 self.up[key] = nn.Parameter(torch.zeros(module.out_features, rank))
-            elif isinstance(module, RMSNorm) and norms:
+            elif roles.get("gain") is Role.NORM and norms:
                 self.gains[key] = nn.Parameter(torch.ones_like(module.gain))
         self.scale = nn.Parameter(torch.ones(())) if scales else None
         self._kept: tuple[Any, dict[str, Tensor]] | None = None
@@ -50,7 +53,7 @@ class Adaptors(nn.Module):
         out = {f"{key.replace('/', '.')}.gain": gain for key, gain in self.gains.items()}
         for key, down in self.down.items():
             name = key.replace("/", ".")
-            out[f"{name}.weight"] = shared.get_parameter(f"{name}.weight") + self.up[key] @ down
+            out[f"{name}.weight"] = shared.get_submodule(name).matrix() + self.up[key] @ down  # type: ignore[operator]
         return out
 
     @torch.no_grad()
@@ -72,6 +75,8 @@ class Adaptors(nn.Module):
 class AdaptedLayer(nn.Module):
     """One use of a layer that works on each position alone."""
 
+    adapted = True
+
     def __init__(self, shared: nn.Module, rank: int, norms: bool, scales: bool) -> None:
         super().__init__()
         self.shared, self.own = shared, Adaptors(shared, rank, norms, scales)
@@ -81,36 +86,63 @@ class AdaptedLayer(nn.Module):
         return out if self.own.scale is None else self.own.scale.to(out.dtype) * out
 
 
-class AdaptedBlock(Block):
+class AdaptedBlock(Block[Any]):
     """One use of a block."""
+
+    adapted = True
 
     def __init__(self, shared: Block, rank: int, norms: bool, scales: bool) -> None:
         super().__init__()
         self.shared, self.own, self.lookback = shared, Adaptors(shared, rank, norms, scales), shared.lookback
+        self.supports_bidirectional = shared.supports_bidirectional
 
     def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Any:
         return self.shared.context(segment_ids, positions, dtype)
 
-    def update_cache(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
-                 ) -> tuple[Tensor, ...]:
+    def bidirectional_context(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
+                              dtype: torch.dtype) -> Any:
+        return self.shared.bidirectional_context(segment_ids, positions, dtype)
+
+    def update_cache(self, past: KV | None, new: KV, lengths: Int[Tensor, " batch"] | None
+                 ) -> KV:
         return self.shared.update_cache(past, new, lengths)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], context: Any, past: tuple[Tensor, ...] | None
-                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Any, past: KV | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], KV]:
         out, new = functional_call(self.shared, self.own.weights(self.shared), (x, context, past))
         return (out if self.own.scale is None else x + self.own.scale.to(x.dtype) * (out - x)), new
 
-    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Any, past: KV | None) -> KV:
         weights = {f"block.{name}": value for name, value in self.own.weights(self.shared).items()}
         return functional_call(_KVOnly(self.shared), weights, (x, context, past))
 
 
 class _KVOnly(nn.Module):
-    """A block that is asked for its notes only: weights are swapped in where a module is called."""
+    """A block that is asked for its memory only: weights are swapped in where a module is called."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.block = block
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], context: Any, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Any, past: KV | None) -> KV:
         return self.block.kv_only(x, context, past)
+
+
+def plain_parameters(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters of a module without its adaptors, by the names that they have in one that isn't shared."""
+    if getattr(module, "adapted", False):
+        yield from plain_parameters(module.get_submodule("shared"), prefix)
+        return
+    for name, parameter in module.named_parameters(recurse=False):
+        yield prefix + name, parameter
+    for name, part in module.named_children():
+        yield from plain_parameters(part, f"{prefix}{name}.")
+
+
+def adapted_parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Adaptors, nn.Module]]:
+    """Every use of a shared part in a module: where it stands in one that isn't shared, its adaptors, and the shared part."""
+    if getattr(module, "adapted", False):
+        yield prefix, module.get_submodule("own"), module.get_submodule("shared")  # type: ignore[misc]
+        return
+    for name, part in module.named_children():
+        yield from adapted_parts(part, f"{prefix}{name}.")

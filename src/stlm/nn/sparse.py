@@ -1,7 +1,8 @@
-"""A stack whose layers work on some positions only: the others pass by, and aren't seen there."""
+"""A stack whose layers work on some positions only: the others keep their value, and aren't seen there."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any
 
@@ -9,21 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stlm.nn.stack import NOTHING, Stack, update_cache
-
-
-@dataclasses.dataclass
-class SparseCache:
-    """What each layer remembers of the positions that went through it: their documents, and what the layer keeps of them."""
-
-    segment_ids: list[Int[Tensor, "batch past"]]
-    layers: list[tuple[Tensor, ...] | None]
+from stlm.errors import UserError
+from stlm.nn.stack import NOTHING, Stack, StackCache, update_cache
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """The positions that layers work on. order: where they stand, as far as there's room; None where they're all. exists: which
-    of these places are taken up; count: by how many; documents, positions: theirs, `NOTHING` and anything where none is.
+    """The positions that layers work on. order: their indices, as far as there's room; None where all are selected. exists:
+    which of these places are used; count: how many; segment_ids, positions: theirs, `NOTHING` and anything where none is.
     """
 
     order: Int[Tensor, "batch room"] | None
@@ -33,22 +27,20 @@ class Selection:
     positions: Int[Tensor, "batch room"]
 
 
-class SparseStack(Stack):
-    """Of such a stack, `travel` says who goes where."""
+class SparseStack(Stack, abc.ABC):
+    """A kind says in ``forward`` which positions go through which layer. Each layer keeps positions of its own."""
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], cache: Any = None, lengths: Int[Tensor, " batch"] | None = None
-                ) -> Float[Tensor, "batch seq dim"]:
-        return self.travel(x, segment_ids, positions, cache, lengths).states
+    @property
+    def can_split(self) -> bool:
+        return False
 
-    def new_cache(self, batch: int, device: torch.device) -> SparseCache:
-        nothing = torch.empty(batch, 0, dtype=torch.long, device=device)
-        return SparseCache([nothing] * len(self.blocks), [None] * len(self.blocks))
+    def new_cache(self, batch: int, device: torch.device) -> StackCache:
+        return StackCache.empty(batch, len(self.blocks), device, apart=True)
 
-    def whole(self, depth: int, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
-              positions: Int[Tensor, "batch seq"], context: Any, cache: SparseCache | None, lengths: Int[Tensor, " batch"] | None
-              ) -> Float[Tensor, "batch seq dim"]:
-        """A layer that all these positions go through. ``context`` is what it sees where there is no cache; made here if None."""
+    def run_all(self, depth: int, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], context: Any, cache: StackCache | None,
+                lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
+        """One layer over all these positions. ``context`` is what it reads where there is no cache; made here if None."""
         block: Any = self.blocks[depth]
         if cache is None:
             return block(x, block.context(segment_ids, positions, x.dtype) if context is None else context, None)[0]
@@ -58,8 +50,8 @@ class SparseStack(Stack):
         cache.segment_ids[depth] = update_cache(before, segment_ids, self.lookback, lengths, empty=NOTHING)
         return x
 
-    def taken(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"], chosen: Bool[Tensor, "batch seq"],
-              room: int | None = None) -> Selection | None:
+    def select(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
+               chosen: Bool[Tensor, "batch seq"], room: int | None = None) -> Selection | None:
         """The chosen positions; None where there is none. room: at least as many as are chosen in any row; found out where
         None.
         """
@@ -75,21 +67,27 @@ class SparseStack(Stack):
         owners = segment_ids.gather(1, order).masked_fill(~exists, NOTHING)
         return Selection(order, exists, count, owners, positions.gather(1, order))
 
-    def added(self, depth: int, x: Float[Tensor, "batch seq dim"], taken: Selection, cache: SparseCache | None
-              ) -> Float[Tensor, "batch seq dim"]:
-        """What a layer adds to the positions that are taken, which are all that it sees; 0 elsewhere."""
-        wide = None if taken.order is None else taken.order[..., None].expand(*taken.order.shape, x.shape[2])
+    def residual(self, depth: int, x: Float[Tensor, "batch seq dim"], selection: Selection, cache: StackCache | None
+                 ) -> Float[Tensor, "batch seq dim"]:
+        """What a layer adds to the selected positions, which are all that it sees; 0 elsewhere."""
+        wide = None if selection.order is None else selection.order[..., None].expand(*selection.order.shape, x.shape[2])
         part = x if wide is None else x.gather(1, wide)
-        out = self.whole(depth, part, taken.segment_ids, taken.positions, None, cache, taken.count)
+        out = self.run_all(depth, part, selection.segment_ids, selection.positions, None, cache, selection.count)
         if wide is None:
             return out - x
-        change = (out - part).masked_fill(~taken.exists[..., None], 0)
+        change = (out - part).masked_fill(~selection.exists[..., None], 0)
         return torch.zeros_like(x).scatter(1, wide, change.to(x.dtype))
 
 
 def valid_mask(segment_ids: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None) -> Bool[Tensor, "batch seq"]:
-    """Which positions there are: neither padding nor past a row's length."""
+    """Which positions hold something: neither padding nor past a row's length."""
     found = segment_ids != NOTHING
     if lengths is not None:
         found = found & (torch.arange(segment_ids.shape[1], device=segment_ids.device) < lengths[:, None])
     return found
+
+
+def refuse_bidirectional(bidirectional: bool, depth: str) -> None:
+    """UserError where positions shall see later ones: layers of such a stack keep only positions that went through them."""
+    if bidirectional:
+        raise UserError(f"depth = {depth} reads in one direction only; choose depth = full where positions shall see later ones")

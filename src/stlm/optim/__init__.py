@@ -1,15 +1,16 @@
-"""How weights are moved. The slot ``optim``; its kinds are ``adamw`` and ``muon``."""
+"""How weights are moved. The slot ``optim``."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import nn
 from torch.optim import Optimizer
 
 from stlm.config.slot import Slot
+from stlm.nn.weights import ParameterInfo, Role
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +20,10 @@ class OptimConfig(Slot):
     package: ClassVar[str] = "stlm.optim"
 
     @abc.abstractmethod
-    def build(self, model: nn.Module) -> list[Optimizer]:
-        """Optimizers that between them own every parameter once. Each group carries its peak rate as ``peak_lr``."""
+    def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
+        """Optimizers that between them own every parameter that is trained, once. Each group carries its peak rate as
+        ``peak_lr``.
+        """
 
 
 def set_learning_rate(optimizers: list[Optimizer], scale: float) -> None:
@@ -30,21 +33,10 @@ def set_learning_rate(optimizers: list[Optimizer], scale: float) -> None:
             group["lr"] = group["peak_lr"] * scale
 
 
-def lr_mult_of(parameter: nn.Parameter) -> float:
-    """A parameter's learning rate as a multiple of its group's; a layer that wants another one sets ``weight.lr_mult``."""
-    return getattr(parameter, "lr_mult", 1.0)
-
-
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """(matrices, tables, vectors): weights of linear layers; tables of tokens, used row by row; everything else."""
-    linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
-    tables = {id(p) for name, p in model.named_parameters() if name.split(".")[-1] == "table" or ".table." in name}
-    matrices: list[nn.Parameter] = []
-    rows: list[nn.Parameter] = []
-    vectors: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        if not parameter.requires_grad:  # frozen: part of the model, but not trained
-            continue
-        home = rows if id(parameter) in tables else matrices if id(parameter) in linear else vectors
-        home.append(parameter)
-    return matrices, rows, vectors
+def split_parameters(parameters: Sequence[ParameterInfo]
+                     ) -> tuple[list[ParameterInfo], list[ParameterInfo], list[ParameterInfo]]:
+    """(matrices, tables, vectors) of what is trained; gains of norms are among the vectors."""
+    trained = [info for info in parameters if info.parameter.requires_grad]
+    parts = {role: [info for info in trained if info.role is role] for role in (Role.MATRIX, Role.TABLE)}
+    rest = [info for info in trained if info.role not in parts]
+    return parts[Role.MATRIX], parts[Role.TABLE], rest

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
-from stlm.optim import OptimConfig, lr_mult_of, split_parameters
+from stlm.nn.weights import ParameterInfo
+from stlm.optim import OptimConfig, split_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,26 +40,23 @@ class Config(OptimConfig):
         if self.local_lr_mult <= 0:
             raise ValueError(f"local_lr_mult = {self.local_lr_mult}: it has to be above 0")
 
-    def build(self, model: nn.Module) -> list[Optimizer]:
-        matrices, tables, vectors = split_parameters(model)
-        by_width = {id(matrix): self.base_width / matrix.shape[1] if self.base_width else 1.0 for matrix in matrices}
-        groups: list[dict] = [{"params": [matrix for matrix in matrices if by_width[id(matrix)] == factor],
-                               "weight_decay": self.weight_decay * factor} for factor in sorted(set(by_width.values()))]
-        groups.append({"params": [*tables, *vectors], "weight_decay": 0.0})
-        trunk = {id(parameter) for name, parameter in model.named_parameters() if name.startswith("trunk.")}
+    def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
+        matrices, tables, vectors = split_parameters(parameters)
+        factors = {id(one.parameter): self.base_width / one.parameter.shape[1] if self.base_width else 1.0 for one in matrices}
+        groups = [([one for one in matrices if factors[id(one.parameter)] == factor], self.weight_decay * factor)
+                  for factor in sorted(set(factors.values()))]
 
-        def rate(parameter: nn.Parameter) -> float:
-            stage = 1.0 if id(parameter) in trunk else self.local_lr_mult
-            return lr_mult_of(parameter) * by_width.get(id(parameter), 1.0) * stage
+        def lr_mult(one: ParameterInfo) -> float:
+            return one.lr_mult * factors.get(id(one.parameter), 1.0) * (1.0 if one.in_trunk else self.local_lr_mult)
 
-        return [adamw(groups, self.lr, (self.beta1, self.beta2), rate)]
+        return [adamw([*groups, ([*tables, *vectors], 0.0)], self.lr, (self.beta1, self.beta2), lr_mult)]
 
 
-def adamw(groups: list[dict], lr: float, betas: tuple[float, float],
-          lr_mult_of: Callable[[nn.Parameter], float] = lr_mult_of) -> Optimizer:
-    """PyTorch's fused AdamW over ``groups``, each marked with its peak rate; parameters with a rate of their own, a multiple of
-    ``lr``, apart.
+def adamw(groups: Sequence[tuple[Sequence[ParameterInfo], float]], lr: float, betas: tuple[float, float],
+          lr_mult: Callable[[ParameterInfo], float]) -> Optimizer:
+    """PyTorch's fused AdamW over groups of parameters and their weight decay, each group marked with its peak rate; parameters
+    with a rate of their own, a multiple of ``lr``, apart.
     """
-    parted = [{**group, "params": [p for p in group["params"] if lr_mult_of(p) == rate], "peak_lr": lr * rate}
-              for group in groups for rate in sorted({lr_mult_of(p) for p in group["params"]})]
+    parted = [{"params": [one.parameter for one in group if lr_mult(one) == mult], "weight_decay": decay, "peak_lr": lr * mult}
+              for group, decay in groups for mult in sorted({lr_mult(one) for one in group})]
     return torch.optim.AdamW(parted, lr=lr, betas=betas, eps=1e-10, fused=True)

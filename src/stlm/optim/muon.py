@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stlm.optim import OptimConfig, lr_mult_of, split_parameters
+from stlm.nn.weights import ParameterInfo
+from stlm.optim import OptimConfig, split_parameters
 from stlm.optim.adamw import adamw
 
 
@@ -35,11 +37,12 @@ class Config(OptimConfig):
         if self.lr <= 0 or self.adamw_lr <= 0:
             raise ValueError("lr and adamw_lr have to be above 0")
 
-    def build(self, model: nn.Module) -> list[Optimizer]:
-        matrices, tables, vectors = split_parameters(model)
-        own = [p for p in matrices if lr_mult_of(p) != 1.0]  # Muon moves all of its matrices alike
-        rest = adamw([{"params": [*own, *tables, *vectors], "weight_decay": 0.0}], self.adamw_lr, (0.9, 0.95))
-        return [Muon([p for p in matrices if lr_mult_of(p) == 1.0], self.lr, self.momentum, self.weight_decay), rest]
+    def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
+        matrices, tables, vectors = split_parameters(parameters)
+        alike = [one.parameter for one in matrices if one.lr_mult == 1.0]  # Muon moves all of its matrices at one rate
+        others = [one for one in matrices if one.lr_mult != 1.0]
+        rest = adamw([([*others, *tables, *vectors], 0.0)], self.adamw_lr, (0.9, 0.95), lambda one: one.lr_mult)
+        return [Muon(alike, self.lr, self.momentum, self.weight_decay), rest]
 
 
 class Muon(Optimizer):

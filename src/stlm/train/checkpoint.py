@@ -1,7 +1,7 @@
 """Checkpoints: folders that are either whole or not there.
 
 ``config.json`` (the run's description), ``model.safetensors``, ``ema.safetensors`` where weights are averaged,
-``optimizer.pt`` (read with ``weights_only``), ``trainer.json`` (counters, and the sha256 of every other file). All is
+``objective.safetensors`` where the objective has parameters of its own, ``optimizer.pt`` (read with ``weights_only``), ``trainer.json`` (counters, and the sha256 of every other file). All is
 written and synced under another name, then renamed.
 """
 
@@ -25,17 +25,18 @@ from torch import nn
 from stlm.config.decode import decode, encode
 from stlm.config.files import read_json
 from stlm.errors import UserError
+from stlm.model.compression import CompressionConfig
 from stlm.model.lm import LM
 from stlm.text.tokenizer import Tokenizer
 from stlm.train.run_config import RunConfig
 
-FORMAT = "stlm checkpoint 2"
-MODEL, EMA, OPTIMIZER, TRAINER, CONFIG = (
-    "model.safetensors", "ema.safetensors", "optimizer.pt", "trainer.json", "config.json")
+FORMAT = "stlm checkpoint 3"
+MODEL, EMA, OBJECTIVE, OPTIMIZER, TRAINER, CONFIG = (
+    "model.safetensors", "ema.safetensors", "objective.safetensors", "optimizer.pt", "trainer.json", "config.json")
 
 
 def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, ema: nn.Module | None,
-         optimizer: dict[str, Any], counters: dict[str, Any]) -> None:
+         objective: nn.Module, optimizer: dict[str, Any], counters: dict[str, Any]) -> None:
     """Write a checkpoint. UserError, with nothing half-written left, where the disk refuses."""
     scratch = folder.parent / f".writing-{folder.name}"
     try:
@@ -46,6 +47,8 @@ def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module
         safetensors.torch.save_model(model, str(scratch / MODEL))
         if ema is not None:
             safetensors.torch.save_model(ema, str(scratch / EMA))
+        if objective.state_dict():
+            safetensors.torch.save_model(objective, str(scratch / OBJECTIVE))
         torch.save(optimizer, scratch / OPTIMIZER)
         sums = {path.name: sha256(path) for path in sorted(scratch.iterdir())}
         (scratch / TRAINER).write_text(json.dumps({"format": FORMAT, **counters, "sha256": sums}, indent=1))
@@ -104,13 +107,21 @@ class Checkpoint:
     config: RunConfig
     tokenizer: Tokenizer
     counters: dict[str, Any]
+    compression: CompressionConfig | None = None
 
     def load_model(self, model: nn.Module, averaged: bool = False) -> None:
         """Fill ``model`` with the weights; with the averaged ones where asked and there."""
-        name = EMA if averaged and (self.folder / EMA).exists() else MODEL
+        self._load(model, EMA if averaged and (self.folder / EMA).exists() else MODEL)
+
+    def load_objective(self, objective: nn.Module) -> None:
+        """Fill the parameters of an objective, where it has any."""
+        if objective.state_dict():
+            self._load(objective, OBJECTIVE)
+
+    def _load(self, module: nn.Module, name: str) -> None:
         try:
-            safetensors.torch.load_model(model, self.folder / name)
-        except (RuntimeError, safetensors.SafetensorError) as error:
+            safetensors.torch.load_model(module, self.folder / name)
+        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             raise UserError(f"{self.folder / name}: these weights are not those of the model that {CONFIG} describes "
                             f"({' '.join(str(error).split())[:200]})") from None
 
@@ -128,8 +139,10 @@ class Checkpoint:
     def build_model(self) -> LM:
         """The model, with the weights that are to be used, in evaluation mode."""
         model = LM(self.config.model, self.tokenizer)
+        if self.compression is not None:
+            self.compression.apply(model)
         self.load_model(model, averaged=True)
-        model.set_progress(self.counters.get("fraction", 1.0))
+        model.set_progress(self.counters.get("progress", 1.0))
         return model.eval()
 
 
@@ -147,4 +160,14 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             raise UserError(f"{folder / name}: damaged or missing; "
                             f"delete {folder.name} to go on from the checkpoint before it")
     config = decode(RunConfig, read_json(folder / CONFIG), where=str(folder / CONFIG))
-    return Checkpoint(folder, config, config.data.tokenizer.load(folder), counters)
+    compression = None
+    if "compression" in counters:
+        compression = decode(_Compressed, {"compression": counters["compression"]}, where=str(folder / TRAINER)).compression
+    return Checkpoint(folder, config, config.data.tokenizer.load(folder), counters, compression)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Compressed:
+    """Where a checkpoint says how its weights are stored."""
+
+    compression: CompressionConfig

@@ -8,16 +8,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import typing
 from collections.abc import Callable
 
+import torch
+
+from stlm.batches import BatchSource
 from stlm.config.decode import decode, encode
 from stlm.config.files import read_json
+from stlm.data.batch import Batch
+from stlm.data.shards import Corpus, Shard
+from stlm.model.lm import LM
+from stlm.objective import Objective
 from stlm.train import machine
-from stlm.train.folder import write_whole
-
-if typing.TYPE_CHECKING:
-    from stlm.train.loop import Trainer
+from stlm.train.folder import RunFolder, write_whole
+from stlm.train.run_config import RunConfig, TrainConfig
 
 PAYS_FROM = 150.0  # seconds of training from which compiling is worth a try: it costs about 20 s on two cores
 
@@ -34,54 +38,56 @@ class Decisions:
     peak_flops: float
 
 
-def decide(trainer: Trainer) -> Decisions:
+def decide(folder: RunFolder, config: RunConfig, model: LM, objective: Objective, source: BatchSource, corpus: Corpus,
+           device: torch.device) -> Decisions:
     """The decisions of a run: read from its folder, or measured on its first batch and written there."""
-    path = trainer.folder.env
+    path, batch = folder.env, source.probe().to(device)
     if path.exists():
         decisions = decode(Decisions, read_json(path)["decided"], where=str(path))
         if decisions.compile:
-            machine.compile_blocks(trainer.model)
-            _work(trainer, decisions.precision)()  # compiling is no part of the first step
+            machine.compile_blocks(model)
+            machine.step_work(model, objective, batch, decisions.precision)()  # compiling is no part of the first step
         return decisions
-    decisions = _measure(trainer)
-    record = {**machine.describe(trainer.device), "decided": encode(decisions)}
-    write_whole(path, json.dumps(record, indent=1))
+    decisions = _measure(config.train, model, objective, batch, corpus)
+    write_whole(path, json.dumps({**machine.describe(device), "decided": encode(decisions)}, indent=1))
     return decisions
 
 
-def _work(trainer: Trainer, precision: str) -> Callable[[], None]:
-    """Forward and backward of the run's first batch."""
-    batch = trainer.stream.batch(0).to(trainer.device)
-    return machine.step_work(trainer.model, trainer.objective, batch, precision)
+def steps_of_run(train: TrainConfig, shard: Shard, flops_per_byte: float) -> int | None:
+    """How many steps the run's length comes to, at so many FLOPs a byte; None where only the clock knows."""
+    bytes_per_step = train.batch_size * train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents)
+    if train.megabytes is not None:
+        return max(1, round(1e6 * train.megabytes / bytes_per_step))
+    if train.teraflops is not None:
+        return max(1, round(1e12 * train.teraflops / flops_per_byte / bytes_per_step))
+    return train.steps
 
 
-def _measure(trainer: Trainer) -> Decisions:
-    wanted, model = trainer.config.train, trainer.model
-    batch = trainer.stream.batch(0).to(trainer.device)
-    flops_per_byte = machine.count_flops(model, trainer.objective, batch) / float(batch.weighted_bytes)
+def _measure(wanted: TrainConfig, model: LM, objective: Objective, batch: Batch, corpus: Corpus) -> Decisions:
+    flops_per_byte = machine.count_flops(model, objective, batch) / float(batch.total_bytes)
     precision: str = wanted.precision
     if precision == "auto":
-        precision = machine.faster_precision(model, trainer.objective, batch)
-    work, compiled = _work(trainer, precision), wanted.compile == "on"
+        precision = machine.faster_precision(model, objective, batch)
+    work, compiled = machine.step_work(model, objective, batch, precision), wanted.compile == "on"
     if compiled:
         machine.compile_blocks(model)
         work()
     elif wanted.compile == "auto":
-        eager = machine.seconds(work, trainer.device, 2)
-        steps = trainer.steps_of_run(flops_per_byte)
+        eager = machine.seconds(work, model.device, 2)
+        steps = steps_of_run(wanted, corpus.train, flops_per_byte)
         length = (wanted.minutes or 0) * 60 if steps is None else steps * wanted.grad_accum * eager
         if length >= PAYS_FROM:
-            compiled = _compiled_seconds(trainer, work) < eager
+            compiled = _compiled_seconds(model, work) < eager
             if not compiled:
                 machine.undo_compile(model)
-    return Decisions(precision, compiled, flops_per_byte, machine.peak_flops(trainer.device, precision))
+    return Decisions(precision, compiled, flops_per_byte, machine.peak_flops(model.device, precision))
 
 
-def _compiled_seconds(trainer: Trainer, work: Callable[[], None]) -> float:
+def _compiled_seconds(model: LM, work: Callable[[], None]) -> float:
     """How long ``work`` takes compiled; infinity where this machine cannot compile, for want of a C++ compiler say."""
     try:
-        machine.compile_blocks(trainer.model)
-        return machine.seconds(work, trainer.device, 2)
+        machine.compile_blocks(model)
+        return machine.seconds(work, model.device, 2)
     except Exception:  # compilers fail in every way there is, and eager always works
-        trainer.model.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         return math.inf

@@ -125,6 +125,7 @@ def step_work(model: LM, objective: Objective, batch: Batch, precision: str) -> 
             loss = objective(model, batch)
         loss.total.backward()
         model.zero_grad(set_to_none=True)
+        objective.zero_grad(set_to_none=True)
     return work
 
 

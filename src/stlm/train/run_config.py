@@ -6,9 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from stlm.batches import BatchesConfig, text
 from stlm.model.model_config import ModelConfig
 from stlm.objective import ObjectiveConfig, causal
 from stlm.optim import OptimConfig, adamw
+from stlm.schedule import ScheduleConfig, linear
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.tokenizer import bytes as byte_tokenizer
 
@@ -64,6 +66,8 @@ class TrainConfig:
     """Steps until the learning rate reaches its peak."""
     cooldown: float = 0.5
     """Last share of the run in which the learning rate falls to zero."""
+    schedule: ScheduleConfig = linear.Config()
+    """The shape of that fall."""
     grad_clip: float = 1.0
     """Largest norm of the gradient."""
     ema: float = 0.0
@@ -118,7 +122,9 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     """The model."""
     objective: ObjectiveConfig = causal.Config()
-    """What is minimised."""
+    """What training minimises."""
+    batches: BatchesConfig = text.Config()
+    """Where batches come from."""
     optim: OptimConfig = adamw.Config()
     """The optimizer."""
     train: TrainConfig = TrainConfig(steps=1000)

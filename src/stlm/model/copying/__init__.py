@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from stlm.config.slot import Slot
-from stlm.model.layout import TrunkOutput
+from stlm.model.backbone import TrunkOutput
 from stlm.model.scores import Scores
+from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
+
+M = TypeVar("M", bound=Memory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,20 +24,22 @@ class CopyingConfig(Slot):
     """Whether, and how, the next token may be copied from earlier in the document."""
 
     package: ClassVar[str] = "stlm.model.copying"
+    copies: ClassVar[bool] = True
+    """False where nothing is copied."""
 
     @abc.abstractmethod
     def build(self, dim: int, tokenizer: Tokenizer) -> Copying:
         """The part for a decoder of width ``dim`` over the tokens of ``tokenizer``."""
 
 
-class Copying(nn.Module, abc.ABC):
-    def new_memory(self, batch: int, device: torch.device) -> Any:
-        """A memory of nothing for ``batch`` rows, for rows that are read piece by piece."""
-        return None
+class Copying(nn.Module, abc.ABC, Generic[M]):
+    def new_memory(self, batch: int, device: torch.device) -> M:
+        """An empty memory for ``batch`` rows, for rows that are read piece by piece."""
+        return Memory()  # type: ignore[return-value]
 
     @abc.abstractmethod
-    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], answers: TrunkOutput,
-                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: Any,
+    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], output: TrunkOutput,
+                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: M | None,
                 lengths: Int[Tensor, " batch"] | None) -> Scores:
         """The head's logits, and what adds to them. ``hidden`` is what the head read them from; ``memory`` (None over whole
         rows) is moved on.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stlm.model.backbone import TrunkOutput
 from stlm.model.copying import Copying, CopyingConfig
-from stlm.model.layout import TrunkOutput
 from stlm.model.scores import Scores
+from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -18,12 +18,14 @@ from stlm.text.tokenizer import Tokenizer
 class Config(CopyingConfig):
     """Nothing is copied but by the rest of the model."""
 
+    copies = False
+
     def build(self, dim: int, tokenizer: Tokenizer) -> Nothing:
         return Nothing()
 
 
 class Nothing(Copying):
-    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], answers: TrunkOutput,
-                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: Any,
+    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], output: TrunkOutput,
+                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: Memory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Scores:
         return Scores(logits)

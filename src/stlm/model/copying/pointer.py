@@ -14,19 +14,20 @@ hidden states as Grave et al. 2017 (arXiv 1612.04426) have it, and adds that byt
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from stlm.model.backbone import TrunkOutput
 from stlm.model.copying import Copying, CopyingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
-from stlm.model.layout import TrunkOutput, take
+from stlm.model.layout import take
 from stlm.model.scores import Copies, Scores, wide
-from stlm.nn.init import linear
+from stlm.nn.memory import Memory
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, update_cache
+from stlm.nn.weights import linear
 from stlm.text.tokenizer import Tokenizer, parts_words
 
 
@@ -48,7 +49,7 @@ class Config(CopyingConfig):
 
 
 @dataclasses.dataclass
-class Memory:
+class WordsMemory(Memory):
     """Of the last tokens, right-aligned. told: they themselves, their documents, and hashes of their words; keys: those
     of the answers that were heard there.
     """
@@ -62,7 +63,7 @@ class Memory:
         return last[..., 2].masked_fill(last[..., 1] == NOTHING, 0)
 
 
-class Pointer(Copying):
+class Pointer(Copying[WordsMemory]):
     parts: Tensor
 
     def __init__(self, dim: int, tokenizer: Tokenizer, config: Config) -> None:
@@ -75,15 +76,15 @@ class Pointer(Copying):
         self.sharpness = nn.Parameter(torch.tensor(8.0))
         self.gate, self.bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.tensor(-1.0))
 
-    def new_memory(self, batch: int, device: torch.device) -> Memory:
+    def new_memory(self, batch: int, device: torch.device) -> WordsMemory:
         keys = self.query_key.weight.new_zeros(batch, 0, self.query_key.out_features // 2)
-        return Memory(torch.zeros(batch, 0, 3, dtype=torch.long, device=device), keys)
+        return WordsMemory(torch.zeros(batch, 0, 3, dtype=torch.long, device=device), keys)
 
-    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], answers: TrunkOutput,
-                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: Any,
+    def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], output: TrunkOutput,
+                tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: WordsMemory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Scores:
-        queries, keys = self.query_key(self.norm(answers.states)).chunk(2, dim=-1)
-        queries, keys, patch_index = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys), answers.index
+        queries, keys = self.query_key(self.norm(output.states)).chunk(2, dim=-1)
+        queries, keys, patch_index = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys), output.patch_index
         words = words_so_far(tokens, self.parts[tokens], None if memory is None else memory.word())
         if memory is not None:
             seen, keys = torch.stack([tokens, segment_ids, words], dim=2), take(keys, patch_index)

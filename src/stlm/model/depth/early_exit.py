@@ -56,38 +56,44 @@ class EarlyExit(Stack):
         self.weight, self.dropout = config.weight, config.dropout
         self.exit_layers, self.exit_threshold = sorted(config.exit_layers), config.exit_threshold
 
-    def travel(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
-               positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
-               lengths: Int[Tensor, " batch"] | None = None) -> StackOutput:
-        if not self.training:
-            return StackOutput(self(x, segment_ids, positions, cache, lengths))
-        context, early = self.context(x, segment_ids, positions, None), list[tuple[Tensor, float]]()
+    def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
+                lengths: Int[Tensor, " batch"] | None = None, bidirectional: bool = False) -> StackOutput:
+        if self.training:
+            return self._train(x, segment_ids, positions, bidirectional)
+        if not self.exit_threshold:
+            return super().forward(x, segment_ids, positions, cache, lengths, bidirectional)
+        return self._leave(x, segment_ids, positions, cache, lengths, bidirectional)
+
+    def _train(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+               positions: Int[Tensor, "batch seq"], bidirectional: bool) -> StackOutput:
+        """Layers are left out at random, and one of the earlier layers is read too."""
+        context, exits = self._context(x, segment_ids, positions, None, bidirectional), list[tuple[Tensor, float]]()
         drawn = torch.rand(self.active + 1).tolist()  # on the CPU, as a run's other draws
         learning = self.exit_layers or range(1, max(2, self.active))
         place = int(drawn[-1] * len(learning))
         for number in range(1, self.active + 1):
             if drawn[number - 1] >= self._left_out(number):
-                x = self.one(number - 1, x, context, None, None)
+                x = self._run_layer(number - 1, x, context, None, None)
             if number == learning[place] and number < self.active and self.weight > 0:
-                early.append((x, self.weight * (place + 1) / len(learning)))
-        return StackOutput(x, early)
+                exits.append((x, self.weight * (place + 1) / len(learning)))
+        return StackOutput(x, exits)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
-                lengths: Int[Tensor, " batch"] | None = None) -> Float[Tensor, "batch seq dim"]:
-        """As a stack; who has left stays as it is, and is seen so by those that come later."""
-        if self.exit_threshold == 0:
-            return super().forward(x, segment_ids, positions, cache, lengths)
-        context, gone = self.context(x, segment_ids, positions, cache), torch.zeros_like(segment_ids, dtype=torch.bool)
+    def _leave(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+               positions: Int[Tensor, "batch seq"], cache: StackCache | None, lengths: Int[Tensor, " batch"] | None,
+               bidirectional: bool) -> StackOutput:
+        """A patch that has left keeps its value, and later ones see it so."""
+        context, threshold = self._context(x, segment_ids, positions, cache, bidirectional), self.exit_threshold or 0.0
+        gone = torch.zeros_like(segment_ids, dtype=torch.bool)
         for depth in range(self.active):
             if cache is not None and gone.all():  # this is where leaving saves work
-                self.pass_by(depth, x, context, cache, lengths)
+                self._skip_layer(depth, x, context, cache, lengths)
                 continue
-            before, x = x, self.one(depth, x, context, cache, lengths)
+            before, x = x, self._run_layer(depth, x, context, cache, lengths)
             x = torch.where(gone[..., None], before, x)
-            gone = gone | (F.cosine_similarity(x, before, dim=-1) >= self.exit_threshold)
-        self.went(segment_ids, cache, lengths)
-        return x
+            gone = gone | (F.cosine_similarity(x, before, dim=-1) >= threshold)
+        self._advance(segment_ids, cache, lengths)
+        return StackOutput(x)
 
     def _left_out(self, number: int) -> float:
         """How often layer ``number``, counted from 1, is left out."""

@@ -23,8 +23,9 @@ from torch.nn import functional as F
 
 from stlm.model.depth import DepthConfig
 from stlm.nn.norm import rms_norm
-from stlm.nn.sparse import SparseCache, SparseStack, valid_mask
-from stlm.nn.stack import Block, Stack, StackOutput
+from stlm.nn.sparse import SparseStack, refuse_bidirectional, valid_mask
+from stlm.nn.stack import Block, Stack, StackCache, StackOutput
+from stlm.nn.weights import Linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,29 +73,31 @@ class Mixture(SparseStack):
         super().__init__(blocks)
         self.capacity, self.span, self.nested, self.aux_weight = config.capacity, config.span, config.nested, config.aux_weight
         self.routed = [span for span in range(1, len(blocks) // config.span) if span % config.every == config.every - 1]
-        self.routers = nn.ModuleDict({str(span): nn.Linear(dim, 1) for span in self.routed})
-        self.guesses = nn.ModuleDict({str(span): nn.Linear(dim, 1) for span in self.routed})
+        self.routers = nn.ModuleDict({str(span): Linear(dim, 1, bias=True) for span in self.routed})
+        self.guesses = nn.ModuleDict({str(span): Linear(dim, 1, bias=True) for span in self.routed})
 
-    def travel(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
-               positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
-               lengths: Int[Tensor, " batch"] | None = None) -> StackOutput:
-        context = None if cache is not None else self.context(x, segment_ids, positions, None)
-        allowed, choices, taken = valid_mask(segment_ids, lengths), list[Choice](), None
+    def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
+                lengths: Int[Tensor, " batch"] | None = None, bidirectional: bool = False) -> StackOutput:
+        refuse_bidirectional(bidirectional, "mixture")
+        context = None if cache is not None else self._context(x, segment_ids, positions, None)
+        allowed, choices, selection = valid_mask(segment_ids, lengths), list[Choice](), None
         for depth in range(self.active):
             span, place = divmod(depth, self.span)
             if span not in self.routed:
-                x = self.whole(depth, x, segment_ids, positions, context, cache, lengths)
+                x = self.run_all(depth, x, segment_ids, positions, context, cache, lengths)
                 continue
             if place == 0:
                 choices.append(self._choose(span, x, allowed))
-                taken = self.taken(segment_ids, positions, choices[-1].chosen, choices[-1].room)
+                selection = self.select(segment_ids, positions, choices[-1].chosen, choices[-1].room)
                 allowed = choices[-1].chosen if self.nested else allowed
-            if taken is not None:
-                x = x + choices[-1].gate[..., None] * self.added(depth, x, taken, cache)
+            if selection is not None:
+                x = x + choices[-1].gate[..., None] * self.residual(depth, x, selection, cache)
         if not self.training or not choices:
             return StackOutput(x)
-        return StackOutput(x, losses={"router": self.aux_weight * torch.stack([choice.loss for choice in choices]).mean()},
-                      figures={"taken in use": torch.stack([choice.in_use for choice in choices]).mean()})
+        router = self.aux_weight * torch.stack([choice.loss for choice in choices]).mean()
+        in_use = torch.stack([choice.in_use for choice in choices]).mean()
+        return StackOutput(x, aux_losses={"router": router}, metrics={"taken in use": in_use})
 
     def _choose(self, span: int, x: Float[Tensor, "batch seq dim"], allowed: Bool[Tensor, "batch seq"]) -> Choice:
         seen = rms_norm(x)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from stlm.model.depth import DepthConfig
 from stlm.nn.norm import rms_norm
-from stlm.nn.sparse import SparseCache, SparseStack, valid_mask
-from stlm.nn.stack import Block, Stack, StackOutput
+from stlm.nn.sparse import SparseStack, refuse_bidirectional, valid_mask
+from stlm.nn.stack import Block, Stack, StackCache, StackOutput
+from stlm.nn.weights import Linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,26 +39,30 @@ class Config(DepthConfig):
 
 
 class Skip(SparseStack):
+    flops_change = True
+
     def __init__(self, blocks: Sequence[Block], dim: int, config: Config) -> None:
         super().__init__(blocks)
         self.target, self.aux_weight = config.target, config.aux_weight
-        self.gates = nn.ModuleList(nn.Linear(dim, 1) for _ in range(len(blocks) - 1))
+        self.gates = nn.ModuleList(Linear(dim, 1, bias=True) for _ in range(len(blocks) - 1))
         for gate in self.gates:  # at first, nearly everything is gone through
             nn.init.constant_(gate.bias, 1.0)  # type: ignore[arg-type]
 
-    def travel(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
-               positions: Int[Tensor, "batch seq"], cache: SparseCache | None = None,
-               lengths: Int[Tensor, " batch"] | None = None) -> StackOutput:
-        context = None if cache is not None else self.context(x, segment_ids, positions, None)
-        x = self.whole(0, x, segment_ids, positions, context, cache, lengths)
+    def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
+                lengths: Int[Tensor, " batch"] | None = None, bidirectional: bool = False) -> StackOutput:
+        refuse_bidirectional(bidirectional, "skip")
+        context = None if cache is not None else self._context(x, segment_ids, positions, None)
+        x = self.run_all(0, x, segment_ids, positions, context, cache, lengths)
         everyone, shares = valid_mask(segment_ids, lengths), list[Tensor]()
         for depth in range(1, self.active):
             chance = self.gates[depth - 1](rms_norm(x))[..., 0].sigmoid()
             slope, opened = chance - chance.detach(), everyone & (chance > 0.5)
-            if (taken := self.taken(segment_ids, positions, opened)) is not None:
-                x = x + (1 + slope)[..., None] * self.added(depth, x, taken, cache)
+            if (selection := self.select(segment_ids, positions, opened)) is not None:
+                x = x + (1 + slope)[..., None] * self.residual(depth, x, selection, cache)
             shares.append(((opened + slope) * everyone).sum() / everyone.sum().clamp(min=1))
         if not self.training or not shares:
             return StackOutput(x)
         share = torch.stack(shares).mean()
-        return StackOutput(x, losses={"gates": self.aux_weight * (share - self.target).square()}, figures={"gone through": share.detach()})
+        return StackOutput(x, aux_losses={"gates": self.aux_weight * (share - self.target).square()},
+                           metrics={"gone through": share.detach()})

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from stlm.model.embedding import Embedding, EmbeddingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
+from stlm.nn.weights import Role
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -45,6 +46,7 @@ class NGrams(Embedding):
         super().__init__()
         self.rows, self.longest = config.rows, max(config.orders) - 1
         self.lookback = self.longest
+        self.roles = {"table": Role.TABLE}
         self.table = nn.Parameter(torch.zeros(config.rows + further_rows, dim))
         self.register_buffer("reach", torch.tensor(config.orders) - 1, persistent=False)
 

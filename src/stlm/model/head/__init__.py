@@ -1,18 +1,20 @@
-"""Vectors to scores of the next token. The slot ``head``; its kinds are ``tied``, ``untied``, ``multi_byte`` and
-``parallel``.
-"""
+"""Vectors to scores of the next token. The slot ``head``."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from stlm.config.slot import Slot
-from stlm.model.layout import TrunkOutput
+from stlm.model.backbone import TrunkOutput
+from stlm.nn.memory import Memory
+
+M = TypeVar("M", bound=Memory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,24 +31,23 @@ class HeadConfig(Slot):
         """The head for vectors of ``dim``."""
 
 
-class Head(nn.Module, abc.ABC):
-    answer_dim: int | None = None
-    """Width of the trunk's answers that the head unfolds by itself, in place of a decoder; None where it reads the decoder."""
+class Head(nn.Module, abc.ABC, Generic[M]):
+    """trunk_dim: the width in which it wants the trunk's outputs."""
 
-    def own_table(self) -> nn.Module | None:
-        """Its table of tokens; None where it reads the input table."""
-        return None
+    def __init__(self, trunk_dim: int) -> None:
+        super().__init__()
+        self.trunk_dim = trunk_dim
+
+    def new_memory(self, batch: int, device: torch.device) -> M:
+        """An empty memory for ``batch`` rows, for rows that are read piece by piece."""
+        return Memory()  # type: ignore[return-value]
+
+    def combine(self, encoded: Float[Tensor, "batch seq dim"], output: TrunkOutput, memory: M | None,
+                lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
+        """What the decoder starts from. ``memory`` (None over whole rows) is moved on."""
+        return output.joined(encoded)
 
     @abc.abstractmethod
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:
         """Logits; ``table`` is the input table, for heads that share it."""
-
-    def unfold(self, answers: TrunkOutput, since: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
-        """What to read scores from, by the trunk's answers alone; ``since``: tokens since the patch that is answered ended."""
-        raise TypeError(f"{type(self).__name__} reads the decoder: it has no answer_dim")
-
-    def ahead(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
-              ) -> Float[Tensor, "batch seq n token"] | None:
-        """Logits of the tokens after the next one, for training; None from heads that predict the next one only."""
-        return None

@@ -12,15 +12,17 @@ import dataclasses
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.model.backbone import TrunkOutput
 from stlm.model.head import Head, HeadConfig
-from stlm.model.layout import TrunkOutput, take
+from stlm.model.layout import latest, take
 from stlm.nn.block import attention
-from stlm.nn.init import linear
+from stlm.nn.memory import Memory
 from stlm.nn.norm import RMSNorm
+from stlm.nn.weights import Role, linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +41,10 @@ class Config(HeadConfig):
             raise ValueError("slots and heads have to be 1 or more, layers 0 or more")
 
     def check(self, model: Any) -> None:
-        if model.patching.kind == "none":
+        if model.patching.every_token:
             raise ValueError("head = parallel writes the tokens of a patch at once, and patching = none has no patches; "
                              "choose another patching")
-        if model.copying.kind != "none":
+        if model.copying.copies:
             raise ValueError(f"head = parallel can't go with copying = {model.copying.kind}, which reads the tokens of the "
                              "patch in progress; choose copying = none")
         if model.decoder_layers > 0:
@@ -53,27 +55,48 @@ class Config(HeadConfig):
         return Parallel(dim, vocab_size, self)
 
 
-class Parallel(Head):
+@dataclasses.dataclass
+class SlotMemory(Memory):
+    """Tokens since the last patch ended: 0 at its end."""
+
+    since: Int[Tensor, "batch 1"]
+
+
+class Parallel(Head[SlotMemory]):
     def __init__(self, dim: int, vocab_size: int, config: Config) -> None:
-        super().__init__()
-        self.slots, self.answer_dim = config.slots, config.slots * dim
+        super().__init__(trunk_dim=config.slots * dim)
+        self.slots = config.slots
         self.places = nn.Parameter(torch.randn(config.slots, dim))
         self.blocks = nn.ModuleList(SlotBlock(dim, config.heads) for _ in range(config.layers))
-        self.table = linear(dim, vocab_size, zero=True)
+        self.table = linear(dim, vocab_size, zero=True, role=Role.TABLE)
 
-    def own_table(self) -> nn.Module:
-        return self.table
+    def new_memory(self, batch: int, device: torch.device) -> SlotMemory:
+        return SlotMemory(torch.zeros(batch, 1, dtype=torch.long, device=device))
+
+    def combine(self, encoded: Float[Tensor, "batch seq dim"], output: TrunkOutput, memory: SlotMemory | None,
+                lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
+        """The slot of each byte: its patch's bytes so far aren't read."""
+        x = output.states.unflatten(-1, (self.slots, -1))
+        x = x + self.places.to(x.dtype)
+        for block in self.blocks:
+            x = block(x)
+        since = self._since(output.boundaries.ends, memory, lengths).clamp(max=self.slots - 1)
+        return output.boundaries.straight_through(take(x.flatten(1, 2), output.patch_index * self.slots + since))
+
+    def _since(self, ends: Bool[Tensor, "batch seq"], memory: SlotMemory | None, lengths: Int[Tensor, " batch"] | None
+               ) -> Int[Tensor, "batch seq"]:
+        """Tokens after the last end, up to each token: 0 at an end."""
+        index = torch.arange(ends.shape[1], device=ends.device).expand(ends.shape)
+        last = torch.where(ends, index, -1).cummax(dim=1).values
+        if memory is None:
+            return index - last.clamp(min=0)
+        since = torch.where(last >= 0, index - last, memory.since + 1 + index)
+        memory.since = latest(since[..., None], lengths, memory.since)
+        return since
 
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:
         return self.table(hidden)
-
-    def unfold(self, answers: TrunkOutput, since: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq dim"]:
-        x = answers.states.unflatten(-1, (self.slots, -1))
-        x = x + self.places.to(x.dtype)
-        for block in self.blocks:
-            x = block(x)
-        return take(x.flatten(1, 2), answers.index * self.slots + since.clamp(max=self.slots - 1))
 
 
 class SlotBlock(nn.Module):

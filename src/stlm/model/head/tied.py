@@ -16,7 +16,7 @@ class Config(HeadConfig):
     """Scores by the input table."""
 
     def build(self, dim: int, vocab_size: int) -> Tied:
-        return Tied()
+        return Tied(dim)
 
 
 class Tied(Head):

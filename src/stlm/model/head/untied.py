@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from stlm.model.head import Head, HeadConfig
-from stlm.nn.init import linear
+from stlm.nn.weights import Role, linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +21,8 @@ class Config(HeadConfig):
 
 class Untied(Head):
     def __init__(self, dim: int, vocab_size: int) -> None:
-        super().__init__()
-        self.table = linear(dim, vocab_size, zero=True)
-
-    def own_table(self) -> nn.Module:
-        return self.table
+        super().__init__(dim)
+        self.table = linear(dim, vocab_size, zero=True, role=Role.TABLE)
 
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:

@@ -1,24 +1,26 @@
 """Patches whose ends are learned: dynamic chunking (H-Net, Hwang et al. 2025, arXiv 2507.07955, section 2.2).
 
-A router ends a patch where a byte's vector is unlike the one before it. Nothing can be differentiated through that choice,
-so three things teach it: answers are smoothed over patches by how sure their ends were, so that unsure ones matter
-less; what a byte hears is weighed by how sure the choice at it was (a factor of 1, with a gradient); and a loss draws the
-share of ends towards one in ``target``.
+A router ends a patch where a byte's vector is unlike the one before it. That choice has no gradient, so three things train
+the router. The trunk's outputs are smoothed over patches by the probability of their ends (dechunking). The output at each
+byte is multiplied by the confidence of the choice there: a factor of 1 with a gradient (straight through). And a ratio loss
+draws the share of ends towards one in ``target``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stlm.model.layout import latest
 from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.nn.memory import Memory
 from stlm.nn.recurrence import recurrence
+from stlm.nn.weights import Linear
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -44,29 +46,55 @@ class Config(PatchingConfig):
 
 
 @dataclasses.dataclass
-class Memory:
+class RouterMemory(Memory):
     """The key of each row's last token."""
 
     key: Float[Tensor, "batch dim"]
 
 
-class Dynamic(Patching):
+@dataclasses.dataclass(frozen=True)
+class SoftBoundaries(Boundaries):
+    """Ends with the probability that the router gave to an end at each token."""
+
+    boundary_prob: Float[Tensor, "batch seq"] = dataclasses.field(kw_only=True)
+
+    def dechunk(self, states: Float[Tensor, "batch patch dim"], at_ends: Callable[[Tensor], Tensor],
+                before: Float[Tensor, "batch dim"] | None) -> Float[Tensor, "batch patch dim"]:
+        return smoothed(states, at_ends(self.boundary_prob), before)
+
+    def straight_through(self, x: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq dim"]:
+        sure = torch.where(self.ends, self.boundary_prob, 1 - self.boundary_prob)
+        return x * (sure + (1 - sure).detach())[..., None].to(x.dtype)
+
+
+def smoothed(states: Float[Tensor, "batch patch dim"], prob: Float[Tensor, "batch patch"],
+             before: Float[Tensor, "batch dim"] | None) -> Float[Tensor, "batch patch dim"]:
+    """``z_k = P_k y_k + (1 - P_k) z_{k-1}``."""
+    kept, total = 1 - prob, prob[..., None].to(states.dtype) * states
+    if before is not None:
+        total = torch.cat([total[:, :1] + (kept[:, :1] * before)[:, None].to(total.dtype), total[:, 1:]], dim=1)
+    return recurrence(kept, total)
+
+
+class Dynamic(Patching[RouterMemory]):
     in_stream = False
+    can_split = False
+    flops_change = True
 
     def __init__(self, dim: int, config: Config) -> None:
         super().__init__()
         self.target, self.ratio_loss_weight = config.target, config.ratio_loss_weight
-        self.query, self.key = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
+        self.query, self.key = Linear(dim, dim), Linear(dim, dim)
         for layer in (self.query, self.key):  # at first, the vectors themselves are compared
             nn.init.eye_(layer.weight)
-            layer.weight.lr_mult = config.lr_mult  # type: ignore[attr-defined]
+            layer.lr_mult = config.lr_mult
 
-    def new_memory(self, batch: int, device: torch.device) -> Memory:
-        return Memory(self.key.weight.new_zeros(batch, self.key.out_features))
+    def new_memory(self, batch: int, device: torch.device) -> RouterMemory:
+        return RouterMemory(self.key.weight.new_zeros(batch, self.key.out_features))
 
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
-                lengths: Int[Tensor, " batch"] | None) -> Boundaries:
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None,
+                memory: RouterMemory | None, lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         if encoded is None:
             raise ValueError("learned ends need the encoder's vectors")
         with torch.autocast(tokens.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
@@ -74,28 +102,14 @@ class Dynamic(Patching):
             queries, keys = self.query(vectors), self.key(vectors)
             start = torch.zeros_like(keys[:, 0]) if memory is None else memory.key
             before = torch.cat([start[:, None], keys[:, :-1]], dim=1)
-            boundary_prob = (0.5 - 0.5 * F.cosine_similarity(queries, before, dim=-1)).clamp(0, 1)
-        boundary_prob = torch.where(positions == 0, 1.0, boundary_prob)
+            prob = (0.5 - 0.5 * F.cosine_similarity(queries, before, dim=-1)).clamp(0, 1)
+        prob = torch.where(positions == 0, 1.0, prob)
         if memory is not None:
             memory.key = latest(keys, lengths, memory.key)
-        ends = boundary_prob >= 0.5
-        return Boundaries(ends, boundary_prob, {"ratio": self.ratio_loss_weight * self._ratio_loss(ends, boundary_prob)})
+        ends = prob >= 0.5
+        return SoftBoundaries(ends, {"ratio": self.ratio_loss_weight * self._ratio_loss(ends, prob)}, boundary_prob=prob)
 
-    def _ratio_loss(self, ends: Tensor, boundary_prob: Tensor) -> Tensor:
-        """Least, at 1, where the share of ends and the mean chance are both 1 / target."""
-        n, share, mean = self.target, ends.to(boundary_prob.dtype).mean(), boundary_prob.mean()
+    def _ratio_loss(self, ends: Bool[Tensor, "batch seq"], prob: Float[Tensor, "batch seq"]) -> Tensor:
+        """Least, at 1, where the share of ends and the mean probability are both 1 / target."""
+        n, share, mean = self.target, ends.to(prob.dtype).mean(), prob.mean()
         return n / (n - 1) * ((n - 1) * share * mean + (1 - share) * (1 - mean))
-
-    def dechunk(self, answers: Float[Tensor, "batch n dim"], boundary_prob: Float[Tensor, "batch n"],
-               before: Float[Tensor, "batch dim"] | None) -> Float[Tensor, "batch n dim"]:
-        """``z_k = P_k y_k + (1 - P_k) z_{k-1}``."""
-        kept, total = 1 - boundary_prob, boundary_prob[..., None].to(answers.dtype) * answers
-        if before is not None:
-            total = torch.cat([total[:, :1] + (kept[:, :1] * before)[:, None].to(total.dtype), total[:, 1:]], dim=1)
-        return recurrence(kept, total)
-
-    def straight_through(self, heard: Float[Tensor, "batch seq dim"], cut: Boundaries) -> Float[Tensor, "batch seq dim"]:
-        if cut.boundary_prob is None:
-            raise ValueError("learned ends come with their chances")
-        sure = torch.where(cut.ends, cut.boundary_prob, 1 - cut.boundary_prob)
-        return heard * (sure + (1 - sure).detach())[..., None].to(heard.dtype)

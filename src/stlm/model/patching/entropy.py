@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ from stlm.model.model_config import ModelConfig
 from stlm.model.patching import Boundaries, Patching, PatchingConfig, none
 from stlm.model.pooling import last
 from stlm.nn.block import conv
+from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -53,14 +54,14 @@ class Config(PatchingConfig):
 
 
 @dataclasses.dataclass
-class Memory:
+class ReaderMemory(Memory):
     """What the small model remembers, and the entropy [bits] after the last token."""
 
     reader: Cache
     entropy: Float[Tensor, "batch 1"]
 
 
-class Entropy(Patching):
+class Entropy(Patching[ReaderMemory]):
     in_stream = False
 
     def __init__(self, tokenizer: Tokenizer, config: Config) -> None:
@@ -75,12 +76,12 @@ class Entropy(Patching):
             raise UserError(f"model.patching.run: {error}; `stlm train reader --data TEXT` makes one of width 64 with "
                             "3 blocks") from None
 
-    def new_memory(self, batch: int, device: torch.device) -> Memory:
-        return Memory(self.reader.new_cache(batch), self.reader.table.new_zeros(batch, 1))
+    def new_memory(self, batch: int, device: torch.device) -> ReaderMemory:
+        return ReaderMemory(self.reader.new_cache(batch), self.reader.table.new_zeros(batch, 1))
 
     @torch.no_grad()
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: ReaderMemory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         with torch.autocast(tokens.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
             logits = self.reader(Inputs(tokens, lengths=lengths), None if memory is None else memory.reader).logits

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -17,14 +17,14 @@ from stlm.text.tokenizer import Tokenizer
 class Config(PatchingConfig):
     """No pooling: the trunk reads every token."""
 
+    every_token = True
+
     def build(self, tokenizer: Tokenizer, dim: int) -> Everywhere:
         return Everywhere()
 
 
 class Everywhere(Patching):
-    every_token = True
-
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Memory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         return Boundaries(torch.ones_like(tokens, dtype=torch.bool))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -33,6 +33,6 @@ class Stride(Patching):
         self.stride = stride
 
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Memory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         return Boundaries(positions % self.stride == 0)

@@ -7,13 +7,13 @@ which the model predicts like any other token, and whose bits are counted.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from stlm.errors import UserError
 from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -34,6 +34,6 @@ class Subword(Patching):
         self.mark = mark
 
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Memory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         return Boundaries((tokens == self.mark) | (positions == 0))

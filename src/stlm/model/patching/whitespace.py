@@ -7,7 +7,6 @@ where no such byte comes.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +15,7 @@ from torch import Tensor
 from stlm.errors import UserError
 from stlm.model.layout import latest
 from stlm.model.patching import Boundaries, Patching, PatchingConfig
+from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer, parts_words
 
 
@@ -38,13 +38,13 @@ class Config(PatchingConfig):
 
 
 @dataclasses.dataclass
-class Memory:
+class WordMemory(Memory):
     """Of each row: tokens since the last end that the text itself set, and whether the last one was space-like."""
 
     state: Int[Tensor, "batch 2"]
 
 
-class Whitespace(Patching):
+class Whitespace(Patching[WordMemory]):
     table: Tensor
 
     def __init__(self, cap: int, space_like: list[bool]) -> None:
@@ -52,11 +52,11 @@ class Whitespace(Patching):
         self.cap = cap
         self.register_buffer("table", torch.tensor(space_like), persistent=False)
 
-    def new_memory(self, batch: int, device: torch.device) -> Memory:
-        return Memory(torch.tensor([[0, 1]], device=device).expand(batch, -1))
+    def new_memory(self, batch: int, device: torch.device) -> WordMemory:
+        return WordMemory(torch.tensor([[0, 1]], device=device).expand(batch, -1))
 
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: Any,
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: WordMemory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         space = self.table[tokens]
         state = (memory or self.new_memory(len(tokens), tokens.device)).state

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from stlm.model.layout import Layout, take
 from stlm.model.pooling import Pooling, PoolingConfig
-from stlm.nn.init import linear
 from stlm.nn.norm import rms_norm
+from stlm.nn.weights import linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Config(PoolingConfig):
             raise ValueError("heads has to be 1 or more")
 
     def check(self, model: Any) -> None:
-        if model.patching.kind == "none":
+        if model.patching.every_token:
             raise ValueError("pooling = attention has nothing to pool where every token is a patch (patching = none); "
                              "choose pooling = last")
         if model.local_dim % self.heads:

@@ -27,7 +27,12 @@ class SharingConfig(Slot):
     def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:
         """The layers, from first to last; those that share all are one and the same module."""
 
-    def layers_at(self, fraction: float, layers: int) -> int:
+    @property
+    def flops_change(self) -> bool:
+        """Whether the number of layers that run changes in the course of training."""
+        return False
+
+    def layers_at(self, progress: float, layers: int) -> int:
         """How many of the layers run when this share of training is over."""
         return layers
 
@@ -79,5 +84,9 @@ class LoopsConfig(BlocksConfig):
         if not 0 <= self.loop_from < 1:
             raise ValueError("loop_from has to be 0 or more, and below 1")
 
-    def layers_at(self, fraction: float, layers: int) -> int:
-        return len(set(self.owners(layers))) if fraction < self.loop_from else layers
+    @property
+    def flops_change(self) -> bool:
+        return self.loop_from > 0
+
+    def layers_at(self, progress: float, layers: int) -> int:
+        return len(set(self.owners(layers))) if progress < self.loop_from else layers

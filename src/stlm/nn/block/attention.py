@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from stlm.nn.block import BlockConfig
 from stlm.nn.ffn import FeedForwardConfig, relu2
-from stlm.nn.init import linear
+from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.rope import Rotation, rotate, rotation
 from stlm.nn.stack import NOTHING, Block
+from stlm.nn.weights import linear
 
 SHORT = 512  # positions up to which attention written out is faster on CPUs than PyTorch's fused one (docs/log.md)
 NARROW = 8  # the smallest blocks that rows are cut into where the window is far shorter
@@ -56,7 +57,7 @@ class Config(BlockConfig):
 
 @dataclasses.dataclass
 class Context:
-    """Who may look at whom (as a mask, and as what is added to scores), and how far queries and keys are turned.
+    """Which positions see which (as a mask, and as what is added to scores), and how far queries and keys are turned.
 
     band: where above 0, rows are cut into blocks of so many positions, and each looks at its own block and the one before:
     masks are then [batch, 1, block, band, 2 band] instead of [batch, 1, seq, total].
@@ -79,8 +80,8 @@ class Attention(nn.Module):
         self.qkv = linear(dim, (heads + 2 * kv_heads) * self.head_dim)
         self.out = linear(dim, dim, zero=True)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None
-                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], KV]:
         batch, seq, dim = x.shape
         packed = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         q, k, v = packed.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
@@ -94,7 +95,8 @@ class Attention(nn.Module):
             k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
             v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
         if context.band:
-            q, k, v = _blocks(q, context.band), _with_previous(_blocks(k, context.band)), _with_previous(_blocks(v, context.band))
+            q, k, v = (_blocks(part, context.band) for part in (q, k, v))
+            k, v = _with_previous(k), _with_previous(v)
         if context.bias is not None:
             mixed = ((q * self.head_dim**-0.5) @ k.mT + context.bias).softmax(dim=-1) @ v
             if context.band:
@@ -103,16 +105,18 @@ class Attention(nn.Module):
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=context.allowed)
         return self.out(mixed.transpose(1, 2).reshape(batch, seq, dim)), new
 
-    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context) -> tuple[Tensor, ...]:
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context) -> KV:
         """Keys and values alone."""
-        weight = self.qkv.weight[self.heads * self.head_dim:]
+        weight = self.qkv.matrix(slice(self.heads * self.head_dim, None))
         k, v = F.linear(x, weight).unflatten(-1, (-1, self.head_dim)).transpose(1, 2).chunk(2, dim=1)
         k = rotate(rms_norm(k) if self.qk_norm else k, context.rotation)
         return k.transpose(1, 2), v.transpose(1, 2)
 
 
-class AttentionBlock(Block):
+class AttentionBlock(Block[Context]):
     """Attention, then a feed-forward layer, each behind a norm and added to what came in (pre-norm)."""
+
+    supports_bidirectional = True
 
     def __init__(self, dim: int, heads: int, kv_heads: int, window: int, ffn: FeedForwardConfig,
                  qk_norm: bool, rope_base: float) -> None:
@@ -121,8 +125,8 @@ class AttentionBlock(Block):
         self.attention_norm, self.attention = RMSNorm(dim), Attention(dim, heads, kv_heads, qk_norm)
         self.ffn_norm, self.ffn = RMSNorm(dim), ffn.build(dim)
 
-    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
-             dtype: torch.dtype) -> Context:
+    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype
+                ) -> Context:
         total, seq = segment_ids.shape[1], positions.shape[1]
         turned = rotation(positions, self.attention.head_dim, self.rope_base, dtype)
         band = max(self.lookback + 1, NARROW)
@@ -136,21 +140,31 @@ class AttentionBlock(Block):
             return Context(allowed, torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf), turned, band)
         place = torch.arange(total, device=segment_ids.device)
         distance = place[total - seq:, None] - place[None, :]
-        near = (distance >= 0) & (distance <= self.lookback)
-        same = segment_ids[:, total - seq:, None] == segment_ids[:, None, :]
-        allowed = (near & same)[:, None]
+        return self._masked((distance >= 0) & (distance <= self.lookback), segment_ids, turned, dtype)
+
+    def bidirectional_context(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
+                              dtype: torch.dtype) -> Context:
+        place = torch.arange(segment_ids.shape[1], device=segment_ids.device)
+        near = (place[:, None] - place[None, :]).abs() <= self.lookback
+        return self._masked(near, segment_ids, rotation(positions, self.attention.head_dim, self.rope_base, dtype), dtype)
+
+    def _masked(self, near: Bool[Tensor, "seq total"], segment_ids: Int[Tensor, "batch total"], turned: Rotation,
+                dtype: torch.dtype) -> Context:
+        """Positions that are near and of one document see each other."""
+        seq, total = near.shape
+        allowed = (near & (segment_ids[:, total - seq:, None] == segment_ids[:, None, :]))[:, None]
         bias = None
         if segment_ids.device.type == "cpu" and total <= SHORT:
             bias = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf)
         return Context(allowed, bias, turned)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None
-                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], KV]:
         mixed, new = self.attention(self.attention_norm(x), context, past)
         x = x + mixed
         return x + self.ffn(self.ffn_norm(x)), new
 
-    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None) -> KV:
         return self.attention.kv_only(self.attention_norm(x), context)
 
 

@@ -1,7 +1,7 @@
 """A gated causal convolution as a block: a short filter a channel, then a gated feed-forward layer.
 
 The mixer of gated convolution models (Dauphin et al. 2017, arXiv 1612.08083; Poli et al. 2023, arXiv 2302.10866) with
-its filter cut to a few taps. The filter stands before the widening layer, where a tap costs least.
+its filter cut to a few bytes. The filter stands before the widening layer, where an entry of its kernel costs least.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stlm.nn.block import BlockConfig
-from stlm.nn.init import linear
+from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm
 from stlm.nn.stack import NOTHING, Block
+from stlm.nn.weights import linear
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(BlockConfig):
-    """``out(silu(a(y)) * b(y))`` where y is the input under a causal filter of a few taps a channel."""
+    """``out(silu(a(y)) * b(y))`` where y is the input under a causal filter of a few bytes a channel."""
 
     kernel_size: int = 4
     """How many bytes a byte sees in one block, itself included."""
@@ -38,38 +39,38 @@ class Config(BlockConfig):
         return ConvBlock(dim, max(1, round(dim * self.ratio)), self.kernel_size)
 
 
-class ConvBlock(Block):
+class ConvBlock(Block[Tensor]):
     def __init__(self, dim: int, hidden: int, kernel_size: int) -> None:
         super().__init__()
         self.lookback = kernel_size - 1
         self.norm = RMSNorm(dim)
-        # tap 0 is the byte itself; channels start out differing in how much of the past they take in
+        # entry 0 of the kernel is the byte itself; channels start out differing in how much of the past they take in
         self.filter = nn.Parameter(torch.randn(kernel_size, dim) * kernel_size**-0.5)
         self.gate_up, self.down = linear(dim, 2 * hidden), linear(hidden, dim, zero=True)
 
     def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
-             dtype: torch.dtype) -> Float[Tensor, "batch seq taps"]:
-        """For each tap, 1 where it falls into the same document and 0 elsewhere."""
+             dtype: torch.dtype) -> Float[Tensor, "batch seq kernel"]:
+        """For each entry of the kernel, 1 where it falls into the same document and 0 elsewhere."""
         padded = _reach(segment_ids, self.lookback, positions.shape[1], empty=NOTHING)
         seen = padded.unfold(1, self.lookback + 1, 1).flip(2) == padded[:, self.lookback:, None]
         return seen.to(dtype)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], context: Float[Tensor, "batch seq taps"],
-                past: tuple[Tensor, ...] | None) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Float[Tensor, "batch seq kernel"],
+                past: KV | None) -> tuple[Float[Tensor, "batch seq dim"], KV]:
         seq, signal = x.shape[1], self.norm(x)
         padded = _reach(signal if past is None else torch.cat([past[0], signal], dim=1), self.lookback, seq)
-        kernel_size = self.filter.to(signal.dtype)
+        kernel = self.filter.to(signal.dtype)
         if seq == 1:  # the step of writing, in as few calls as possible
-            filtered = (padded.flip(1) * context.mT * kernel_size).sum(dim=1, keepdim=True)
+            filtered = (padded.flip(1) * context.mT * kernel).sum(dim=1, keepdim=True)
             return self._gated(x, filtered), (signal,)
-        filtered = signal * kernel_size[0]
+        filtered = signal * kernel[0]
         for back in range(1, self.lookback + 1):
             earlier = padded[:, self.lookback - back: self.lookback - back + seq]
-            filtered = torch.addcmul(filtered, earlier * context[..., back:back + 1], kernel_size[back])
+            filtered = torch.addcmul(filtered, earlier * context[..., back:back + 1], kernel[back])
         return self._gated(x, filtered), (signal,)
 
-    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Float[Tensor, "batch seq taps"],
-              past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Float[Tensor, "batch seq kernel"],
+              past: KV | None) -> KV:
         return (self.norm(x),)
 
     def _gated(self, x: Float[Tensor, "batch seq dim"], filtered: Float[Tensor, "batch seq dim"]

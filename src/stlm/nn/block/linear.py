@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from stlm.nn.block import BlockConfig
 from stlm.nn.ffn import FeedForwardConfig, relu2
-from stlm.nn.init import linear
+from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.recurrence import recurrence
 from stlm.nn.stack import NOTHING, Block
+from stlm.nn.weights import linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Context:
     before: Int[Tensor, "batch 1"]
 
 
-class LinearBlock(Block):
+class LinearBlock(Block[Context]):
     lookback = 1
 
     def __init__(self, dim: int, config: Config) -> None:
@@ -72,13 +73,14 @@ class LinearBlock(Block):
         self.out = linear(dim, dim, zero=True)
         self.ffn_norm, self.ffn = RMSNorm(dim), config.ffn.build(dim)
 
-    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Context:
+    def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype
+                ) -> Context:
         seq = positions.shape[1]
         before = segment_ids[:, :-seq][:, -1:] if segment_ids.shape[1] > seq else torch.full_like(segment_ids[:, :1], NOTHING)
         return Context(segment_ids[:, -seq:], before)
 
-    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None
-                ) -> tuple[Float[Tensor, "batch seq dim"], tuple[Tensor, ...]]:
+    def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
+                ) -> tuple[Float[Tensor, "batch seq dim"], KV]:
         y = self.norm(x)
         q, k = self.qk(y).unflatten(-1, (2, self.heads, self.key_dim)).unbind(-3)
         value, gate = self.value_gate(y).chunk(2, dim=-1)
@@ -90,10 +92,10 @@ class LinearBlock(Block):
         x = x + self.out(mixed)
         return x + self.ffn(self.ffn_norm(x)), (k, v, log_a, context.segment_ids, context.before)
 
-    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context, past: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None) -> KV:
         y, keys, dim = self.norm(x), self.heads * self.key_dim, x.shape[2]
-        k = F.linear(y, self.qk.weight[keys:]).unflatten(-1, (self.heads, self.key_dim))
-        v = F.linear(y, self.value_gate.weight[:dim]).unflatten(-1, (self.heads, self.value_dim))
+        k = F.linear(y, self.qk.matrix(slice(keys, None))).unflatten(-1, (self.heads, self.key_dim))
+        v = F.linear(y, self.value_gate.matrix(slice(dim))).unflatten(-1, (self.heads, self.value_dim))
         return rms_norm(k) * self.key_dim**-0.5, v, self._log_a(y), context.segment_ids, context.before
 
     def _log_a(self, y: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq heads"]:
@@ -101,8 +103,8 @@ class LinearBlock(Block):
         wide = torch.promote_types(y.dtype, torch.float32)
         return -F.softplus(self.forget(y).to(wide) + self.rate.to(wide))
 
-    def update_cache(self, past: tuple[Tensor, ...] | None, new: tuple[Tensor, ...], lengths: Int[Tensor, " batch"] | None
-                 ) -> tuple[Tensor, ...]:
+    def update_cache(self, past: KV | None, new: KV, lengths: Int[Tensor, " batch"] | None
+                 ) -> KV:
         """The state after the last position that counts, of that position's document."""
         k, v, log_a, segment_ids, before = new
         batch, seq = segment_ids.shape

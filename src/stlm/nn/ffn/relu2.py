@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stlm.nn.ffn import FeedForwardConfig, hidden_width
-from stlm.nn.init import linear
+from stlm.nn.weights import linear
 
 
 @dataclasses.dataclass(frozen=True)

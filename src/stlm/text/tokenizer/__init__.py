@@ -38,11 +38,13 @@ class Tokenizer(abc.ABC):
     token_bytes: for each token the bytes that it stands for; specials stand for ``b""``.
     bos: the special token that opens every document, and so also ends the one before it.
     mark: a special that may stand anywhere inside a text, as part of how it's written; None where there is none.
+    mask: a special that stands for a hidden token in masked objectives; None where there is none.
     """
 
     token_bytes: list[bytes]
     bos: int
     mark: int | None = None
+    mask: int | None = None
 
     @property
     def vocab_size(self) -> int:

@@ -33,6 +33,7 @@ class ByteTokenizer(Tokenizer):
 
     token_bytes = [bytes([value]) for value in range(256)] + [b"", b""]
     bos = BOS
+    mask = MASK
     dtype = np.dtype(np.uint8)
 
     def encode(self, data: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A trained model as a folder to ship: its weights alone, in bfloat16, with what is needed to read them."""
+"""A checkpoint to a smaller one: its weights alone, in the form that a kind of compression gives them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import json
 from pathlib import Path
 
 import safetensors.torch
-import torch
 
 from stlm.config.decode import encode
 from stlm.errors import UserError
+from stlm.model.compression import CompressionConfig
 from stlm.model.lm import LM
 from stlm.train.checkpoint import CONFIG, FORMAT, MODEL, TRAINER, Checkpoint, sha256
 from stlm.train.folder import write_whole
 
 
-def publish(checkpoint: Checkpoint, folder: Path) -> int:
+def write_compressed(checkpoint: Checkpoint, folder: Path, compression: CompressionConfig) -> int:
     """Write the averaged weights, or the weights where none are averaged, to ``folder``; their size in bytes.
 
-    The folder is a checkpoint as any other, but without the optimizer's state: it can be used, not gone on with. Of where the
-    text lay, only the names of files and folders stay. Raises UserError where the folder is taken.
+    The folder is a checkpoint as any other, but without the optimizer's state: it can be used, and its training can't go on. Of
+    where the text lay, only the names of files and folders stay. Raises UserError where the folder is taken.
     """
     if (folder / TRAINER).exists():
         raise UserError(f"{folder}: there is a model already; delete it, or choose another name")
@@ -31,8 +31,10 @@ def publish(checkpoint: Checkpoint, folder: Path) -> int:
                                  train=dataclasses.replace(config.train, init_from=None))
     write_whole(folder / CONFIG, json.dumps(encode(config), indent=1) + "\n")
     checkpoint.tokenizer.save(folder)
-    safetensors.torch.save_model(model.to(torch.bfloat16), str(folder / MODEL))
+    compression.compress(model)
+    safetensors.torch.save_model(model, str(folder / MODEL))
     sums = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.suffix != ".md"}
-    kept = {name: checkpoint.counters[name] for name in ("step", "spent", "n_bytes", "flops", "fraction")}
-    write_whole(folder / TRAINER, json.dumps({"format": FORMAT, **kept, "sha256": sums}, indent=1) + "\n")
+    kept = {name: checkpoint.counters[name] for name in ("step", "spent", "n_bytes", "flops", "progress")}
+    record = {"format": FORMAT, **kept, "compression": encode(compression), "sha256": sums}
+    write_whole(folder / TRAINER, json.dumps(record, indent=1) + "\n")
     return (folder / MODEL).stat().st_size

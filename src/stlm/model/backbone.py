@@ -1,0 +1,180 @@
+"""Patches through the trunk and back: what comes of the encoder's vectors, for whole rows or piece by piece.
+
+`PatchBackbone` pools bytes to patches, runs the trunk over them and hands every byte the output at the last patch that ended.
+`TokenBackbone` is the same without patches, where every token goes through the trunk.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stlm.data.stream import rounded_up
+from stlm.model.layout import START, Layout, changed, latest, layout, segment_positions, take
+from stlm.model.patching import Boundaries
+from stlm.model.pooling import Pooling
+from stlm.nn.memory import Memory
+from stlm.nn.stack import NOTHING, Stack, StackCache, StackOutput, update_cache
+
+M = TypeVar("M", bound=Memory)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrunkOutput:
+    """The trunk's outputs. states: one a patch; patch_index: which of them each byte reads; boundaries: where patches end.
+    exits: outputs of an earlier layer, in training, with the weight of their loss; aux_losses: what the trunk adds to the
+    loss, by name; metrics: further figures, by name.
+    """
+
+    states: Float[Tensor, "batch n dim"]
+    patch_index: Int[Tensor, "batch byte"]
+    boundaries: Boundaries
+    exits: list[tuple[Float[Tensor, "batch n dim"], float]] = dataclasses.field(default_factory=list)
+    aux_losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def per_token(self) -> Float[Tensor, "batch byte dim"]:
+        """The output that each byte reads."""
+        return self.boundaries.straight_through(take(self.states, self.patch_index))
+
+    def joined(self, encoded: Float[Tensor, "batch byte dim"]) -> Float[Tensor, "batch byte dim"]:
+        """What the decoder starts from: the encoder's vectors and the trunk's output."""
+        return encoded + self.per_token()
+
+    def at_exits(self) -> Iterator[tuple[TrunkOutput, float]]:
+        """The same as earlier layers have it, each with the weight of its loss."""
+        for states, weight in self.exits:
+            yield dataclasses.replace(self, states=states), weight
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenOutput(TrunkOutput):
+    """The trunk's outputs where every token has one: they are what the decoder starts from."""
+
+    def per_token(self) -> Float[Tensor, "batch byte dim"]:
+        return self.states
+
+    def joined(self, encoded: Float[Tensor, "batch byte dim"]) -> Float[Tensor, "batch byte dim"]:
+        return self.states
+
+
+class Backbone(nn.Module, abc.ABC, Generic[M]):
+    """The way into the trunk, the trunk, and the way back."""
+
+    def __init__(self, pooling: Pooling, to_trunk: nn.Module, trunk: Stack, from_trunk: nn.Module) -> None:
+        super().__init__()
+        self.pooling, self.to_trunk, self.trunk, self.from_trunk = pooling, to_trunk, trunk, from_trunk
+        self.trunk.in_trunk = True  # type: ignore[assignment]
+
+    @abc.abstractmethod
+    def new_memory(self, batch: int, width: int, output_width: int, device: torch.device) -> M:
+        """An empty memory for ``batch`` rows of encoded vectors of ``width``; the trunk's outputs have ``output_width``."""
+
+    @abc.abstractmethod
+    def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
+                lengths: Int[Tensor, " batch"] | None, memory: M | None, bidirectional: bool = False) -> TrunkOutput:
+        """Over whole rows, or with ``memory`` going on from it. n_patches: room for that many a row, where it's known."""
+
+    def _output(self, found: StackOutput, states: list[Tensor], index: Tensor, boundaries: Boundaries,
+                kind: type[TrunkOutput]) -> TrunkOutput:
+        exits = [(early, weight) for early, (_, weight) in zip(states[1:], found.exits, strict=True)]
+        return kind(states[0], index, boundaries, exits, found.aux_losses, found.metrics)
+
+
+class TokenBackbone(Backbone[StackCache]):
+    """Every token goes through the trunk: nothing is pooled, and nothing has to wait."""
+
+    def new_memory(self, batch: int, width: int, output_width: int, device: torch.device) -> StackCache:
+        return self.trunk.new_cache(batch, device)
+
+    def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
+                lengths: Int[Tensor, " batch"] | None, memory: StackCache | None, bidirectional: bool = False) -> TrunkOutput:
+        found = self.trunk(self.to_trunk(encoded), segment_ids, positions, memory, lengths, bidirectional)
+        states = [self.from_trunk(x) for x in (found.states, *(x for x, _ in found.exits))]
+        index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
+        return self._output(found, states, index, boundaries, TokenOutput)
+
+
+@dataclasses.dataclass
+class PatchMemory(Memory):
+    """trunk: of its layers. last_patch: segment id and position of the last patch. pending, pending_ids: encoded bytes whose
+    patch has not ended, right-aligned, and their segment ids. output: the trunk's last output, as bytes read it.
+    """
+
+    trunk: StackCache
+    last_patch: Int[Tensor, "batch 2"]
+    pending: Float[Tensor, "batch byte dim"]
+    pending_ids: Int[Tensor, "batch byte"]
+    output: Float[Tensor, "batch width"]
+
+
+class PatchBackbone(Backbone[PatchMemory]):
+    """Bytes are pooled to patches, and only patches go through the trunk."""
+
+    def new_memory(self, batch: int, width: int, output_width: int, device: torch.device) -> PatchMemory:
+        def nothing(*shape: int) -> Tensor:
+            like = next(self.parameters())
+            return torch.zeros(batch, *shape, dtype=like.dtype, device=device)
+
+        last = torch.tensor(START, device=device).expand(batch, -1)
+        return PatchMemory(self.trunk.new_cache(batch, device), last, nothing(0, width),
+                           torch.empty(batch, 0, dtype=torch.long, device=device), nothing(output_width))
+
+    def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+                positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
+                lengths: Int[Tensor, " batch"] | None, memory: PatchMemory | None, bidirectional: bool = False) -> TrunkOutput:
+        if memory is not None:
+            return self._go_on(encoded, segment_ids, boundaries, lengths, memory)
+        room = n_patches or rounded_up(int(boundaries.ends.sum(dim=1).max()))
+        where = layout(boundaries.ends, segment_ids, room)
+        owners = where.at_ends(segment_ids).masked_fill(~where.exists, NOTHING)
+        _, patch_positions = segment_positions(changed(owners, owners))
+        found = self.trunk(self.to_trunk(self.pooling(encoded, where)), owners, patch_positions, bidirectional=bidirectional)
+        states = [boundaries.dechunk(self.from_trunk(x), where.at_ends, None)
+                  for x in (found.states, *(x for x, _ in found.exits))]
+        return self._output(found, states, where.ended - 1, boundaries, TrunkOutput)
+
+    def _go_on(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"], boundaries: Boundaries,
+               lengths: Int[Tensor, " batch"] | None, memory: PatchMemory) -> TrunkOutput:
+        """A patch that ends now takes the bytes that were pending."""
+        (rows, seq), ends, waited = segment_ids.shape, boundaries.ends, memory.pending.shape[1]
+        if lengths is not None:
+            ends = ends & (torch.arange(seq, device=ends.device) < lengths[:, None])
+        encoded = torch.cat([memory.pending, encoded], dim=1)
+        segment_ids = torch.cat([memory.pending_ids, segment_ids], dim=1)
+        if lengths is None and not ends.any():  # the usual case of writing: nothing to pool yet
+            if self.pooling.needs_whole_patch:
+                memory.pending, memory.pending_ids = encoded, segment_ids
+            return TrunkOutput(memory.output[:, None], torch.zeros_like(segment_ids[:, -seq:]), boundaries)
+        where = layout(F.pad(ends, (waited, 0)), segment_ids)
+        if self.pooling.needs_whole_patch:
+            self._keep_pending(encoded, segment_ids, where, None if lengths is None else lengths + waited, memory)
+        outputs = memory.output[:, None]
+        if where.n_patches > 0:
+            counts = where.count if rows > 1 else None
+            owners = where.at_ends(segment_ids).masked_fill(~where.exists, NOTHING)
+            _, patch_positions = segment_positions(changed(owners, memory.last_patch), memory.last_patch)
+            states = self.trunk(self.to_trunk(self.pooling(encoded, where)), owners, patch_positions, memory.trunk,
+                                counts).states
+            new = boundaries.dechunk(self.from_trunk(states), lambda x: where.at_ends(F.pad(x, (waited, 0))), memory.output)
+            outputs = torch.cat([outputs, new], dim=1)
+            memory.last_patch = latest(torch.stack([owners, patch_positions], dim=2), counts, memory.last_patch)
+            memory.output = take(outputs, where.count[:, None])[:, 0]
+        return TrunkOutput(outputs, where.ended[:, -seq:], boundaries)
+
+    def _keep_pending(self, encoded: Float[Tensor, "batch byte dim"], segment_ids: Int[Tensor, "batch byte"], where: Layout,
+                      lengths: Int[Tensor, " batch"] | None, memory: PatchMemory) -> None:
+        """Bytes whose patch has not ended wait for it."""
+        keep = int(where.pending.sum(dim=1).max())
+        owners = segment_ids.masked_fill(~where.pending, NOTHING)
+        memory.pending = update_cache(None, encoded, keep, lengths)
+        memory.pending_ids = update_cache(None, owners, keep, lengths, empty=NOTHING)

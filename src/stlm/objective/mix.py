@@ -1,0 +1,62 @@
+"""Two objectives at once, of which either may be a mix itself. The weight of the second may change in the course of training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from torch import nn
+
+from stlm.data.batch import Batch
+from stlm.model.lm import LM
+from stlm.model.loss import Loss
+from stlm.model.model_config import ModelConfig
+from stlm.objective import Objective, ObjectiveConfig, causal, multi_byte
+from stlm.schedule import ScheduleConfig, between, linear
+from stlm.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(ObjectiveConfig):
+    """The sum of two objectives."""
+
+    first: ObjectiveConfig = causal.Config()
+    """The objective with weight 1. What it counts (its targets) is what both sums are divided by."""
+    second: ObjectiveConfig = multi_byte.Config()
+    """The objective that is added."""
+    weight: float = 0.5
+    """Weight of the second objective at the start."""
+    final_weight: float = 0.5
+    """Weight of the second objective at the end."""
+    schedule: ScheduleConfig = linear.Config()
+    """The way from the first weight to the last."""
+
+    def build(self, tokenizer: Tokenizer, model: ModelConfig) -> Mix:
+        return Mix(self.first.build(tokenizer, model), self.second.build(tokenizer, model), self)
+
+
+class Mix(Objective):
+    """Both read the same rows, each as it prepares them; each has a forward pass of its own."""
+
+    def __init__(self, first: Objective, second: Objective, config: Config) -> None:
+        super().__init__()
+        self.first, self.second, self.config, self.weight = first, second, config, config.final_weight
+
+    def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
+        self.first.load_frozen(load)
+        self.second.load_frozen(load)
+
+    def set_progress(self, progress: float) -> None:
+        self.first.set_progress(progress)
+        self.second.set_progress(progress)
+        self.weight = between(self.config.schedule, self.config.weight, self.config.final_weight, progress)
+
+    def prepare(self, batch: Batch, draw: np.random.Generator) -> Batch:
+        return dataclasses.replace(batch, parts=(self.first.prepare(batch, draw), self.second.prepare(batch, draw)))
+
+    def forward(self, model: LM, batch: Batch) -> Loss:
+        first, second = batch.parts
+        other = self.second(model, second)
+        named = {f"{self.config.second.kind}/{name}": value for name, value in other.metrics.items()}
+        return self.first(model, first).plus(dataclasses.replace(other, metrics=named), self.weight)
