@@ -27,7 +27,7 @@ from stlm.data.stream import Stream
 from stlm.model.count import count
 from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train.folder import RunFolder
-from stlm.train.loop import Trainer
+from stlm.train.build import build_run
 from stlm.train.presets import PRESETS
 
 PARAMETERS = ("demo", "10m", "50m", "100m")
@@ -43,7 +43,7 @@ def training(preset: str, seq: int, rows: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         run.create(config)
-        trainer = Trainer(run, config, common.open_text("world"), common.CPU, [])
+        trainer = build_run(run, config, common.open_text("world"), common.CPU, [])
         trainer.advance()
         took = common.timed(trainer.advance)
     return {"parameters": count(trainer.model).unique, "seq_len": seq, "rows": rows, "seconds": took}

@@ -24,7 +24,7 @@ from benchmarks.llama import llama_of
 from stlm.config.decode import encode
 from stlm.model.count import count
 from stlm.train.folder import RunFolder
-from stlm.train.loop import Trainer
+from stlm.train.build import build_run
 from stlm.train.presets import PRESETS
 
 OURS, CARE, SHIPPED, BPE = "stlm 10m", "nanoGPT, with care", "nanoGPT, as shipped", "stlm 10m-bpe (4096)"
@@ -47,15 +47,15 @@ class Preset:
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, minutes=60.0, steps=None, compile="on"))
         run = RunFolder(folder / name)
         run.create(config)
-        self.trainer = Trainer(run, config, common.open_text(source, config.data.tokenizer), common.CPU, [])
+        self.trainer = build_run(run, config, common.open_text(source, config.data.tokenizer), common.CPU, [])
         self.parameters = count(self.trainer.model).unique
         self.flops_per_byte = self.trainer.decisions.flops_per_byte
         self.bf16 = self.trainer.decisions.precision == "bf16"
 
     def step(self) -> int:
-        before = self.trainer.n_bytes
+        before = self.trainer.counters.n_bytes
         self.trainer.advance()
-        return self.trainer.n_bytes - before
+        return self.trainer.counters.n_bytes - before
 
 
 class NanoGPT:

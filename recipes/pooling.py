@@ -23,7 +23,7 @@ RECIPE = Recipe(
         "last byte": BASE,
         "mean": BASE + " --model.pooling mean",
         "attention": BASE + " --model.pooling attention",
-        "multi-byte head": BASE + " --model.head multi_byte",
+        "multi-byte head": BASE + " --objective multi_byte",
         "untied head": BASE + " --model.head untied",
         "parallel head": BASE + " --model.copying none --model.decoder-layers 0 --model.head parallel",
         "local attention": BASE + " --model.local attention --model.local.window 16 --model.local.ffn.ratio 2",

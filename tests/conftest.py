@@ -41,7 +41,7 @@ SMALL = {"patching": {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "dynami
                       "entropy": {"rule": "monotonic", "threshold": 0.05, "dim": 4, "layers": 1}},
          "pooling": {"attention": {"heads": 2}}, "local": BLOCKS,
          "trunk": {**BLOCKS, "attention": {"window": 7, "heads": 4, "kv_heads": 2}},
-         "head": {"multi_byte": {"further": 2}, "parallel": {"slots": 4, "layers": 1, "heads": 2}},
+         "head": {"parallel": {"slots": 4, "layers": 1, "heads": 2}},
          "embedding": {"ngrams": {"orders": [2, 4], "rows": 50},
                        "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13}},
          "copying": {"pointer": {"dim": 4, "window": 17}}}

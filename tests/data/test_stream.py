@@ -72,7 +72,7 @@ def test_bytes_and_ends_are_told():
     text = "naïve bytes".encode()
     stream = Stream(shard_of([text]), TOKENIZER, 6, 8, None, boundaries=lambda inputs: inputs % 2 == 0)
     batch = stream.batch(0)
-    assert int(batch.weighted_bytes) == len(text)
+    assert int(batch.total_bytes) == len(text)
     assert torch.equal(batch.ends, batch.inputs % 2 == 0)
     assert batch.n_patches >= int(batch.ends.sum(1).max())
     assert batch.n_patches % 16 == 0

@@ -32,7 +32,7 @@ def test_files_come_back(name):
 
 
 @pytest.mark.parametrize("cell", [("none", "last", "conv", "tied"), ("dynamic", "last", "conv", "tied", "ngrams", "pointer"),
-                                  ("stride", "attention", "attention", "multi_byte", "recall", "pointer")])
+                                  ("stride", "attention", "attention", "tied", "recall", "pointer")])
 def test_other_models(cell):
     scorer = scorer_of(cell)
     assert unpack(scorer, pack(scorer, STORY[:300])) == STORY[:300]

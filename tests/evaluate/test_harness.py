@@ -152,7 +152,7 @@ def trained():
     model = LM(demo().model, tokenizer)
     words = [item.pairs[0][0].encode() for item in TASKS["arc_easy"].items()[0][:200]]
     stream = Stream(Shard.of(words, tokenizer), tokenizer, 256, 8, 0)
-    optimizer, objective = torch.optim.AdamW(model.parameters(), 3e-3), causal.Config().build()
+    optimizer, objective = torch.optim.AdamW(model.parameters(), 3e-3), causal.Causal()
     for step in range(30):
         objective(model, stream.batch(step)).total.backward()
         optimizer.step()

@@ -13,7 +13,7 @@ from stlm.generate.writer import write
 from stlm.text.tokenizer import bpe, subword
 
 CELLS = [("none", "last", "conv", "tied"), ("whitespace", "mean", "conv", "tied"),
-         ("stride", "attention", "attention", "multi_byte"), ("subword", "last", "linear", "untied", "recall", "pointer"),
+         ("stride", "attention", "attention", "untied"), ("subword", "last", "linear", "untied", "recall", "pointer"),
          ("none", "last", "conv", "tied", "ngrams", "pointer", "linear"),
          ("whitespace", "last", "conv", "tied", "recall", "pointer", "conv"),
          ("stride", "mean", "conv", "parallel", "ngrams", "none", "attention")]

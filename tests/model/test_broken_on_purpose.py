@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-import stlm.model.lm as lm
+from stlm.model import backbone, lm
 from tests.conftest import Letters, small_model
 from tests.model import checks
 
@@ -16,13 +16,13 @@ ROWS = torch.tensor([checks.tokens_of(checks.TEXT, 256)])
 
 
 def break_layout(monkeypatch, change):
-    whole = lm.layout
-    monkeypatch.setattr(lm, "layout", lambda *arguments: change(whole(*arguments)))
+    whole = backbone.layout
+    monkeypatch.setattr(backbone, "layout", lambda *arguments: change(whole(*arguments)))
 
 
 def test_answer_of_the_current_patch_instead_of_the_completed_one(monkeypatch):
     break_layout(monkeypatch, lambda found: dataclasses.replace(
-        found, answer=(found.answer + 1).clamp(max=found.n_patches)))
+        found, ended=(found.ended + 1).clamp(max=found.n_patches)))
     model = small_model(CELL)
     with pytest.raises(AssertionError, match="leaks"):
         checks.check_nothing_leaks(model, ROWS, 256)

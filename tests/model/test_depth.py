@@ -104,7 +104,7 @@ def test_every_parameter_learns(way):
         for gate in model.trunk.gates:
             torch.nn.init.constant_(gate.bias, 5.0)
     stream = Stream(shard_of([checks.TEXT * 4]), tokenizer, 64, 2, 0)
-    objective, seen = causal.Config().build(), set()
+    objective, seen = causal.Causal(), set()
     for step in range(8):
         loss = objective(model, stream.batch(step))
         loss.total.backward()
@@ -116,17 +116,17 @@ def test_losses_on_the_way():
     torch.manual_seed(0)
     model = model_of("early_exit").train()
     found = [model(Inputs(ROWS)) for _ in range(60)]
-    weights = sorted({weight for output in found for _, weight in output.early})
-    assert all(len(output.early) == 1 for output in found)
+    weights = sorted({weight for output in found for _, weight in output.exits})
+    assert all(len(output.exits) == 1 for output in found)
     assert weights == pytest.approx([0.3 * layer / 5 for layer in range(1, 6)])
-    assert model.eval()(Inputs(ROWS)).early == []
+    assert model.eval()(Inputs(ROWS)).exits == []
     some = model_of("early_exit", depth={"kind": "early_exit", "exit_layers": [2, 4], "dropout": 0.0}).train()
-    assert {weight for _ in range(20) for _, weight in some(Inputs(ROWS)).early} == {0.15, 0.3}
+    assert {weight for _ in range(20) for _, weight in some(Inputs(ROWS)).exits} == {0.15, 0.3}
     quiet = model_of("early_exit", depth={"kind": "early_exit", "dropout": 0.0}).train()
     plain = small_model(("whitespace", "mean", "conv", "tied"), layers=6)
     plain.load_state_dict(quiet.state_dict())
     assert torch.equal(quiet(Inputs(ROWS)).logits, plain(Inputs(ROWS)).logits)
-    scores, weight = quiet(Inputs(ROWS)).early[0]
+    scores, weight = quiet(Inputs(ROWS)).exits[0]
     short = small_model(("whitespace", "mean", "conv", "tied"), layers=round(weight / 0.3 * 5))
     short.load_state_dict({name: value for name, value in plain.state_dict().items() if name in short.state_dict()})
     assert torch.equal(scores.logits(), short(Inputs(ROWS)).logits)
@@ -140,7 +140,7 @@ def test_who_leaves_stays_as_it_is():
         model.trunk.exit_threshold = -1.0
         cache, whole = model.new_cache(1), checks.logits_of(model, ROWS)
         asked = []
-        model.trunk.pass_by = lambda *given: (asked.append(given[0]), type(model.trunk).pass_by(model.trunk, *given))[1]
+        model.trunk._skip_layer = lambda *given: (asked.append(given[0]), type(model.trunk)._skip_layer(model.trunk, *given))[1]
         torch.testing.assert_close(model(Inputs(ROWS), cache).logits, whole)
         assert asked == [1, 2, 3, 4, 5]
         cache, parts = model.new_cache(1), []
@@ -154,14 +154,14 @@ def test_who_leaves_stays_as_it_is():
 def test_a_mixture_takes_its_share():
     model = model_of("mixture", depth={"kind": "mixture", "capacity": 0.25}, patching="none").train()
     seen = []
-    plain = model.trunk.added
-    model.trunk.added = lambda depth, x, taken, cache: (
-        seen.append((depth, int(taken.count.sum()), taken.order.shape[1])), plain(depth, x, taken, cache))[1]
+    plain = model.trunk.residual
+    model.trunk.residual = lambda depth, x, selection, cache: (
+        seen.append((depth, int(selection.count.sum()), selection.order.shape[1])), plain(depth, x, selection, cache))[1]
     output, n = model(Inputs(ROWS)), ROWS.shape[1]
     wanted = -(-n // 4)
     assert [(depth, count) for depth, count, _ in seen] == [(1, wanted), (3, wanted), (5, wanted)]
     assert all(wanted <= room < n // 2 for _, _, room in seen)  # what isn't taken costs nothing
-    assert 0 <= output.figures["taken in use"] <= 1
+    assert 0 <= output.metrics["taken in use"] <= 1
 
 
 def test_a_mixture_of_all_is_a_stack_with_a_gate():
@@ -183,10 +183,10 @@ def test_gates_are_drawn_to_their_target():
             torch.nn.init.zeros_(gate.weight)
             torch.nn.init.constant_(gate.bias, bias)
         output = model(Inputs(ROWS))
-        assert output.figures["gone through"] == share
-        assert output.losses["gates"].item() == pytest.approx((share - 0.7) ** 2)
+        assert output.metrics["gone through"] == share
+        assert output.aux_losses["gates"].item() == pytest.approx((share - 0.7) ** 2)
         model.zero_grad()
-        output.losses["gates"].backward()
+        output.aux_losses["gates"].backward()
         assert all(gate.bias.grad * (share - 0.7) > 0 for gate in model.trunk.gates)
     for gate in model.trunk.gates:
         torch.nn.init.constant_(gate.bias, -9.0)

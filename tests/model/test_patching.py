@@ -74,7 +74,7 @@ def test_the_router_has_a_learning_rate_of_its_own():
     from stlm.optim import adamw, muon
     model = small_model(("dynamic", "last", "conv", "tied"), patching={"kind": "dynamic", "lr_mult": 0.5})
     for config in (adamw.Config(lr=0.01), muon.Config(adamw_lr=0.01)):
-        rates = {id(p): group["peak_lr"] for optimizer in config.build(model) for group in optimizer.param_groups
+        rates = {id(p): group["peak_lr"] for optimizer in config.build(parameters_of(model)) for group in optimizer.param_groups
                  for p in group["params"]}
         assert rates[id(model.patching.query.weight)] == pytest.approx(0.005)
         assert rates[id(model.table)] == pytest.approx(0.01)

@@ -150,8 +150,10 @@ class Session:
         self.logits()
         other = copy.copy(self)
         other.texts = [self.texts[row].copy() for row in rows] if self.texts else []
-        other._unread, other._rows = [[] for _ in rows], list(range(len(rows)))
-        index = torch.tensor([self._rows.index(row) for row in rows], device=self.model.device)
+        other._unread = [[] for _ in rows]
+        other._rows = [place for place, row in enumerate(rows) if row in self._rows]
+        index = torch.tensor([self._rows.index(rows[place]) for place in other._rows], dtype=torch.long,
+                             device=self.model.device)
         with torch.inference_mode():
             assert self._cache is not None and self._logits is not None
             other._cache, other._logits = self._cache.select(index), self._logits.index_select(0, index)

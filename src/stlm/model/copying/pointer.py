@@ -99,7 +99,7 @@ class Pointer(Copying[WordsMemory]):
         if memory is not None and patch_index.shape[1] == 1:  # the step of writing, in as few calls as possible
             odds = (take(scores, patch_index)[:, 0, :-1] + gate).exp().masked_fill(alike[:, :-1] != alike[:, -1:], 0)
             logits = wide(logits)
-            odds = torch.zeros_like(logits[:, 0]).scatter_add(1, tokens[:, 1:], odds.to(logits.dtype))
+            odds = torch.zeros_like(logits[:, 0]).scatter_add(1, tokens[:, 1:].clamp(min=0), odds.to(logits.dtype))
             return Scores(torch.logaddexp(logits, odds.log()[:, None]))
         row, here, there = same_words(alike, self.window, patch_index.shape[1])
         at = there if memory is not None else patch_index[row, there]

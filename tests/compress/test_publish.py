@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
+from stlm.compress import publish, write_compressed
 from stlm.errors import UserError
 from stlm.train.folder import find_checkpoint
-from stlm.train.publish import publish
 from tests.train.tiny import tiny_config, tiny_trainer
 
 
@@ -18,7 +18,7 @@ def published(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trainer = tiny_trainer(tmp_path / "runs" / "mine", steps=4)
     trainer.run()
-    publish(find_checkpoint("mine"), tmp_path / "models" / "small")
+    write_compressed(find_checkpoint("mine"), tmp_path / "models" / "small", publish.Config())
     return trainer
 
 
@@ -44,7 +44,7 @@ def test_it_begins_a_run_but_does_not_go_on(published, tmp_path):
     with pytest.raises(UserError, match="published without the state of its optimizer"):
         find_checkpoint("small").optimizer()
     with pytest.raises(UserError, match="there is a model already"):
-        publish(find_checkpoint("mine"), tmp_path / "models" / "small")
+        write_compressed(find_checkpoint("mine"), tmp_path / "models" / "small", publish.Config())
 
 
 def test_damage_is_found(published, tmp_path):

@@ -1,0 +1,98 @@
+"""Sources of batches: pure where they say so, prepared by the objective, with ends and columns."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from stlm.batches import BatchesConfig, BatchPlan, text
+from stlm.config.decode import decode
+from stlm.config.slot import kinds
+from stlm.data.shards import Shard, add_column, prepare
+from stlm.data.sources import open_source
+from stlm.data.stream import Stream
+from stlm.model.lm import ends_of_bytes
+from stlm.objective import Objective
+from stlm.objective.causal import Causal
+from stlm.text.tokenizer import bytes as byte_tokenizer
+from stlm.train.run_config import RunConfig
+from tests.conftest import small_model
+from tests.train.tiny import tiny_corpus
+
+
+class DropEveryTenth(Objective):
+    """An objective that hides targets."""
+
+    def prepare(self, batch, draw):
+        weights = batch.weights.clone()
+        weights[:, draw.integers(10)::10] = 0
+        return dataclasses.replace(batch, weights=weights)
+
+    def forward(self, model, batch):
+        return Causal()(model, batch)
+
+
+def plan(objective=None, grad_accum=1) -> BatchPlan:
+    model = small_model(("whitespace", "mean", "conv", "tied"))
+    return BatchPlan(tiny_corpus(), objective or Causal(), 32, 4, grad_accum, 7, ends_of_bytes(model.patching, 256))
+
+
+def same(one, other) -> bool:
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("inputs", "targets", "weights", "ends"))
+
+
+@pytest.mark.parametrize("kind", kinds(BatchesConfig))
+def test_every_source(kind):
+    """A probe changes nothing, and going on from a state is as if nothing had happened."""
+    config = decode(RunConfig, {"batches": kind}, RunConfig()).batches
+    model = small_model(("whitespace", "mean", "conv", "tied"))
+    one, other = config.build(plan()), config.build(plan())
+    for step in range(3):
+        other.probe(step)
+        assert all(same(a, b) for a, b in zip(one.batches(step, model), other.batches(step, model), strict=True))
+    again = config.build(plan())
+    again.load_state_dict(one.state_dict())
+    assert all(same(a, b) for a, b in zip(one.batches(3, model), again.batches(3, model), strict=True))
+
+
+def test_micro_batches_are_the_rows_of_the_step():
+    model = small_model(("whitespace", "mean", "conv", "tied"))
+    whole, = text.Config().build(plan()).batches(2, model)
+    parts = text.Config().build(plan(grad_accum=2)).batches(2, model)
+    assert torch.equal(whole.inputs, torch.cat([part.inputs for part in parts]))
+
+
+def test_the_objective_prepares_before_ends_are_found():
+    source = text.Config().build(plan(DropEveryTenth()))
+    batch = source.probe(1)
+    assert batch.ends is not None and 0.85 < batch.weights.mean() / batch.counted.float().mean() < 0.95
+    assert torch.equal(batch.weights, source.probe(1).weights)
+    assert not torch.equal(batch.weights, source.probe(2).weights)
+
+
+def test_columns_travel_with_the_rows(tmp_path):
+    """A column that numbers the tokens says, at each target, which token of the corpus it is."""
+    corpus = prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), tmp_path)
+    add_column(corpus, "train", "number", np.arange(len(corpus.train.tokens)))
+    corpus = prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), tmp_path)
+    batch = Stream(corpus.train, corpus.tokenizer, 64, 4, seed=1).batch(2)
+    inside = batch.scored
+    assert torch.equal(torch.from_numpy(corpus.train.tokens[batch.extra["number"][inside]]).long(), batch.targets[inside])
+    assert inside.float().mean() > 0.9
+    with pytest.raises(ValueError, match="entries"):
+        add_column(corpus, "train", "short", np.zeros(3))
+    (corpus.folder / "train.column.number.npy").write_bytes(b"nothing")
+    from stlm.errors import UserError
+    with pytest.raises(UserError, match="a damaged column"):
+        prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), tmp_path)
+
+
+def test_columns_of_vectors():
+    shard = Shard.of([b"abc", b"defg"], byte_tokenizer.Config().build())
+    shard = dataclasses.replace(shard, columns={"pair": np.stack([shard.tokens, shard.tokens], axis=1).astype(np.float32)})
+    batch = Stream(shard, byte_tokenizer.Config().build(), 10, 1, seed=None).batch(0)
+    assert batch.extra["pair"].shape == (1, 10, 2)
+    assert torch.equal(batch.extra["pair"][0, batch.scored[0], 1].long(), batch.targets[0, batch.scored[0]])

@@ -1,0 +1,175 @@
+"""Objectives: sums that split as they like, parameters of their own, and no say in what a model is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from stlm.config.decode import decode
+from stlm.config.slot import kinds
+from stlm.data.batch import Batch, Inputs
+from stlm.data.stream import Stream, with_ends
+from stlm.model.lm import ends_of_bytes
+from stlm.nn.weights import parameters_of
+from stlm.objective import ObjectiveConfig, causal, mix, multi_byte
+from stlm.text.tokenizer.bytes import ByteTokenizer
+from stlm.train.checkpoint import OBJECTIVE
+from stlm.train.run_config import RunConfig
+from tests.conftest import shard_of, small_config, small_model
+from tests.train.tiny import tiny_config, tiny_trainer
+
+CELL = ("whitespace", "mean", "conv", "tied")
+TEXTS = [b"It was late, and nobody spoke: the rain fell.", b"On and on!", b"The same words, the same words again. " * 3]
+KINDS = kinds(ObjectiveConfig)
+
+
+def config_of(kind: str, **fields: object) -> ObjectiveConfig:
+    return decode(RunConfig, {"objective": {"kind": kind, **fields}}, RunConfig()).objective
+
+
+def build(kind: str, **fields: object):
+    torch.manual_seed(3)
+    objective = config_of(kind, **fields).build(ByteTokenizer(), small_config(CELL)).double()
+    for parameter in objective.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return objective
+
+
+def batch_of(objective, model, rows: int, number: int = 0) -> Batch:
+    """A batch some of whose rows end early, as the objective wants it."""
+    stream = Stream(shard_of(TEXTS), ByteTokenizer(), 40, rows, seed=5)
+    prepared = objective.prepare(stream.batch(number), np.random.default_rng(number))
+    return with_ends(prepared, ends_of_bytes(model.patching, 256))
+
+
+def split(batch: Batch, size: int) -> list[Batch]:
+    """The same rows in several batches."""
+    def part(one: Batch, start: int) -> Batch:
+        cut = one._each(lambda tensor: tensor[start:start + size])
+        return dataclasses.replace(cut, parts=tuple(part(inner, start) for inner in one.parts))
+    return [part(batch, start) for start in range(0, len(batch.inputs), size)]
+
+
+def gradients(objective, model, batches: list[Batch]) -> list[torch.Tensor]:
+    """Of all parameters, divided once by the count of all batches."""
+    parameters = [*model.parameters(), *objective.parameters()]
+    for parameter in parameters:
+        parameter.grad = None
+    losses = [objective(model, batch) for batch in batches]
+    for loss in losses:
+        loss.total.backward()
+    count = sum(loss.count for loss in losses)
+    return [torch.zeros_like(p) if p.grad is None else p.grad / count for p in parameters]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 2])
+def test_micro_batches_have_the_gradient_of_one_batch(kind, size):
+    model, objective = small_model(CELL), build(kind)
+    whole = batch_of(objective, model, rows=4)
+    assert 0 < whole.counted.double().mean() < 1
+    for one, other in zip(gradients(objective, model, [whole]), gradients(objective, model, split(whole, size)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_model_is_scored_as_before(kind):
+    """An objective adds nothing to a model, and a training pass through it changes no score."""
+    model = small_model(CELL)
+    names, rows = set(model.state_dict()), torch.tensor([[256, *TEXTS[0]]])
+    before = model(Inputs(rows)).logits
+    objective = build(kind)
+    loss = objective(model.train(), batch_of(objective, model, rows=2))
+    loss.total.backward()
+    assert set(model.state_dict()) == names
+    assert torch.equal(model.eval()(Inputs(rows)).logits, before)
+    assert float(loss.metrics["bits_per_byte"][1]) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_one_batch_by_heart(kind):
+    model, objective = small_model(CELL).train(), build(kind)
+    batch = batch_of(objective, model, rows=2)
+    parameters = parameters_of(model, objective)
+    optimizer = torch.optim.Adam([one.parameter for one in parameters], lr=0.02)
+    losses = []
+    for _ in range(40):
+        loss = objective(model, batch)
+        losses.append(float(loss.total.detach() / loss.count))
+        optimizer.zero_grad()
+        (loss.total / loss.count).backward()
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_parameters_have_gradients(kind):
+    model, objective = small_model(CELL).train(), build(kind)
+    objective(model, batch_of(objective, model, rows=4)).total.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_goes_on_bit_for_bit(kind, tmp_path):
+    """Its own parameters are in the checkpoint, beside the model's, and restored."""
+    from tests.train.test_training import StopAt
+    config = dataclasses.replace(tiny_config(steps=8), objective=config_of(kind))
+    whole = tiny_trainer(tmp_path / "whole", config=config)
+    whole.run()
+    tiny_trainer(tmp_path / "cut", config=config, callbacks=[StopAt(3)]).run()
+    torch.manual_seed(999)
+    cut = tiny_trainer(tmp_path / "cut", config=config, resume=True)
+    cut.run()
+    for one, other in ((cut.model, whole.model), (cut.objective, whole.objective)):
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    written = (tmp_path / "cut" / "checkpoints" / "step_0000008" / OBJECTIVE).exists()
+    assert written == bool(whole.objective.state_dict())
+
+
+def test_further_tokens_are_those_further_on():
+    """Written out: the surprisal of the n-th token after the next, from the same vectors, summed."""
+    model, objective = small_model(CELL), build("multi_byte", further=2)
+    batch = batch_of(objective, model, rows=3)
+    output = model(batch)
+    plain, total = causal.next_token_loss(output, batch), 0.0
+    for number, layer in enumerate(objective.steps, start=1):
+        logits = objective.norm(output.hidden + layer(output.hidden)) @ model.table.T
+        for row in range(3):
+            for t in range(40 - number):
+                nats = -logits.detach()[row, t].log_softmax(-1)[batch.targets[row, t + number]]
+                total += float(nats * batch.weights[row, t + number])
+    loss, share = objective(model, batch), 40 / (39 + 38)
+    assert float((loss.total - plain.total).detach()) == pytest.approx(share * total)
+    assert float(loss.metrics["loss/further"][0]) == pytest.approx(share * total)
+    assert torch.equal(loss.metrics["bits_per_byte"][0], plain.metrics["bits_per_byte"][0])
+    with pytest.raises(ValueError, match="1 or more"):
+        multi_byte.Config(further=0)
+
+
+def test_a_mix_is_the_weighted_sum_of_its_parts():
+    model = small_model(CELL)
+    objective = build("mix", weight=0.5, final_weight=0.1)
+    batch = batch_of(objective, model, rows=2)
+    first, second = objective.first(model, batch.parts[0]), objective.second(model, batch.parts[1])
+    for progress, weight in ((0.0, 0.5), (0.5, 0.3), (1.0, 0.1)):
+        objective.set_progress(progress)
+        loss = objective(model, batch)
+        torch.testing.assert_close(loss.total, first.total + weight * second.total)
+        assert torch.equal(loss.count, first.count)
+    assert torch.equal(loss.metrics["loss"][0], first.metrics["loss"][0])
+    assert torch.equal(loss.metrics["multi_byte/loss"][0], second.metrics["loss"][0])
+    nested = mix.Config(second=mix.Config()).build(ByteTokenizer(), small_config(CELL)).double()
+    assert nested(model, batch_of(nested, model, rows=2)).total.isfinite()
+
+
+def test_weights_may_be_negative():
+    """Pushing a token away is the gradient of drawing it closer, the other way round."""
+    model, objective = small_model(CELL), build("causal")
+    batch = batch_of(objective, model, rows=2)
+    away = dataclasses.replace(batch, weights=-batch.weights)
+    closer, apart = objective(model, batch), objective(model, away)
+    torch.testing.assert_close(apart.total, -closer.total)
+    assert torch.equal(apart.metrics["bits_per_byte"][0], closer.metrics["bits_per_byte"][0])  # bits ask for no weights
