@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from stlm.evaluate.bits import score
 from stlm.evaluate.evaluation import Evaluation, TaskData
@@ -33,24 +32,22 @@ class Benchmarks(Callback):
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.tasks = choose(",".join(names)) if names else []
+        self._data = TaskData()
         self._runs: dict[str, Callable[[Evaluation], Figures]] = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        data = TaskData(**self._data(trainer))
-        self._runs = {task.kind: task.prepare(data) for task in self.tasks}
+        self._data = TaskData(limit=trainer.config.train.tasks_limit, texts=Texts(corpus=lambda: trainer.corpus))
+        self._runs = {task.kind: task.prepare(self._data) for task in self.tasks}
 
     def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
         train = trainer.config.train
         if not self.tasks or (trainer.step % train.tasks_every and not trainer.done):
             return None
         scorer = NativeScorer(trainer.folder.name, trainer.usable_model(), trainer.corpus.tokenizer, train.seq_len)
-        context = Evaluation(scorer=scorer, **self._data(trainer))
+        context = Evaluation(scorer=scorer, limit=self._data.limit, texts=self._data.texts)
         found = {kind: run(context) for kind, run in self._runs.items()}
         return {f"eval/{kind}/{metric}": figures[f"{metric},none"] for kind, figures in found.items()
                 for metric in metrics_of(figures)}
-
-    def _data(self, trainer: Trainer) -> dict[str, Any]:
-        return {"limit": trainer.config.train.tasks_limit, "texts": Texts(corpus=lambda: trainer.corpus)}
 
 
 class Samples(Callback):
