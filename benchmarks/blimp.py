@@ -18,10 +18,12 @@ import torch
 
 from benchmarks import common
 from benchmarks.llama import TOKENIZER, llama_of
-from stlm.evaluate.benchmark import answer, sample
+from stlm.evaluate.benchmark import answer
+from stlm.evaluate.evaluation import TaskData
+from stlm.evaluate.items import sample
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.records import load
-from stlm.evaluate.tasks import TASKS, DatasetTask
+from stlm.evaluate.task import blimp
 from stlm.model.count import count
 from stlm.model.lm import LM
 from stlm.train.presets import PRESETS
@@ -48,20 +50,19 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     run = PRESETS[given.preset]()
     model = LM(run.model, TOKENIZER)
-    scorer, task = NativeScorer(given.preset, model, TOKENIZER, run.train.seq_len), TASKS["blimp"]
-    assert isinstance(task, DatasetTask)
-    items, records = task.items()[0], load(task.place)[0]
+    scorer, task = NativeScorer(given.preset, model, TOKENIZER, run.train.seq_len), blimp.Config()
+    items, records = task.items(TaskData())[0], load(task.place)[0]
     llama = llama_of(count(model).unique).eval()
     with tempfile.TemporaryDirectory() as scratch:
         rounds = []
         for number in range(given.rounds + 1):
             chosen = sample(list(zip(items, records, strict=True)), given.each, number)
             theirs = _harness(llama, [record for _, record in chosen], Path(scratch))
-            ours = common.timed(lambda chosen=chosen: answer(scorer, task, [item for item, _ in chosen]))
+            ours = common.timed(lambda chosen=chosen: answer(scorer, task.kind, [item for item, _ in chosen]))
             rounds.append((ours, theirs))
     rounds = rounds[1:]  # the first warms both up
     ratio = common.spread(their / our for our, their in rounds)
-    whole = common.timed(lambda: answer(scorer, task, items))
+    whole = common.timed(lambda: answer(scorer, task.kind, items))
     sizes = {"stlm": count(model).unique, "Llama": sum(p.numel() for p in llama.parameters())}
     record: dict[str, Any] = {
         "question": "How long does BLiMP take?", "preset": given.preset, "parameters": sizes, "pairs": given.each,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tests.cli.test_commands import TINY, stlm
 
-from stlm.evaluate import progression, quality
+from stlm.evaluate import quality
+from stlm.evaluate.task import progression
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_without_any_data(capsys, monkeypatch):
 
 def test_the_benchmarks_of_the_paper(capsys, real_data):
     status, _, said = stlm(capsys, "eval", "tiny", "--limit", "20")
-    assert status == 0 and "beside others" in said and "Pythia-70m" in said and "phenomenon " in said
+    assert status == 0 and "Beside others" in said and "Pythia-70m" in said and "BLiMP by phenomenon" in said
     assert set(results()["results"]) >= {"blimp", "hellaswag", "arc_easy", "winogrande", "mmlu", "mmlu_stem"}
     assert "BLiMP by phenomenon" in Path("runs/tiny/eval/scores.html").read_text()
 
@@ -117,6 +118,9 @@ def test_packing_and_unpacking(capsys):
     (("eval", "tiny", "--limit", "0"), "1 or more"),
     (("eval", "tiny", "--tasks", "boolq", "--data", "nowhere"), "there is no such folder"),
     (("eval", "tiny", "--text", "nowhere.txt"), "nowhere.txt"),
+    (("eval", "tiny", "--text", "text.txt", "--tasks", "world"), "--text: no task here takes it, of world"),
+    (("eval", "tiny", "--tasks", "world,", "--layer", "1"), "there is no task ''"),
+    (("eval", "tiny", "--tasks", "mine.nothing"), "there is no kind 'mine.nothing'"),
     (("eval", "hf:runs", "--tasks", "world"), "cannot be loaded"),
     (("zip", "tiny", "nowhere.txt", "-o", "x"), "cannot be read"),
     (("zip", "tiny", "text.txt"), "-o"),

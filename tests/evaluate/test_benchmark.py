@@ -11,12 +11,14 @@ import torch
 from tests.conftest import Bytes, small_model
 
 from stlm.errors import UserError
-from stlm.evaluate import benchmark, progression, world_pairs
-from stlm.evaluate.benchmark import answer, judge, run, sample, summarize
-from stlm.evaluate.items import Item
+from stlm.evaluate import benchmark, world_pairs
+from stlm.evaluate.benchmark import answer, judge, summarize
+from stlm.evaluate.evaluation import Evaluation, TaskData
+from stlm.evaluate.item_task import DatasetTask, ItemTask
+from stlm.evaluate.items import Item, sample
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Likelihood, Scorer, nothing
-from stlm.evaluate.tasks import TASKS, DatasetTask, choose
+from stlm.evaluate.task import choose, find, progression
 from stlm.text.world import WorldParseError, parse_story
 
 RECORDS = {
@@ -77,7 +79,7 @@ class Fixed(Scorer):
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_prompts(name):
-    item = TASKS[name].item(RECORDS[name])
+    item = find(name).item(RECORDS[name])
     pairs, gold = PROMPTS[name]
     assert list(item.pairs) == pairs and item.gold == gold
 
@@ -89,7 +91,7 @@ def leaks(item, record, other):
 
 @pytest.mark.parametrize("name", OTHER_LABEL)
 def test_no_prompt_tells_the_answer(name):
-    item = TASKS[name].item
+    item = find(name).item
     assert not leaks(item, RECORDS[name], OTHER_LABEL[name])
     assert item(RECORDS[name]).gold != item(RECORDS[name] | OTHER_LABEL[name]).gold
 
@@ -101,22 +103,22 @@ def test_no_prompt_tells_the_answer(name):
 
 
 def test_ties_are_wrong_and_counted():
-    items = [TASKS["arc_easy"].item(RECORDS["arc_easy"])] * 3
+    items = [find("arc_easy").item(RECORDS["arc_easy"])] * 3
     outcomes = [judge(item, [Likelihood(-5.0, True)] * 3) for item in items]
-    found = summarize(TASKS["arc_easy"], items, outcomes)
+    found = summarize(find("arc_easy").metrics, items, outcomes)
     assert found["acc,none"] == 0 and found["ties"] == 3 and found["chance"] == pytest.approx(1 / 3)
     same_by_character = Item((("", " ab"), ("", " abcd")), ("ab", "abcd"), 0)
     outcome = judge(same_by_character, [Likelihood(-2.0, False), Likelihood(-4.0, False)])
     assert outcome.tie == {"acc": False, "acc_norm": True, "acc_bytes": True} and outcome.right["acc_norm"] == 0
-    only = [TASKS["lambada_openai"].item(RECORDS["lambada_openai"])]
-    found = summarize(TASKS["lambada_openai"], only, [judge(only[0], [Likelihood(-2.0, False, tied=True)])])
+    only = [find("lambada_openai").item(RECORDS["lambada_openai"])]
+    found = summarize(find("lambada_openai").metrics, only, [judge(only[0], [Likelihood(-2.0, False, tied=True)])])
     assert found["acc,none"] == 0 and found["ties"] == 1
 
 
 def test_prompts_that_are_cut_are_counted():
-    items = [TASKS["arc_easy"].item(RECORDS["arc_easy"])] * 2
+    items = [find("arc_easy").item(RECORDS["arc_easy"])] * 2
     each = [[Likelihood(-5.0, True, cut=n > 0), Likelihood(-6.0, False), Likelihood(-7.0, False)] for n in range(2)]
-    assert summarize(TASKS["arc_easy"], items, [judge(items[0], answers) for answers in each])["cut"] == 1
+    assert summarize(find("arc_easy").metrics, items, [judge(items[0], answers) for answers in each])["cut"] == 1
 
 
 def test_normalised_by_characters_and_by_bytes():
@@ -126,17 +128,17 @@ def test_normalised_by_characters_and_by_bytes():
 
 
 def test_one_choice_is_right_where_it_would_be_written():
-    items = [TASKS["lambada_openai"].item(RECORDS["lambada_openai"])] * 2
+    items = [find("lambada_openai").item(RECORDS["lambada_openai"])] * 2
     outcomes = [judge(items[0], [Likelihood(-2.0, True)]), judge(items[0], [Likelihood(-4.0, False)])]
-    found = summarize(TASKS["lambada_openai"], items, outcomes)
+    found = summarize(find("lambada_openai").metrics, items, outcomes)
     assert found["acc,none"] == 0.5 and found["perplexity,none"] == pytest.approx(math.exp(3)) and found["chance"] == 0
 
 
 def test_standard_errors():
-    items = [TASKS["blimp"].item(RECORDS["blimp"])] * 10
+    items = [find("blimp").item(RECORDS["blimp"])] * 10
     bad = [Likelihood(-1.0 if i < 7 else 1.0, False) for i in range(10)]
     outcomes = [judge(item, [Likelihood(0.0, False), other]) for item, other in zip(items, bad, strict=True)]
-    found = summarize(TASKS["blimp"], items, outcomes)
+    found = summarize(find("blimp").metrics, items, outcomes)
     assert found["acc,none"] == 0.7 and found["acc_stderr,none"] == pytest.approx(math.sqrt(0.7 * 0.3 / 9))
     assert found["groups"]["agreement_1"]["n"] == 10 and "field morphology" in found["groups"]
 
@@ -152,19 +154,19 @@ def test_answers_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "CHUNK", 4)
     items = [Item((("", str(i)), ("", "x" * i)), (str(i), "x" * i), 0) for i in range(10)]
     scorer, kept = Fixed(lambda context, text: -float(len(text))), tmp_path / "kept.jsonl"
-    whole = answer(scorer, TASKS["blimp"], items, kept)
+    whole = answer(scorer, "blimp", items, kept)
     assert scorer.calls == 3 and len(whole) == 10
     lines = kept.read_text().splitlines()
     kept.write_text("\n".join(lines[:7]) + "\n" + lines[7][:9])  # killed within the seventh answer
     shares = []
-    assert answer(scorer, TASKS["blimp"], items, kept, shares.append) == whole
+    assert answer(scorer, "blimp", items, kept, shares.append) == whole
     assert scorer.calls == 4 and len(kept.read_text().splitlines()) == 11 and shares[-1] == 1
-    assert answer(scorer, TASKS["blimp"], items, kept) == whole and scorer.calls == 4
-    assert answer(scorer, TASKS["blimp"], items[:5], kept) == whole[:5] and scorer.calls == 6  # other items: from the start
-    answer(scorer, TASKS["blimp"], items, kept)
+    assert answer(scorer, "blimp", items, kept) == whole and scorer.calls == 4
+    assert answer(scorer, "blimp", items[:5], kept) == whole[:5] and scorer.calls == 6  # other items: from the start
+    answer(scorer, "blimp", items, kept)
     lines, calls = kept.read_text().splitlines(), scorer.calls
     kept.write_text("\n".join([*lines[:5], *lines[1:5], *lines[5:]]) + "\n")  # two evaluations wrote at the same time
-    assert answer(scorer, TASKS["blimp"], items, kept) == whole and scorer.calls > calls
+    assert answer(scorer, "blimp", items, kept) == whole and scorer.calls > calls
 
 
 def test_the_time_of_answers_is_kept_with_them(tmp_path, monkeypatch):
@@ -174,49 +176,54 @@ def test_the_time_of_answers_is_kept_with_them(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: float(next(clock)))
     items = [Item((("", str(i)), ("", "x" * i)), (str(i), "x" * i), 0) for i in range(6)]
     scorer, kept = Fixed(lambda context, text: -float(len(text))), tmp_path / "kept.jsonl"
-    answer(scorer, TASKS["blimp"], items, kept)
+    answer(scorer, "blimp", items, kept)
     assert benchmark.seconds_of(kept) == 15
     kept.write_text("\n".join(kept.read_text().splitlines()[:3]) + "\n")
-    answer(scorer, TASKS["blimp"], items, kept)
+    answer(scorer, "blimp", items, kept)
     assert benchmark.seconds_of(kept) == 15
-    answer(scorer, TASKS["blimp"], items, kept)
+    answer(scorer, "blimp", items, kept)
     assert benchmark.seconds_of(kept) == 15
+
+
+def benchmarks():
+    """All tasks of items that don't depend on a text."""
+    return [task for task in choose("all") if isinstance(task, ItemTask) and "text" not in task.options]
 
 
 def test_a_random_model_is_at_chance(real_data):
     tokenizer = Bytes()
     model = small_model(("stride", "last", "conv", "tied"), tokenizer, layers=1, encoder_layers=0, decoder_layers=1).float()
     scorer = NativeScorer("random", model, tokenizer, 512)
-    for task in choose("all"):
-        found = run(scorer, task, limit=300)
+    for task in benchmarks():
+        found = task.run(Evaluation(scorer=scorer, limit=300))
         metric = "acc_bytes" if "acc_bytes" in task.metrics else "acc"
-        if task.name != "lambada_openai":
+        if task.kind != "lambada_openai":
             error = math.sqrt(found["chance"] * (1 - found["chance"]) / found["n"])
-            assert abs(found[f"{metric},none"] - found["chance"]) < 6 * error, task.name
+            assert abs(found[f"{metric},none"] - found["chance"]) < 6 * error, task.kind
         assert found["n"] == 300 and found["source"] in ("STLM_DATA", "built-in corpus")
 
 
 def test_a_constant_model_gets_nothing(real_data):
     scorer = Fixed(lambda context, text: -1.0)
-    for task in choose("all"):
-        found = run(scorer, task, limit=50)
+    for task in benchmarks():
+        found = task.run(Evaluation(scorer=scorer, limit=50))
         assert found["acc,none"] == 0
-        assert task.name == "lambada_openai" or found["ties"] == (50 if task.metrics[0] == "acc" else found["ties"])
+        assert task.kind == "lambada_openai" or found["ties"] == (50 if task.metrics[0] == "acc" else found["ties"])
     model = small_model(("stride", "last", "conv", "tied"), Bytes(), layers=1).float()
     torch.nn.init.zeros_(model.norm.gain)
-    found = run(NativeScorer("constant", model, Bytes(), 512), TASKS["lambada_openai"], limit=50)
+    found = find("lambada_openai").run(Evaluation(scorer=NativeScorer("constant", model, Bytes(), 512), limit=50))
     assert found["acc,none"] == 0 and found["ties"] == 50
 
 
 def test_sizes_and_groups(real_data):
-    sizes = {task.name: len(task.items()[0]) for task in choose("all") if isinstance(task, DatasetTask)}
-    assert all(sizes[name] == TASKS[name].whole for name in sizes if name != "hellaswag") and sizes["hellaswag"] == 1000
-    blimp, mmlu = TASKS["blimp"].items()[0], TASKS["mmlu"].items()[0]
+    sizes = {task.kind: len(task.items(TaskData())[0]) for task in choose("all") if isinstance(task, DatasetTask)}
+    assert all(sizes[name] == find(name).whole for name in sizes if name != "hellaswag") and sizes["hellaswag"] == 1000
+    blimp, mmlu = find("blimp").items(TaskData())[0], find("mmlu").items(TaskData())[0]
     assert len({item.groups[-1] for item in blimp}) == 67 and len({item.groups[-1] for item in mmlu}) == 57
     assert len({group for item in blimp for group in item.groups if group.startswith("field")}) == 4
     phenomena = [group for item in blimp for group in item.groups if group.startswith("phenomenon")]
     assert len(set(phenomena)) == 12 and phenomena.count("phenomenon argument_structure") == 9000
-    shown = TASKS["mmlu_5shot"].items()[0]
+    shown = find("mmlu_5shot").items(TaskData())[0]
     assert all(item.pairs[0][0].count("\nAnswer:") == 6 for item in shown[::500])
     for item, plain in zip(shown[::50], mmlu[::50], strict=True):  # no question is among the solved ones before it
         question = plain.pairs[0][0].partition("\n\n")[2]
@@ -231,18 +238,18 @@ def test_folders_in_the_layout_of_the_hub(tmp_path):
     place = tmp_path / "ai2_arc" / "ARC-Easy"
     place.mkdir(parents=True)
     parquet.write_table(pyarrow.Table.from_pylist([RECORDS["arc_easy"]] * 2), place / "test-00000-of-00001.parquet")
-    items, source = TASKS["arc_easy"].items(tmp_path)
+    items, source = find("arc_easy").items(TaskData(folder=tmp_path))
     assert list(items[0].pairs) == PROMPTS["arc_easy"][0] and len(items) == 2 and source == f"folder {tmp_path.name}"
     (tmp_path / "blimp" / "agreement").mkdir(parents=True)
     (tmp_path / "blimp" / "agreement" / "train.jsonl").write_text(json.dumps(RECORDS["blimp"]))
-    assert len(TASKS["blimp"].items(tmp_path)[0]) == 1
+    assert len(find("blimp").items(TaskData(folder=tmp_path))[0]) == 1
     with pytest.raises(UserError, match="there is neither boolq_validation"):
-        TASKS["boolq"].items(tmp_path)
+        find("boolq").items(TaskData(folder=tmp_path))
     (tmp_path / "boolq_validation.jsonl").write_text('{"question": "is it"}\n')
     with pytest.raises(UserError, match="not as it should be"):
-        TASKS["boolq"].items(tmp_path)
+        find("boolq").items(TaskData(folder=tmp_path))
     with pytest.raises(UserError, match="no such folder"):
-        TASKS["boolq"].items(Path("nowhere"))
+        find("boolq").items(TaskData(folder=Path("nowhere")))
 
 
 def test_pairs_of_the_world():
@@ -257,7 +264,7 @@ def test_pairs_of_the_world():
             parse_story(context + bad)
         assert caught.value.place < len(context) + len(bad)
     right = Fixed(lambda context, text: 0.0 if (context, text) in {item.pairs[0] for item in items} else -1.0)
-    assert run(right, TASKS["world"], limit=100)["acc,none"] == 1
+    assert find("world").run(Evaluation(scorer=right, limit=100))["acc,none"] == 1
 
 
 def test_progression():
@@ -272,6 +279,6 @@ def test_progression():
 
 
 def test_tasks_are_chosen_by_name():
-    assert [task.name for task in choose("blimp,paper")] == ["blimp", "hellaswag", "arc_easy", "winogrande", "mmlu"]
+    assert [task.kind for task in choose("blimp,paper")] == ["blimp", "arc_easy", "hellaswag", "mmlu", "winogrande"]
     with pytest.raises(UserError, match="did you mean 'blimp'"):
         choose("blimb")

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from stlm.evaluate.benchmark import answer, judge, summarize
+from stlm.evaluate.evaluation import TaskData
 from stlm.evaluate.native import NativeScorer
-from stlm.evaluate.tasks import TASKS
+from stlm.evaluate.task import find
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'stlm[harness]'")
 pytestmark = pytest.mark.slow
@@ -108,12 +109,12 @@ def shared(tmp_path_factory):
     from stlm.evaluate.records import load
     folder = tmp_path_factory.mktemp("tasks")
     names = [*FILES, "blimp", "mmlu", "mmlu_5shot"]
-    records = {name: load(TASKS[name].place)[0][:SHOWN] for name in names}
+    records = {name: load(find(name).place)[0][:SHOWN] for name in names}
     hub = {name: [in_the_words_of_the_hub(name, record) for record in found] for name, found in records.items()}
     subject = records["mmlu_5shot"][0]["subject"]
-    harness_tasks(folder, hub, [in_the_words_of_the_hub("mmlu", record) for record in load(TASKS["mmlu_5shot"].examples)[0]
+    harness_tasks(folder, hub, [in_the_words_of_the_hub("mmlu", record) for record in load(find("mmlu_5shot").examples)[0]
                                 if record["subject"] == subject])
-    return folder, {name: TASKS[name].items()[0][:SHOWN] for name in names}
+    return folder, {name: find(name).items(TaskData())[0][:SHOWN] for name in names}
 
 
 def compare(model, scorer, shared):
@@ -127,15 +128,15 @@ def compare(model, scorer, shared):
     for name, own in items.items():
         samples = sorted(found["samples"][f"our_{name}"], key=lambda sample: sample["doc_id"])
         outcomes = [judge(item, answers) for item, answers in
-                    zip(own, answer(scorer, TASKS[name], own), strict=True)]
+                    zip(own, answer(scorer, name, own), strict=True)]
         assert len(samples) == len(outcomes) == SHOWN
-        for metric in TASKS[name].metrics:
+        for metric in find(name).metrics:
             theirs, ours = [s[metric] for s in samples], [o.right[metric] for o in outcomes]
-            whole = summarize(TASKS[name], own, outcomes)[f"{metric},none"]
+            whole = summarize(find(name).metrics, own, outcomes)[f"{metric},none"]
             assert found["results"][f"our_{name}"][f"{metric},none"] == pytest.approx(whole, rel=1e-4, abs=1e-9)
             assert theirs == (pytest.approx(ours, rel=1e-4) if metric == "perplexity" else ours), (name, metric)
             checked += SHOWN
-    assert checked == SHOWN * sum(len(TASKS[name].metrics) for name in items)
+    assert checked == SHOWN * sum(len(find(name).metrics) for name in items)
 
 
 def trained():
@@ -150,7 +151,7 @@ def trained():
     torch.manual_seed(0)
     tokenizer = ByteTokenizer()
     model = LM(demo().model, tokenizer)
-    words = [item.pairs[0][0].encode() for item in TASKS["arc_easy"].items()[0][:200]]
+    words = [item.pairs[0][0].encode() for item in find("arc_easy").items(TaskData())[0][:200]]
     stream = Stream(Shard.of(words, tokenizer), tokenizer, 256, 8, 0)
     optimizer, objective = torch.optim.AdamW(model.parameters(), 3e-3), causal.Causal()
     for step in range(30):
@@ -178,13 +179,13 @@ def test_a_model_of_hugging_face(shared, tmp_path):
 def test_results_have_the_shape_of_the_harness(shared):
     from lm_eval.utils import make_table
 
-    from stlm.evaluate import benchmark, results
+    from stlm.evaluate import results
     scorer = NativeScorer("ours", *trained(), 1024)
     found = {"results": {}, **{key: {} for key in ("n-samples", "n-shot", "versions", "higher_is_better", "configs", "groups",
                                                    "group_subtasks", "seconds")}}
     for name in ("blimp", "arc_easy"):
-        figures = benchmark.score(scorer, TASKS[name], shared[1][name])
-        results.add(found, name, figures, 1.0)
+        task = find(name)
+        results.add(found, task, task.score(scorer, shared[1][name]), 1.0)
     table = make_table(found)
     assert "|ARC-easy" in table and "acc_norm" in table and "phenomenon" in table and "N/A" not in table.replace("± |N/A", "")
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tests.evaluate.test_benchmark import Fixed
 
-from stlm.evaluate import probes, quality
+from stlm.evaluate import quality
+from stlm.evaluate.evaluation import Evaluation
 from stlm.evaluate.quality import Backoff, figures, words_of
+from stlm.evaluate.task import choose, find
 
 
 class Features(Fixed):
@@ -34,7 +36,7 @@ def sst2(tmp_path):
 
 @pytest.mark.parametrize("knows", [True, False])
 def test_probes(sst2, knows):
-    found = probes.run(Features(knows), probes.PROBES[0], sst2, None, 0)
+    found = find("sst2").run(Evaluation(scorer=Features(knows), folder=sst2))
     assert found["n"] == 60 and found["chance"] == pytest.approx(2 / 3) and "cross-validation in 5 folds" in found["how"]
     assert found["acc,none"] == 1 if knows else found["acc,none"] < 0.75
 
@@ -42,13 +44,13 @@ def test_probes(sst2, knows):
 def test_probes_use_a_training_set_where_there_is_one(sst2):
     text = (sst2 / "glue_sst2_validation.jsonl").read_text()
     (sst2 / "glue_sst2_train.jsonl").write_text(text)
-    found = probes.run(Features(True), probes.PROBES[0], sst2, 1, 0)
+    found = find("sst2").run(Evaluation(scorer=Features(True), folder=sst2, layer=1))
     assert found["acc,none"] == 1 and "fitted on 60 training texts" in found["how"] and "layer 1" in found["how"]
 
 
 def test_probes_of_real_tasks(real_data):
-    for probe in probes.PROBES:
-        found = probes.run(Features(False), probe, None, None, 0)
+    for probe in choose("glue"):
+        found = probe.run(Evaluation(scorer=Features(False)))
         assert found["source"] == "STLM_DATA" and found["n"] in (872, 408, 277, 56)
         assert 0.3 < found["acc,none"] < found["chance"] + 0.1
 

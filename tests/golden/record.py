@@ -25,9 +25,10 @@ import torch
 
 from stlm.config.decode import decode
 from stlm.data.shards import Corpus, Shard
-from stlm.evaluate import archive, benchmark
+from stlm.evaluate import archive
+from stlm.evaluate.evaluation import Evaluation
 from stlm.evaluate.native import NativeScorer
-from stlm.evaluate.tasks import TASKS
+from stlm.evaluate.task import find
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import write
@@ -155,8 +156,7 @@ def used() -> dict[str, Any]:
     """Scores, a packed file, texts and drafts of a trained cell."""
     checkpoint = find_checkpoint(WATCHED)
     scorer = NativeScorer.of(WATCHED, checkpoint, torch.device("cpu"))
-    task = TASKS["world"]
-    world = benchmark.run(scorer, task, None, 60, 0)
+    world = find("world").run(Evaluation(scorer=scorer, limit=60, seed=0))
     text = write_story(0, 99).text.encode()
     packed = archive.pack(scorer, text)
     assert archive.unpack(scorer, packed) == text

@@ -87,20 +87,13 @@ Example
   hf:NAME              a causal language model of Hugging Face, from the hub or a folder
 
   --tasks LIST         with commas (default: paper, or bits where --text is given):
-                         paper       blimp, hellaswag, arc_easy, winogrande, mmlu
-                         more        mmlu_5shot, arc_challenge, lambada_openai, openbookqa, commonsense_qa, boolq
-                         world       minimal pairs of the built-in corpus, which need no data
-                         glue        linear probes: sst2, mrpc, rte, cb
-                         bits        bits per byte of a text
-                         progression real text against the same, spoilt in six ways
-                         writing     what it writes: variety, repetition, grammar
-                         all         all of these
+{tasks}
   --data FOLDER        where the benchmarks lie (default: $STLM_DATA/eval, else the hub)
   --text TEXT          a file or folder for bits, progression and writing, of a folder the files named validation or test,
                        where there are such (default: some of the run's held-out text)
   --limit N            only so many items, drawn by --seed; the table says so
   --seed N             of subsets, spoiling and writing (default: 0)
-  --layer N            of the trunk, for glue (default: the last)
+  --layer N            of the trunk, for linear probes (default: the last)
   --judge RUN|hf:NAME  a larger model that what is written is read by
   --output DIR         where results.json and scores.html go (default: runs/RUN/eval)
 
@@ -160,4 +153,8 @@ USAGE = "\n".join([
 def verb_usage(verb: str) -> str:
     """The help of one verb."""
     arguments, summary = VERBS[verb]
-    return f"stlm {verb}: {summary}\n\nusage: stlm {verb} {arguments}\n\n{_DETAILS[verb]}"
+    details = _DETAILS[verb]
+    if "{tasks}" in details:
+        from stlm.cli.task_list import task_lines
+        details = details.replace("{tasks}", "\n".join(task_lines()))
+    return f"stlm {verb}: {summary}\n\nusage: stlm {verb} {arguments}\n\n{details}"

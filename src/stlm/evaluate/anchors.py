@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from stlm.evaluate.grid import Grid
 from stlm.evaluate.results import metrics_of
-from stlm.evaluate.tasks import PAPER
+from stlm.evaluate.task import find
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,22 +40,20 @@ ANCHORS = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A model and what it reached in the paper's benchmarks; own: whether it's the one that was scored."""
-
-    name: str
-    parameters: float
-    cells: list[str]
-    own: bool
+TASKS = tuple(dict.fromkeys(task for anchor in ANCHORS for task in anchor.scores))
 
 
-def beside(found: dict[str, Any]) -> list[Row]:
-    """The scores of a model (`scores`) among those of others, by size; a star marks those of a subset."""
-    cells = []
-    for name in PAPER:
-        row = found["results"].get(name)
-        cells.append("" if row is None else f"{100 * row[metrics_of(row)[0] + ',none']:.1f}"
-                     + ("*" if row["n"] < row["published"] else ""))
-    rows = [Row(anchor.name, anchor.parameters, [anchor.scores.get(name, "") for name in PAPER], False) for anchor in ANCHORS]
-    return sorted([*rows, Row(found["model_name"], found["parameters"] / 1e6, cells, True)], key=lambda row: row.parameters)
+def beside(found: dict[str, Any]) -> Grid:
+    """The scores of a model (``results.json``) among those of others, by size; a star marks those of a subset."""
+    own = found["parameters"] / 1e6, found["model_name"], [_cell(found["results"].get(task)) for task in TASKS]
+    others = [(anchor.parameters, anchor.name, [anchor.scores.get(task, "") for task in TASKS]) for anchor in ANCHORS]
+    rows = sorted([*others, own], key=lambda row: row[0])
+    return Grid("Beside others", ("model", "size", *(find(task).title for task in TASKS)),
+                [(name, f"{size:.3g}M", *cells) for size, name, cells in rows], own=rows.index(own),
+                note="Per cent. N: acc_norm. *: of a subset.")
+
+
+def _cell(figures: dict[str, Any] | None) -> str:
+    if figures is None:
+        return ""
+    return f"{100 * figures[metrics_of(figures)[0] + ',none']:.1f}" + ("*" if figures["n"] < figures["published"] else "")

@@ -1,4 +1,4 @@
-"""Scoring a model on a benchmark, and what its answers come to.
+"""How a model answers items, and what its answers come to.
 
 Ties count as wrong: a model that finds all choices equally likely knows nothing. (lm-evaluation-harness takes the first of
 equals, so there such a model would get all of BLiMP right.) How many there were is reported.
@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from stlm.evaluate.items import Item
 from stlm.evaluate.records import write_lines
 from stlm.evaluate.scorer import Likelihood, Scorer
-from stlm.evaluate.tasks import Item, Task
 from stlm.train.folder import read_lines, write_whole
 
 CHUNK = 512  # items whose answers are kept at once: what a kill can cost
@@ -40,26 +40,18 @@ class Outcome:
     cut: bool
 
 
-def sample(items: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
-    """``limit`` of the items, drawn by ``seed`` and in their order; all where None."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    chosen = np.sort(np.random.Generator(np.random.Philox(seed)).permutation(len(items))[:limit])
-    return [items[number] for number in chosen]
-
-
-def answer(scorer: Scorer, task: Task, items: Sequence[Item], kept: Path | None = None,
+def answer(scorer: Scorer, task: str, items: Sequence[Item], kept: Path | None = None,
            progress: Callable[[float], None] = lambda share: None) -> list[list[Likelihood]]:
-    """How likely each choice of each item is.
+    """How likely each choice of each item of a task is.
 
     kept: a file to which answers are added as they come; those that it holds already, of the same model and items, are
     taken from there. progress is told the share that is done.
     """
-    made_of = json.dumps([scorer.fingerprint, scorer.limit, task.name, [item.pairs for item in items]])
+    made_of = json.dumps([scorer.fingerprint, scorer.limit, task, [item.pairs for item in items]])
     digest = hashlib.sha256(made_of.encode()).hexdigest()
     found, took = _kept(kept, digest, len(items))
     if kept is not None:  # anew, so that a line that a kill cut short is gone
-        write_whole(kept, json.dumps({"of": digest, "model": scorer.name, "task": task.name}) + "\n")
+        write_whole(kept, json.dumps({"of": digest, "model": scorer.name, "task": task}) + "\n")
         write_lines(kept, map(_line, range(len(found)), found, took))
     while len(found) < len(items):
         done, chunk, pairs = len(found), items[len(found):len(found) + CHUNK], 0
@@ -103,25 +95,6 @@ def _kept(path: Path | None, digest: str, n: int) -> tuple[list[list[Likelihood]
     return found, took
 
 
-def run(scorer: Scorer, task: Task, folder: Path | None = None, limit: int | None = None, seed: int = 0,
-        kept: Path | None = None, progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
-    """Score a model on a task: `summarize`, with where the items are from and the seed of a subset.
-
-    folder: where the items lie, as for `records.load`. limit: of the items, drawn by ``seed``; all where None.
-    """
-    everything, source = task.items(folder)
-    items = sample(everything, limit, seed)
-    return {**score(scorer, task, items, kept, progress), "source": source,
-            "subset_seed": seed if len(items) < len(everything) else None}
-
-
-def score(scorer: Scorer, task: Task, items: Sequence[Item], kept: Path | None = None,
-          progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
-    """The figures of a model on these items: `answer`, `judge` and `summarize`."""
-    answers = answer(scorer, task, items, kept, progress)
-    return summarize(task, items, [judge(item, found) for item, found in zip(items, answers, strict=True)])
-
-
 def judge(item: Item, answers: Sequence[Likelihood]) -> Outcome:
     """Whether the right choice is the likeliest: as it is (acc), by character (acc_norm), by byte (acc_bytes)."""
     if len(answers) == 1:  # nothing to choose from: would it be written?
@@ -139,10 +112,9 @@ def judge(item: Item, answers: Sequence[Likelihood]) -> Outcome:
     return Outcome(right, tie, any(found.cut for found in answers))
 
 
-def summarize(task: Task, items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Figures of a task in the terms of lm-evaluation-harness (``acc,none``, ``acc_stderr,none``), for the whole and,
-    under ``groups``, for each of the groups; with n, how many the published set has, the chance level, ties by the first
-    metric, and how many prompts were ``cut``.
+def summarize(metrics: Sequence[str], items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Figures in the terms of lm-evaluation-harness (``acc,none``, ``acc_stderr,none``), for the whole and, under ``groups``,
+    for each of the groups; with n, the chance level, ties by the first metric, and how many prompts were ``cut``.
     """
     members = defaultdict[str, list[int]](list)
     for number, item in enumerate(items):
@@ -151,7 +123,7 @@ def summarize(task: Task, items: Sequence[Item], outcomes: Sequence[Outcome]) ->
 
     def figures(numbers: Sequence[int]) -> dict[str, Any]:
         out: dict[str, Any] = {"n": len(numbers)}
-        for metric in task.metrics:
+        for metric in metrics:
             values = [outcomes[number].right[metric] for number in numbers]
             mean = statistics.fmean(values)
             stderr = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
@@ -159,9 +131,8 @@ def summarize(task: Task, items: Sequence[Item], outcomes: Sequence[Outcome]) ->
                 mean = math.exp(min(-mean, 700))
                 stderr = None if stderr is None else mean * stderr
             out |= {f"{metric},none": mean, f"{metric}_stderr,none": stderr}
-        boundary_prob = [1 / len(items[number].pairs) if len(items[number].pairs) > 1 else 0.0 for number in numbers]
-        return out | {"chance": statistics.fmean(boundary_prob), "cut": sum(outcomes[number].cut for number in numbers),
-                      "ties": sum(outcomes[number].tie[task.metrics[0]] for number in numbers)}
+        chance = [1 / len(items[number].pairs) if len(items[number].pairs) > 1 else 0.0 for number in numbers]
+        return out | {"chance": statistics.fmean(chance), "cut": sum(outcomes[number].cut for number in numbers),
+                      "ties": sum(outcomes[number].tie[metrics[0]] for number in numbers)}
 
-    return {"alias": task.title, **figures(range(len(items))), "published": task.whole,
-            "groups": {group: figures(numbers) for group, numbers in members.items()}}
+    return {**figures(range(len(items))), "groups": {group: figures(numbers) for group, numbers in members.items()}}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stlm.evaluate import benchmark
 from stlm.evaluate.bits import score
-from stlm.evaluate.items import Item
+from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.native import NativeScorer
-from stlm.evaluate.tasks import Task, choose
+from stlm.evaluate.results import metrics_of
+from stlm.evaluate.task import Figures, choose
+from stlm.evaluate.texts import Texts
 from stlm.generate.sampling import Sampling
 from stlm.generate.writer import write
 from stlm.train.loop import Callback, Trainer
@@ -27,22 +28,26 @@ class Validation(Callback):
 
 
 class Benchmarks(Callback):
-    """``eval/TASK/METRIC`` of a subset, every so many steps and at the end."""
+    """``eval/TASK/METRIC`` of a subset, every so many steps and at the end. What tasks read is read before the first step."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.tasks = choose(",".join(names)) if names else []
-        self._items: dict[Task, list[Item]] = {}
+        self._data = TaskData()
+        self._runs: dict[str, Callable[[Evaluation], Figures]] = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._items = {task: benchmark.sample(task.items()[0], trainer.config.train.tasks_limit, 0) for task in self.tasks}
+        self._data = TaskData(limit=trainer.config.train.tasks_limit, texts=Texts(corpus=lambda: trainer.corpus))
+        self._runs = {task.kind: task.prepare(self._data) for task in self.tasks}
 
     def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
         train = trainer.config.train
         if not self.tasks or (trainer.step % train.tasks_every and not trainer.done):
             return None
         scorer = NativeScorer(trainer.folder.name, trainer.usable_model(), trainer.corpus.tokenizer, train.seq_len)
-        found = {task: benchmark.score(scorer, task, items) for task, items in self._items.items()}
-        return {f"eval/{task.name}/{metric}": found[task][f"{metric},none"] for task in self.tasks for metric in task.metrics}
+        context = Evaluation(scorer=scorer, limit=self._data.limit, texts=self._data.texts)
+        found = {kind: run(context) for kind, run in self._runs.items()}
+        return {f"eval/{kind}/{metric}": figures[f"{metric},none"] for kind, figures in found.items()
+                for metric in metrics_of(figures)}
 
 
 class Samples(Callback):

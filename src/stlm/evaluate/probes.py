@@ -7,75 +7,51 @@ Where a training set is at hand it's fitted on that, else by cross-validation of
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from stlm.errors import UserError
+from stlm.evaluate.evaluation import Evaluation
 from stlm.evaluate.records import Place, Record, load
-from stlm.evaluate.scorer import Scorer
+from stlm.evaluate.task import Figures, TaskConfig
 
 FOLDS = 5
 MOST = 4000  # texts of a training set that are used, the first
 
 
-@dataclasses.dataclass(frozen=True)
-class Probe:
-    """A GLUE or SuperGLUE task. fields: of the sentences."""
+class LinearProbe(TaskConfig):
+    """A task of texts with labels, such as those of GLUE and SuperGLUE."""
 
-    name: str
-    title: str
-    place: Place
-    fields: tuple[str, ...]
+    options = ("data", "layer")
+    place: ClassVar[Place]
+    """Where the validation set lies."""
+    fields: ClassVar[tuple[str, ...]]
+    """Of the sentences that make up a text."""
 
-    def text(self, record: Record) -> str:
-        return "\n".join(record[field].strip() for field in self.fields)
-
-
-def _probe(name: str, title: str, fields: tuple[str, ...], hub: str = "nyu-mll/glue", prefix: str = "glue") -> Probe:
-    return Probe(name, title, Place(f"{prefix}_{name}_validation", hub, name, "validation"), fields)
-
-
-PROBES = [
-    _probe("sst2", "SST-2", ("sentence",)), _probe("mrpc", "MRPC", ("sentence1", "sentence2")),
-    _probe("rte", "RTE", ("sentence1", "sentence2")),
-    _probe("cb", "CB", ("premise", "hypothesis"), "aps/super_glue", "super_glue"),
-]
-
-
-def run(scorer: Scorer, probe: Probe, folder: Path | None, layer: int | None, seed: int,
-        progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
-    """Accuracy of the probe; chance is that of always saying the commonest label."""
-    records, source = load(probe.place, folder)
-    train = _train(probe, folder, source)
-    texts = [*map(probe.text, train), *map(probe.text, records)]
-    done = 0
-
-    def more(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(done / len(texts))
-
-    vectors = np.array(scorer.features(texts, layer, more))
-    labels = np.array([record["label"] for record in [*train, *records]])
-    n = len(train)
-    right = _fitted(vectors[:n], labels[:n], vectors[n:], labels[n:]) if n else _crossed(vectors, labels, seed)
-    return {"alias": probe.title, "n": len(records), "acc,none": float(right.mean()),
-            "acc_stderr,none": float(right.std(ddof=1) / len(right)**0.5),
-            "chance": float(np.unique(labels[n:], return_counts=True)[1].max() / len(records)), "ties": 0,
-            "published": len(records), "source": source, "subset_seed": None, "groups": {},
-            "how": f"logistic regression on the mean of layer {layer or 'last'}, "
-                   + (f"fitted on {n} training texts" if n else f"by cross-validation in {FOLDS} folds")}
+    def run(self, context: Evaluation) -> Figures:
+        """Accuracy of the probe; chance is that of always saying the commonest label."""
+        records, source = load(self.place, context.folder)
+        train = _train(self.place, context.folder, source)
+        texts = ["\n".join(record[field].strip() for field in self.fields) for record in [*train, *records]]
+        vectors = np.array(context.scorer.features(texts, context.layer, context.count_to(len(texts))))
+        labels = np.array([record["label"] for record in [*train, *records]])
+        n = len(train)
+        right = _fitted(vectors[:n], labels[:n], vectors[n:], labels[n:]) if n else _crossed(vectors, labels, context.seed)
+        return {"n": len(records), "acc,none": float(right.mean()),
+                "acc_stderr,none": float(right.std(ddof=1) / len(right)**0.5),
+                "chance": float(np.unique(labels[n:], return_counts=True)[1].max() / len(records)), "ties": 0,
+                "published": len(records), "source": source, "subset_seed": None,
+                "how": f"logistic regression on the mean of layer {context.layer or 'last'}, "
+                       + (f"fitted on {n} training texts" if n else f"by cross-validation in {FOLDS} folds")}
 
 
-def _train(probe: Probe, folder: Path | None, source: str) -> list[Record]:
-    place = dataclasses.replace(probe.place, file=probe.place.file.replace("validation", "train"), split="train")
+def _train(place: Place, folder: Path | None, source: str) -> list[Record]:
     if source == "STLM_DATA":
         return []
     try:
-        return load(place, folder)[0][:MOST]
+        return load(dataclasses.replace(place, file=place.file.replace("validation", "train"), split="train"), folder)[0][:MOST]
     except UserError:
         return []
 

@@ -77,6 +77,17 @@ def _from_hub(place: Place) -> list[Record]:
                         "set STLM_DATA, or give a folder with --data") from None
 
 
+def choices_of(record: Record) -> list[str]:
+    """The choices of a question, as the hub writes them or as ``$STLM_DATA/eval`` does."""
+    choices = record["choices"]
+    return list(choices["text"] if isinstance(choices, dict) else choices)
+
+
+def gold_of(record: Record) -> int:
+    """The number of the right choice: as ``$STLM_DATA/eval`` writes it, else by the label that the hub gives."""
+    return record["gold"] if "gold" in record else record["choices"]["label"].index(record["answerKey"].strip())
+
+
 def write_lines(path: Path, lines: Iterable[Record]) -> None:
     """Add records to a JSON-lines file, all of them on disk when this returns."""
     with open(path, "a", encoding="utf-8") as file:

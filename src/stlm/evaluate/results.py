@@ -10,6 +10,8 @@ from typing import Any
 
 from stlm.config.files import read_json
 from stlm.evaluate.scorer import Scorer
+from stlm.evaluate.task import Figures, TaskConfig
+from stlm.train.checkpoint import Checkpoint
 from stlm.train.folder import write_whole
 
 FILE = "results.json"
@@ -29,14 +31,15 @@ def open_scores(folder: Path, scorer: Scorer, cost: dict[str, Any] | None = None
             "parameters": scorer.n_parameters, "limit": scorer.limit, "training": cost, "seconds": {}}
 
 
-def add(scores: dict[str, Any], task: str, figures: dict[str, Any], seconds: float, shots: int = 0) -> None:
-    """Add the figures of a task (`benchmark.summarize`), and of its groups as tasks of their own. Figures of a subset don't
-    take the place of those of all items.
+def add(scores: dict[str, Any], done: TaskConfig, figures: Figures, seconds: float) -> None:
+    """Add the figures of a task, and of its groups as tasks of their own. Figures of a subset don't take the place of those of
+    all items.
     """
+    task = done.kind
     if task in scores["results"] and figures["n"] < scores["results"][task]["n"] == figures.get("published"):
         return
     parts = figures.get("groups", {})
-    own = {name: value for name, value in figures.items() if name != "groups"}
+    own = {"alias": done.title or task, **{name: value for name, value in figures.items() if name != "groups"}}
     scores["results"] = {name: kept for name, kept in scores["results"].items() if name not in scores["group_subtasks"].get(
         task, [])}
     names = [f"{task}_{part.replace(' ', '_')}" for part in parts]
@@ -44,13 +47,14 @@ def add(scores: dict[str, Any], task: str, figures: dict[str, Any], seconds: flo
     scores["results"][task] = own
     for name, (part, values) in zip(names, parts.items(), strict=True):
         scores["results"][name] = {"alias": f" - {part}", **values}
-    scores["configs"][task] = {"task": task, "num_fewshot": shots, "dataset": own.get("source"), "seed": own.get("subset_seed")}
+    scores["configs"][task] = {"task": task, "num_fewshot": done.shots, "dataset": own.get("source"),
+                               "seed": own.get("subset_seed")}
     scores["seconds"][task] = round(seconds, 1)
     for name in (task, *names):
         row = scores["results"][name]
         n = row.get("n", own["n"])
         scores["n-samples"][name] = {"original": own.get("published", n) if name == task else n, "effective": n}
-        scores["n-shot"][name], scores["versions"][name] = shots, VERSION
+        scores["n-shot"][name], scores["versions"][name] = done.shots, VERSION
         scores["higher_is_better"][name] = {metric: metric.startswith("acc") for metric in metrics_of(row)}
     scores["date"] = time.time()
 
@@ -60,6 +64,15 @@ def save(folder: Path, scores: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / FILE, json.dumps(scores, indent=1) + "\n")
     return folder / FILE
+
+
+def training_cost(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a model's training took, for the record."""
+    counters, env = checkpoint.counters, checkpoint.folder.parent.parent / "env.json"
+    machine = read_json(env) if env.exists() else {}
+    return {"steps": counters["step"], "seconds": counters["spent"], "bytes": counters["n_bytes"], "flops": counters["flops"],
+            "text": checkpoint.config.data.names,
+            **{name: machine[name] for name in ("cpu", "device", "threads", "torch") if name in machine}}
 
 
 def timed(work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], float]:

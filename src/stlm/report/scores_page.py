@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
-from stlm.evaluate.anchors import ANCHORS, beside
+from stlm.errors import UserError
+from stlm.evaluate import anchors
+from stlm.evaluate.grid import Grid
 from stlm.evaluate.results import STDERR, metrics_of
-from stlm.evaluate.tasks import PAPER, TASKS
+from stlm.evaluate.task import TaskConfig, find
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
 from stlm.train.folder import write_whole
 
-PHENOMENON = " - phenomenon "
-
 
 def write_page(folder: Path, found: dict[str, Any]) -> Path:
-    """Write ``scores.html``; where it lies. found: what `evaluate.scores` holds."""
+    """Write ``scores.html``; where it lies. found: what ``results.json`` holds."""
     path, results = folder / "scores.html", found["results"]
     parts = {name for names in found["group_subtasks"].values() for name in names}
     rows = [{"task": name, **_row(results[name])} for name in results if name not in parts and metrics_of(results[name])]
     grouped = {results[task]["alias"]: [{"task": name, **_row(results[name])} for name in names if metrics_of(results[name])]
                for task, names in found["group_subtasks"].items()}
+    grids = [grid for task in _tasks(found) for grid in task.tables(found)]
+    picture = next((_picture(found, task) for task in anchors.TASKS if task in results), "")
     write_whole(path, render(
         "scores.html.jinja", found=found, rows=rows, groups={task: own for task, own in grouped.items() if own},
-        name=f"Scores of {found['model_name']}", writing=_writing(found),
-        phenomena=_phenomena(found), picture=_picture(found, "blimp") or _picture(found, "arc_easy"), beside=beside(found),
-        titles=[TASKS[name].title for name in PAPER]))
+        name=f"Scores of {found['model_name']}", grids=[(grid, _bars(grid)) for grid in grids], picture=picture,
+        beside=anchors.beside(found)))
     return path
+
+
+def _tasks(found: dict[str, Any]) -> list[TaskConfig]:
+    """The tasks that were scored, without those of a person's own that are no longer at hand."""
+    out = []
+    for kind in found["configs"]:
+        with contextlib.suppress(UserError):
+            out.append(find(kind))
+    return out
 
 
 def _row(figures: dict[str, Any]) -> dict[str, Any]:
@@ -34,35 +45,27 @@ def _row(figures: dict[str, Any]) -> dict[str, Any]:
     return {**figures, "alias": figures["alias"].removeprefix(" - "), "metrics": shown}
 
 
-def _writing(found: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Figures of what was written, and of what people wrote."""
-    rows = [dict(found["results"][name]) for name in found["group_subtasks"].get("writing", [])]
-    return {row.pop("alias").removeprefix(" - "): row for row in rows}
-
-
-def _phenomena(found: dict[str, Any]) -> str:
-    """BLiMP by phenomenon, with a line at chance."""
-    rows = [found["results"][name] for name in found["group_subtasks"].get("blimp", [])]
-    shown = sorted((row["acc,none"], row["alias"].removeprefix(PHENOMENON).replace("_", " ")) for row in rows
-                   if row["alias"].startswith(PHENOMENON))
-    if not shown:
+def _bars(grid: Grid) -> str:
+    """The shares of a table's rows, the lowest at the bottom, with a line at chance; nothing where it has none."""
+    if not grid.shares:
         return ""
+    shown = sorted(zip(grid.shares, (row[0] for row in grid.rows), strict=True))
     figure, axes = drawing(7, 0.32 * len(shown) + 0.8)
     bars = axes.barh([name for _, name in shown], [100 * value for value, _ in shown], color=ACCENT, height=0.65)
     axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
-    axes.axvline(50, color=INK, linewidth=1, linestyle="--")
-    axes.annotate("chance", (50, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
-    axes.set(xlim=(0, 100), xlabel="pairs of which the right one is likelier, %")
+    if grid.chance is not None:
+        place = 100 * grid.chance
+        axes.axvline(place, color=INK, linewidth=1, linestyle="--")
+        axes.annotate("chance", (place, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
+    axes.set(xlim=(0, 100), xlabel=f"{grid.columns[1]}, %")
     return svg(figure)
 
 
 def _picture(found: dict[str, Any], task: str) -> str:
     """A score against parameters, among what others reached."""
-    row = found["results"].get(task)
-    others = [(anchor.parameters, float(anchor.scores[task].rstrip("N").split("-")[0]), anchor.name) for anchor in ANCHORS
-              if task in anchor.scores]
-    if row is None:
-        return ""
+    row = found["results"][task]
+    others = [(anchor.parameters, float(anchor.scores[task].rstrip("N").split("-")[0]), anchor.name)
+              for anchor in anchors.ANCHORS if task in anchor.scores]
     figure, axes = drawing(7, 3.6)
     for size, value, name in others:
         axes.plot(size, value, "o", color=MUTED)

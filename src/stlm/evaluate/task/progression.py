@@ -1,5 +1,6 @@
-"""The progression test (arXiv 2405.14159, section 4): does a model find what a person wrote likelier than that, spoilt?
+"""Real text against the same, spoilt in six ways.
 
+The progression test (arXiv 2405.14159, section 4): does a model find what a person wrote likelier than that, spoilt?
 Each text gives a beginning and how it goes on, and the going on is spoilt in one way: letters, words or pairs of words
 shuffled, a word left out, put in, or replaced. Likelihoods are compared by byte, because lengths differ.
 """
@@ -9,12 +10,28 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 
+from stlm.errors import UserError
+from stlm.evaluate.evaluation import TaskData
+from stlm.evaluate.item_task import ItemTask
 from stlm.evaluate.items import Item
 
 BEFORE, AFTER = 300, 150  # bytes of a beginning and of how it goes on, about: both end with a word
 MOST = 250  # texts
 
 Words = list[str]
+
+
+class Config(ItemTask):
+    title = "progression"
+    metrics = ("acc_bytes",)
+    options = ("text",)
+
+    def items(self, data: TaskData) -> tuple[list[Item], str]:
+        held = data.held_out()
+        made = items(held.documents, data.seed)
+        if not made:
+            raise UserError(f"{held.source}: no document is long enough for the progression test")
+        return made, held.source
 
 
 def _in_runs(words: Words, size: int, draw: random.Random) -> Words:

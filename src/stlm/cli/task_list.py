@@ -1,0 +1,46 @@
+"""The list of tasks in ``stlm eval --help``.
+
+It is read from the files of the kinds, because importing them would import torch, and help answers at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import pkgutil
+from collections import defaultdict
+from pathlib import Path
+
+PACKAGE = "stlm.evaluate.task"
+
+
+def task_lines() -> list[str]:
+    """A line for each task, with what its file's docstring says first, and one for each group."""
+    members, lines = defaultdict[str, list[str]](list), list[str]()
+    for name, tree in _kinds().items():
+        lines.append(_line(name, (ast.get_docstring(tree) or "").partition("\n")[0].rstrip(".")))
+        for group in _groups(tree):
+            members[group].append(name)
+    return [*lines, *(_line(group, ", ".join(names)) for group, names in sorted(members.items())),
+            _line("all", "all of these"), _line("mine.my_task", "a task of your own: the file mine/my_task.py")]
+
+
+def _kinds() -> dict[str, ast.Module]:
+    """The source of each kind, by name."""
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None and spec.submodule_search_locations is not None
+    folders = list(spec.submodule_search_locations)
+    names = sorted(module.name for module in pkgutil.iter_modules(folders))
+    found = {name: next(file for folder in folders if (file := Path(folder) / f"{name}.py").exists()) for name in names}
+    return {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in found.items()}
+
+
+def _groups(tree: ast.Module) -> tuple[str, ...]:
+    """The ``groups`` that the class Config of a file declares."""
+    body = [line for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config" for line in node.body]
+    values = [line.value for line in body if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "groups"]
+    return tuple(ast.literal_eval(values[0])) if values else ()
+
+
+def _line(name: str, what: str) -> str:
+    return f"{'':25}{name:<15} {what}"
