@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common, nanogpt
-from stlm.train.folder import RUNS, read_lines
+from stlm.train.folder import EXCERPT_BITS, RUNS, read_lines
 
 OURS, BPE, PEER = "stlm 10m", "stlm 10m-bpe (4096)", "nanoGPT, with care"
 PRESETS = {OURS: "10m", BPE: "10m-bpe"}
@@ -34,8 +34,8 @@ def run_ours(preset: str, source: str, minutes: float, rate: float | None, seed:
     flags = ["--data", source, "--train.minutes", f"{minutes:g}", "--train.compile", "on", "--train.sample-every", "100000",
              "--train.evaluate-every", "200", "--train.evaluate-kilobytes", f"{LOOK / 1000:g}"]
     found = common.trained(preset, [*flags, *(["--optim.lr", str(rate)] if rate else [])], seed)
-    looks = [line for line in read_lines(RUNS / found.pop("run") / "metrics.jsonl") if "val/bits_per_byte" in line]
-    return {**found, "curve": [[look["seconds"], look["val/bits_per_byte"]] for look in looks]}
+    looks = [line for line in read_lines(RUNS / found.pop("run") / "metrics.jsonl") if EXCERPT_BITS in line]
+    return {**found, "curve": [[look["seconds"], look[EXCERPT_BITS]] for look in looks]}
 
 
 def run_peer(source: str, minutes: float, rate: float | None, seed: int) -> dict[str, Any]:

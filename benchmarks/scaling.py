@@ -26,8 +26,8 @@ from benchmarks import common
 from stlm.data.stream import Stream
 from stlm.model.count import count
 from stlm.text.tokenizer.bytes import ByteTokenizer
-from stlm.train.folder import RunFolder
 from stlm.train.build import build_run
+from stlm.train.folder import RunFolder
 from stlm.train.presets import PRESETS
 
 PARAMETERS = ("demo", "10m", "50m", "100m")

@@ -96,7 +96,7 @@ def pairs(model: LM, tokenizer: Tokenizer, how: Sampling, n: int, texts: list[by
     """Bytes a second of both ways, text by text, which way goes first changing each time."""
     plain, speculating, equal = list[float](), list[float](), 0
     for seed, text in enumerate(texts):
-        ways = [write(model, tokenizer, text, n, how, seed), 
+        ways = [write(model, tokenizer, text, n, how, seed),
                 write_speculating(model, tokenizer, text, n, how, seed, drafts, exit_)]
         written: list[list[bytes]] = [[], []]
         turns = (0, 1) if seed % 2 else (1, 0)

@@ -23,8 +23,8 @@ from benchmarks import common, nanogpt
 from benchmarks.llama import llama_of
 from stlm.config.decode import encode
 from stlm.model.count import count
-from stlm.train.folder import RunFolder
 from stlm.train.build import build_run
+from stlm.train.folder import RunFolder
 from stlm.train.presets import PRESETS
 
 OURS, CARE, SHIPPED, BPE = "stlm 10m", "nanoGPT, with care", "nanoGPT, as shipped", "stlm 10m-bpe (4096)"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-FLOORS = [{"errors"}, {"config"}, {"text"}, {"data"}, {"nn"}, {"model"}, {"optim"}, {"objective"}, {"train"},
-          {"generate"}, {"evaluate"}, {"report"}, {"compare"}, {"cli"}, {"__main__"}]
+FLOORS = [{"errors"}, {"config"}, {"text"}, {"data"}, {"nn"}, {"model"}, {"schedule"}, {"optim"}, {"objective"}, {"batches"},
+          {"train"}, {"generate"}, {"evaluate"}, {"compress"}, {"report"}, {"compare"}, {"cli"}, {"__main__"}]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 SOURCE = Path(__file__).parent.parent / "src" / "stlm"
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
@@ -58,6 +58,6 @@ def test_the_core_imports_little():
     spared = ("tyro", "rich", "zstandard", "tokenizers", "pyarrow", "datasets", "matplotlib", "jinja2", "scipy",
               "transformers")
     code = (f"import sys; sys.modules.update(dict.fromkeys({spared!r})); "
-            "import stlm.train.presets, stlm.train.loop, stlm.evaluate.bits, stlm.generate.writer, stlm.data.sources; "
+            "import stlm.train.presets, stlm.train.build, stlm.evaluate.bits, stlm.generate.writer, stlm.data.sources; "
             "[make() for make in stlm.train.presets.PRESETS.values()]")
     subprocess.run([sys.executable, "-c", code], check=True)

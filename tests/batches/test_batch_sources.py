@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from tests.conftest import small_model
+from tests.train.tiny import tiny_corpus
 
 from stlm.batches import BatchesConfig, BatchPlan, text
 from stlm.config.decode import decode
@@ -19,8 +21,6 @@ from stlm.objective import Objective
 from stlm.objective.causal import Causal
 from stlm.text.tokenizer import bytes as byte_tokenizer
 from stlm.train.run_config import RunConfig
-from tests.conftest import small_model
-from tests.train.tiny import tiny_corpus
 
 
 class DropEveryTenth(Objective):

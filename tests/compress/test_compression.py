@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.train.tiny import tiny_trainer
 
 from stlm.compress import write_compressed
 from stlm.config.decode import decode
@@ -13,7 +14,6 @@ from stlm.errors import UserError
 from stlm.model.compression import CompressionConfig
 from stlm.train.checkpoint import _Compressed
 from stlm.train.folder import find_checkpoint
-from tests.train.tiny import tiny_trainer
 
 ROWS = torch.tensor([[256, *b"The cat sat on mat 3, and the dog lay by door 7."]])
 

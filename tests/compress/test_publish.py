@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
+from tests.train.tiny import tiny_config, tiny_trainer
 
 from stlm.compress import publish, write_compressed
 from stlm.errors import UserError
 from stlm.train.folder import find_checkpoint
-from tests.train.tiny import tiny_config, tiny_trainer
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from tests.conftest import small_model
 
 from stlm.data.batch import Inputs
 from stlm.generate import session as sessions
@@ -15,7 +16,6 @@ from stlm.generate.sampling import Sampling
 from stlm.generate.session import Session
 from stlm.generate.writer import stream
 from stlm.text.tokenizer.bytes import ByteTokenizer
-from tests.conftest import small_model
 
 TOKENIZER = ByteTokenizer()
 PROMPTS = [b"It rained ", b"", "naïve 超".encode(), b"On and on, and on."]

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from tests.conftest import shard_of, small_config, small_model
+from tests.train.tiny import tiny_config, tiny_trainer
 
 from stlm.config.decode import decode
 from stlm.config.slot import kinds
@@ -18,8 +20,6 @@ from stlm.objective import ObjectiveConfig, causal, mix, multi_byte
 from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train.checkpoint import OBJECTIVE
 from stlm.train.run_config import RunConfig
-from tests.conftest import shard_of, small_config, small_model
-from tests.train.tiny import tiny_config, tiny_trainer
 
 CELL = ("whitespace", "mean", "conv", "tied")
 TEXTS = [b"It was late, and nobody spoke: the rain fell.", b"On and on!", b"The same words, the same words again. " * 3]

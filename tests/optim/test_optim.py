@@ -8,8 +8,8 @@ import pytest
 import torch
 from tests.conftest import small_model
 
-from stlm.optim import adamw, muon, set_learning_rate, split_parameters
 from stlm.nn.weights import parameters_of
+from stlm.optim import adamw, muon, set_learning_rate, split_parameters
 from stlm.schedule import between, linear, rate_factor
 
 

@@ -24,7 +24,7 @@ from stlm.optim import adamw, muon
 from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train import machine
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
-from stlm.train.folder import RunFolder, read_lines
+from stlm.train.folder import EXCERPT_BITS, RunFolder, read_lines
 from stlm.train.loop import Callback
 from tests.conftest import small_model
 from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
@@ -76,7 +76,7 @@ def test_going_on_equals_never_stopping_bit_for_bit(tmp_path, optim, grad_accum)
 
 
 PARTS = {
-    "entropy": {"patching": {"kind": "entropy", "dim": 4, "layers": 1}}, 
+    "entropy": {"patching": {"kind": "entropy", "dim": 4, "layers": 1}},
     "dynamic": {"patching": {"kind": "dynamic", "target": 3}}, "parallel": {"head": "parallel", "decoder_layers": 0},
     "pooling": {"pooling": {"kind": "attention", "heads": 2}},
     "copying": {"embedding": "recall", "copying": "pointer"}, "linear": {"trunk": "linear", "local": "linear"},
@@ -140,7 +140,7 @@ def test_watching_changes_nothing(tmp_path):
     tiny_trainer(tmp_path / "watched", callbacks=watched, evaluate_every=2, sample_every=3).run()
     assert weights(tmp_path / "plain", 12) == weights(tmp_path / "watched", 12)
     assert [step for step, _ in shown] == [3, 6, 9, 12]
-    held_out = [r["val/bits_per_byte"] for r in read_lines(tmp_path / "watched" / "metrics.jsonl") if "val/bits_per_byte" in r]
+    held_out = [r[EXCERPT_BITS] for r in read_lines(tmp_path / "watched" / "metrics.jsonl") if EXCERPT_BITS in r]
     assert len(held_out) == 6
     assert len(read_lines(tmp_path / "watched" / "samples.jsonl")) == 4
 

@@ -58,3 +58,5 @@ class BatchSource(abc.ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from stlm.train.folder import EXCERPT_BITS
 from stlm.train.loop import Callback, Trainer
 
 
@@ -37,8 +38,8 @@ class Display(Callback):
         if "train/bits_per_byte" in figures:
             self._train = (f"{figures['train/bits_per_byte']:.3f} bits/byte  "
                            f"{figures['train/bytes_per_second'] / 1000:.1f} kB/s  MFU {figures['train/mfu']:.0%}")
-        if "val/bits_per_byte" in figures:
-            self._validation = f"held out {figures['val/bits_per_byte']:.3f}"
+        if EXCERPT_BITS in figures:
+            self._validation = f"held out {figures[EXCERPT_BITS]:.3f}"
 
     def on_step_end(self, trainer: Trainer) -> None:
         share = trainer.progress()

@@ -29,7 +29,7 @@ from stlm.report import patch_marks
 from stlm.report.run_page import write_report
 from stlm.train.build import build_run
 from stlm.train.cli_args import apply, configure
-from stlm.train.folder import RUNS, RunFolder, write_whole
+from stlm.train.folder import BITS, RUNS, RunFolder, write_whole
 from stlm.train.loop import Trainer
 from stlm.train.machine import check_fits, pick_device
 from stlm.train.run_config import RunConfig
@@ -147,9 +147,9 @@ def _finish(trainer: Trainer, console: Console) -> None:
     text = b"".join(corpus.validation.documents(corpus.tokenizer))
     entropy = None if corpus.entropy_bits is None else corpus.entropy_bits / corpus.validation.n_bytes
     record = {
-        "val/bits_per_byte": result.bits_per_byte, "bytes": result.n_bytes, "seq_len": result.seq_len, "context": result.context,
-        "baselines": baselines(text), "entropy": entropy, "seconds": trainer.counters.spent, "trained_bytes": trainer.counters.n_bytes,
-        "prompt": _beginning(text), "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
+        BITS: result.bits_per_byte, "protocol": result.protocol, "baselines": baselines(text), "entropy": entropy,
+        "seconds": trainer.counters.spent, "trained_bytes": trainer.counters.n_bytes, "prompt": _beginning(text),
+        "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
         "bytes_per_patch": result.bytes_per_patch, "flops": trainer.counters.flops,
         "peak_megabytes": trainer.peak / 1e6, "reading": _reading(model, corpus),
     }
@@ -183,10 +183,10 @@ def _beginning(text: bytes) -> str:
 
 
 def _summary(record: dict) -> Table:
-    table = Table(title=f"bits per byte on {record['bytes']:,} held-out bytes, smaller is better")
+    table = Table(title=f"bits per byte on {record['protocol']['bytes']:,} held-out bytes, smaller is better")
     table.add_column("")
     table.add_column("bits per byte", justify="right")
-    rows = {**record["baselines"], "this model": record["val/bits_per_byte"]}
+    rows = {**record["baselines"], "this model": record[BITS]}
     if record["entropy"] is not None:
         rows["exact entropy of the text"] = record["entropy"]
     for name, value in sorted(rows.items(), key=lambda row: -row[1]):

@@ -87,7 +87,8 @@ class Stream:
         counted = np.zeros(self.seq_len, dtype=bool)
         counted[0 if start == 0 else self.seq_len - self.stride:size - 1] = True
         tokens = self._padded(self._read(self._shard.tokens, self._bos, start, size, np.dtype(np.int64)))
-        columns = [self._padded(self._read(column, 0, start, size, column.dtype))[1:] for column in self._shard.columns.values()]
+        columns = [self._padded(self._read(column, 0, start, size, column.dtype))[1:]
+                   for column in self._shard.columns.values()]
         return [tokens[:-1], tokens[1:], counted, *columns]
 
     def _padded(self, values: np.ndarray) -> np.ndarray:

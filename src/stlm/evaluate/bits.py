@@ -31,6 +31,11 @@ class Score:
     patches: int
 
     @property
+    def protocol(self) -> dict[str, int]:
+        """How the bits were measured: tokens of a window, by how many windows overlap, bytes of text."""
+        return {"seq_len": self.seq_len, "overlap": self.context, "bytes": self.n_bytes}
+
+    @property
     def bits_per_byte(self) -> float:
         return self.bits / self.n_bytes
 

@@ -12,11 +12,14 @@ from stlm.evaluate.task import Figures, choose
 from stlm.evaluate.texts import Texts
 from stlm.generate.sampling import Sampling
 from stlm.generate.writer import write
+from stlm.train.folder import EXCERPT_BITS
 from stlm.train.loop import Callback, Trainer
 
 
 class Validation(Callback):
-    """``val/bits_per_byte`` of the first part of the validation text, every so many steps; rows without overlap."""
+    """Bits per byte of the first part of the held-out text, every so many steps, in windows without overlap. The figure of all
+    of it, in windows that overlap, comes at the end and has another name.
+    """
 
     def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
         train = trainer.config.train
@@ -24,7 +27,7 @@ class Validation(Callback):
             return None
         result = score(trainer.usable_model(), trainer.corpus.validation, trainer.corpus.tokenizer, train.seq_len,
                        train.batch_size, limit=int(train.evaluate_kilobytes * 1000))
-        return {"val/bits_per_byte": result.bits_per_byte}
+        return {EXCERPT_BITS: result.bits_per_byte, "val/excerpt_bytes": result.n_bytes}
 
 
 class Benchmarks(Callback):

@@ -1,7 +1,7 @@
 """One decoding session: texts that a model reads and continues side by side, token by token.
 
-Everything that writes or reads a text step by step stands on this: writing, speculation, packing, evaluation that generates, the
-speed of decoding. The trunk runs once a patch; the rest moves on from its small memories.
+Everything that writes or reads a text step by step stands on this: writing, speculation, packing, evaluation that generates,
+the speed of decoding. The trunk runs once a patch; the rest moves on from its small memories.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Session:
         return all(text.ended for text in self.texts)
 
     def feed(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Add given tokens to each row; they're read when `logits` are asked for. The first call says how many rows there are."""
+        """Add given tokens to each row, to be read when `logits` are asked for. The first call says how many rows there are."""
         if not self._unread:
             self._unread, self._rows = [[] for _ in tokens], list(range(len(tokens)))
         for row, more in enumerate(tokens):

@@ -1,4 +1,4 @@
-"""The contract of compression: a trained model in a smaller form. The slot ``compression``; its kinds are in `stlm.compress`."""
+"""The contract of compression: a trained model in a smaller form. Its kinds are in the package `stlm.compress`."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class LM(nn.Module):
         self.patching.load_frozen(load)
 
     def set_progress(self, progress: float) -> None:
-        """How much of training is over, 0 to 1; parts that change with it follow. Without this call a model is as at the end."""
+        """How much of training is over, 0 to 1; parts that change with it follow. A new model is as at the end."""
         self.trunk.active = self.config.sharing.layers_at(progress, self.config.layers)
 
     def new_cache(self, batch: int) -> Cache:

@@ -33,7 +33,7 @@ class Output:
         return self.scores.logits()
 
     def auxiliary_loss(self, batch: Batch) -> Loss:
-        """What the model's parts add to any objective, over the batch's weights: losses of early exits, ratio losses, routers."""
+        """What the model's parts add to any objective, over the batch's weights: early exits, ratio losses, routers."""
         count = batch.weights.sum()
         total, metrics = count.new_zeros(()), Metrics()
         for scores, weight in self.exits:

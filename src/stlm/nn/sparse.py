@@ -90,4 +90,4 @@ def valid_mask(segment_ids: Int[Tensor, "batch seq"], lengths: Int[Tensor, " bat
 def refuse_bidirectional(bidirectional: bool, depth: str) -> None:
     """UserError where positions shall see later ones: layers of such a stack keep only positions that went through them."""
     if bidirectional:
-        raise UserError(f"depth = {depth} reads in one direction only; choose depth = full where positions shall see later ones")
+        raise UserError(f"depth = {depth} reads in one direction only; choose depth = full to read in both")

@@ -1,4 +1,4 @@
-"""Two objectives at once, of which either may be a mix itself. The weight of the second may change in the course of training."""
+"""Two objectives at once; either may be a mix itself. The weight of the second may change in the course of training."""
 
 from __future__ import annotations
 

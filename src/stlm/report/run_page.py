@@ -9,7 +9,7 @@ from typing import Any
 from stlm.config.files import read_json
 from stlm.report import patch_marks
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
-from stlm.train.folder import RunFolder, read_lines, write_whole
+from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_lines, write_whole
 
 
 def write_report(folder: RunFolder) -> None:
@@ -28,7 +28,7 @@ def write_report(folder: RunFolder) -> None:
 
 def _bars(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Compressors, model and entropy as bars, largest first."""
-    rows = {**results["baselines"], "this model": results["val/bits_per_byte"]}
+    rows = {**results["baselines"], "this model": results[BITS]}
     if results["entropy"] is not None:
         rows["exact entropy of the text"] = results["entropy"]
     widest = max(rows.values())
@@ -54,7 +54,7 @@ def _curves(metrics: list[dict[str, Any]], results: dict[str, Any] | None) -> li
 
 def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label: str,
            spent: Callable[[dict[str, Any]], float]) -> str:
-    train, held = ([(spent(m), m[name]) for m in metrics if name in m] for name in ("train/bits_per_byte", "val/bits_per_byte"))
+    train, held = ([(spent(m), m[name]) for m in metrics if name in m] for name in ("train/bits_per_byte", EXCERPT_BITS))
     figure, axes = drawing(4.6, 3.4)
     axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, label="training text, as it goes")
     if held:

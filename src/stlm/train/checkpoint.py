@@ -1,8 +1,8 @@
 """Checkpoints: folders that are either whole or not there.
 
 ``config.json`` (the run's description), ``model.safetensors``, ``ema.safetensors`` where weights are averaged,
-``objective.safetensors`` where the objective has parameters of its own, ``optimizer.pt`` (read with ``weights_only``), ``trainer.json`` (counters, and the sha256 of every other file). All is
-written and synced under another name, then renamed.
+``objective.safetensors`` where the objective has parameters of its own, ``optimizer.pt`` (read with ``weights_only``),
+``trainer.json`` (counters, and the sha256 of every other file). All is written and synced under another name, then renamed.
 """
 
 from __future__ import annotations

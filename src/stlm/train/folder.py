@@ -18,6 +18,8 @@ from stlm.train.checkpoint import TRAINER, Checkpoint, list_checkpoints, open_ch
 from stlm.train.run_config import RunConfig
 
 RUNS, MODELS = Path("runs"), Path("models")
+BITS = "val/bits_per_byte"  # of all held-out text, at the end
+EXCERPT_BITS = "val/excerpt_bits_per_byte"  # of the first part of it, on the way
 SHIPPED = Path(__file__).parents[3] / "models"  # beside the source, where stlm was installed from a clone
 
 

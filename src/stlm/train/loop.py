@@ -125,7 +125,7 @@ class Trainer:
         return path
 
     def usable_model(self) -> LM:
-        """A model with the present weights, averaged ones if there are, to look at and write with; the same one at every look."""
+        """The present weights, averaged ones if there are, to look at and write with: the same model at every look."""
         return self._view(self.ema or self.model).requires_grad_(False).eval()
 
     def _view(self, weights: LM) -> LM:

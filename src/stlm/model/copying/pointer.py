@@ -84,7 +84,8 @@ class Pointer(Copying[WordsMemory]):
                 tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: WordsMemory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Scores:
         queries, keys = self.query_key(self.norm(output.states)).chunk(2, dim=-1)
-        queries, keys, patch_index = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys), output.patch_index
+        queries, keys = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys)
+        patch_index = output.patch_index
         words = words_so_far(tokens, self.parts[tokens], None if memory is None else memory.word())
         if memory is not None:
             seen, keys = torch.stack([tokens, segment_ids, words], dim=2), take(keys, patch_index)

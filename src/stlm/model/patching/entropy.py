@@ -81,8 +81,8 @@ class Entropy(Patching[ReaderMemory]):
 
     @torch.no_grad()
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
-                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: ReaderMemory | None,
-                lengths: Int[Tensor, " batch"] | None) -> Boundaries:
+                positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None,
+                memory: ReaderMemory | None, lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         with torch.autocast(tokens.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
             logits = self.reader(Inputs(tokens, lengths=lengths), None if memory is None else memory.reader).logits
             log_p = logits.log_softmax(-1)
