@@ -234,7 +234,7 @@ def test_an_own_pooling_trains_and_is_saved(examples):
     assert all(parameter.isfinite().all() for parameter in after)
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
     saved = open_checkpoint(trainer.save())
-    assert saved.config.model.pooling.kind == "mine.max"
+    assert saved.config.model.backbone.pooling.kind == "mine.max"
     assert saved.build_model().pooling.channels == 4
 
 

@@ -44,7 +44,7 @@ def test_overlapping_rows_predict_every_byte_once_and_in_order(documents, seq, d
 def test_targets_follow_inputs_and_documents_stay_whole(documents, seq):
     stream = Stream(shard_of(documents), TOKENIZER, seq, 1, 3)
     stream._enter(0)
-    text = stream._read(0, stream._total)
+    text = stream._read(stream._shard.tokens, TOKENIZER.bos, 0, stream._total, np.dtype(np.int64))
     pieces = np.split(text, np.flatnonzero(text == TOKENIZER.bos))[1:-1]
     assert sorted(bytes(piece[1:].astype(np.uint8)) for piece in pieces) == sorted(documents)
     for inputs, targets, weights in epoch(stream):

@@ -81,7 +81,7 @@ def test_a_long_prompt(monkeypatch):
     tokenizer = Bytes()
     model = small_model(CELLS[1], tokenizer, layers=3)
     whole = alike(model, tokenizer, b"It rained on and on. " * 9, 20, Sampling(1.0), 0)
-    monkeypatch.setattr(speculate, "PIECE", 7)
+    monkeypatch.setattr(speculate, "CHUNK", 7)
     assert alike(model, tokenizer, b"It rained on and on. " * 9, 20, Sampling(1.0), 0) == whole
 
 

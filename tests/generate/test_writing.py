@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import ODD, small_model
 
-from stlm.generate import utf8, writer
+from stlm.data.batch import Inputs
+from stlm.generate import session, utf8
+from stlm.generate.constraint import DecodingConstraint
 from stlm.generate.sampling import Sampling, draw
 from stlm.generate.writer import characters, write
 from stlm.text.tokenizer import bpe
@@ -19,14 +21,27 @@ CELL = ("whitespace", "mean", "conv", "tied")
 ALL = torch.ones(4, dtype=torch.bool)
 
 
-def text_of(model, prompt, n, how=None, seed=0, cached=True, tokenizer=TOKENIZER):
-    return b"".join(write(model, tokenizer, prompt, n, how or Sampling(1.0), seed, cached))
+def text_of(model, prompt, n, how=None, seed=0, tokenizer=TOKENIZER):
+    return b"".join(write(model, tokenizer, prompt, n, how or Sampling(1.0), seed))
+
+
+@torch.no_grad()
+def plain_text_of(model, prompt, n, how):
+    """The definition: everything is computed anew for each token."""
+    generator, tokens, out = torch.Generator().manual_seed(0), [TOKENIZER.bos, *prompt], b""
+    constraint = DecodingConstraint.after_prompt(TOKENIZER, prompt, tokens, n)
+    while constraint.allowed().any():
+        token = draw(model(Inputs(torch.tensor([tokens]))).logits[0, -1], constraint.allowed(), how, generator)
+        if token == TOKENIZER.bos:
+            break
+        out, constraint, tokens = out + TOKENIZER.token_bytes[token], constraint.after(token), [*tokens, token]
+    return out
 
 
 @pytest.mark.parametrize(("prompt", "temperature"), [(b"", 1.0), ("Once naïve 超".encode(), 0.0)])
 def test_the_cache_gives_what_full_computation_gives(cell, prompt, temperature):
     model, how = small_model(cell, seed=1), Sampling(temperature)
-    assert text_of(model, prompt, 40, how) == text_of(model, prompt, 40, how, cached=False)
+    assert text_of(model, prompt, 40, how) == plain_text_of(model, prompt, 40, how)
 
 
 def test_a_long_prompt_is_read_in_pieces(monkeypatch):
@@ -34,7 +49,7 @@ def test_a_long_prompt_is_read_in_pieces(monkeypatch):
     prompt = b"It rained, and the rain fell on and on, and on. " * 3
     whole = text_of(model, prompt, 40)
     for piece in (1, 7, len(prompt), len(prompt) + 1):
-        monkeypatch.setattr(writer, "PIECE", piece)
+        monkeypatch.setattr(session, "CHUNK", piece)
         assert text_of(model, prompt, 40) == whole
 
 

@@ -43,7 +43,7 @@ def test_pooling_by_attention_is_a_softmax_over_the_patch():
     from stlm.model.layout import layout
     from stlm.nn.norm import rms_norm
     model = small_model(("stride", "attention", "conv", "tied"))
-    pooling, x = model.pooling, torch.randn(1, 10, 8, dtype=torch.double)
+    pooling, x = model.backbone.pooling, torch.randn(1, 10, 8, dtype=torch.double)
     ends = torch.tensor([[True, False, False, True, True, False, False, False, True, False]])
     got = pooling(x, layout(ends, torch.zeros(1, 10, dtype=torch.long)))
     for patch, members in enumerate(([0], [1, 2, 3], [4], [5, 6, 7, 8])):

@@ -11,6 +11,7 @@ import torch
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.model.patching import dynamic, entropy, subword
+from stlm.nn.weights import parameters_of
 from stlm.text.tokenizer.bytes import ByteTokenizer
 from tests.conftest import small_model
 from tests.model import checks
@@ -26,14 +27,13 @@ ENTROPY = ("entropy", "last", "conv", "tied")
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_smoothing_is_the_moving_average(n, goes_on):
     torch.manual_seed(n)
-    rule = dynamic.Config().build(ByteTokenizer(), 4)
-    answers, boundary_prob = torch.randn(2, n, 3, dtype=torch.double), torch.rand(2, n, dtype=torch.double)
+    states, prob = torch.randn(2, n, 3, dtype=torch.double), torch.rand(2, n, dtype=torch.double)
     before = torch.randn(2, 3, dtype=torch.double) if goes_on else None
     z, expected = before if goes_on else torch.zeros(2, 3, dtype=torch.double), []
     for k in range(n):
-        z = boundary_prob[:, k, None] * answers[:, k] + (1 - boundary_prob[:, k, None]) * z
+        z = prob[:, k, None] * states[:, k] + (1 - prob[:, k, None]) * z
         expected.append(z)
-    found = rule.dechunk(answers, boundary_prob, before)
+    found = dynamic.smoothed(states, prob, before)
     torch.testing.assert_close(found, torch.stack(expected, dim=1), rtol=1e-12, atol=1e-12)
 
 
@@ -59,15 +59,15 @@ def test_the_loss_of_the_ratio_is_least_at_the_target(target):
     assert loss(1 / target) < min(loss(0.6 / target), loss(1.5 / target))
 
 
-def test_weighing_changes_nothing_but_the_gradient():
+def test_straight_through_changes_nothing_but_the_gradient():
     model = small_model(DYNAMIC).train()
     output = model(Inputs(ROWS))
     gradient, = torch.autograd.grad(output.logits.square().sum(), model.patching.query.weight)
     assert gradient.abs().sum() > 0
     cut = model.patching(ROWS, torch.zeros_like(ROWS), torch.arange(ROWS.shape[1])[None],
                          torch.randn(1, ROWS.shape[1], 8, dtype=torch.double), None, None)
-    heard = torch.randn(1, ROWS.shape[1], 8, dtype=torch.double)
-    torch.testing.assert_close(model.patching.straight_through(heard, cut), heard)
+    x = torch.randn(1, ROWS.shape[1], 8, dtype=torch.double)
+    torch.testing.assert_close(cut.straight_through(x), x)
 
 
 def test_the_router_has_a_learning_rate_of_its_own():

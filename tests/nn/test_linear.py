@@ -62,5 +62,5 @@ def test_it_remembers_further_than_any_window():
     x = torch.randn(1, 60, 8, dtype=torch.double)
     changed = x.clone()
     changed[0, 0] += 1
-    moved = (stack(changed, segment_ids, positions) - stack(x, segment_ids, positions)).abs().amax(dim=2)[0]
+    moved = (stack(changed, segment_ids, positions).states - stack(x, segment_ids, positions).states).abs().amax(dim=2)[0]
     assert (moved > 0).all()

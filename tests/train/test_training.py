@@ -22,7 +22,7 @@ from stlm.model.patching.entropy import reader
 from stlm.objective import causal
 from stlm.optim import adamw, muon
 from stlm.text.tokenizer.bytes import ByteTokenizer
-from stlm.train import machine
+from stlm.train import loop, machine
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import EXCERPT_BITS, RunFolder, read_lines
 from stlm.train.loop import Callback
@@ -91,11 +91,12 @@ def same(one, other):
 
 @pytest.mark.shapes
 @pytest.mark.parametrize(("part", "length"), [
-    *((part, {"steps": 6}) for part in PARTS), *((part, {"steps": None, "teraflops": 0.0005, "evaluate_every": 4})
+    *((part, {"steps": 6}) for part in PARTS), *((part, {"steps": None, "teraflops": 0.0005})
                                                  for part in ("dynamic", "skip", "loop_from"))], ids=str)
 def test_every_part_goes_on_bit_for_bit(tmp_path, monkeypatch, part, length):
     """FLOPs, which end a run that is given teraflops, included."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "RECOUNT", 4)
     config = tiny_config(**length)
     if part == "entropy":
         tiny_trainer(tmp_path / "runs" / "reader", config=dataclasses.replace(tiny_config(steps=4), model=reader(4, 1))).run()
@@ -106,11 +107,12 @@ def test_every_part_goes_on_bit_for_bit(tmp_path, monkeypatch, part, length):
     torch.manual_seed(999)
     cut = tiny_trainer(tmp_path / "cut", config=config, resume=True)
     cut.run()
-    assert (cut.step, cut.n_bytes, cut.flops) == (whole.step, whole.n_bytes, whole.flops) and whole.step > 4
+    cut_spent, whole_spent = (dataclasses.replace(one.counters, spent=0) for one in (cut, whole))
+    assert cut_spent == whole_spent and whole.step > 4
     for one, other in ((cut.model, whole.model), (cut.ema, whole.ema)):
         assert same(one.state_dict(), other.state_dict())
     both = [RunFolder(tmp_path / run).latest().optimizer() for run in ("cut", "whole")]
-    assert both[0].keys() == both[1].keys() == {"optimizers", "rng"} and torch.equal(both[0]["rng"], both[1]["rng"])
+    assert both[0].keys() == both[1].keys() == {"optimizers", "rng", "batches"} and torch.equal(both[0]["rng"], both[1]["rng"])
     for one, other in zip(both[0]["optimizers"], both[1]["optimizers"], strict=True):
         assert one["param_groups"] == other["param_groups"] and one["state"].keys() == other["state"].keys()
         for number, state in one["state"].items():
@@ -294,9 +296,10 @@ def test_a_run_of_so_much_text_or_arithmetic(tmp_path, length):
     assert again.done and again.step == trainer.step and again.counters.flops == trainer.counters.flops
 
 
-def test_what_a_byte_costs_is_counted_as_it_changes(tmp_path):
+def test_what_a_byte_costs_is_counted_as_it_changes(tmp_path, monkeypatch):
     """Loops that come late cost nothing before."""
-    config = tiny_config(steps=8, evaluate_every=1)
+    monkeypatch.setattr(loop, "RECOUNT", 1)
+    config = tiny_config(steps=8)
     model = decode(ModelConfig, {"layers": 4, "sharing": {"kind": "all", "loop_from": 0.5}}, config.model)
     trainer = tiny_trainer(tmp_path / "run", config=dataclasses.replace(config, model=model))
     costs, plain = [], trainer.advance
@@ -305,6 +308,30 @@ def test_what_a_byte_costs_is_counted_as_it_changes(tmp_path):
     assert max(costs[:4]) < 0.8 * min(costs[5:])
     assert trainer.counters.flops == pytest.approx(sum(costs) / 8 * trainer.counters.n_bytes, rel=0.1)
     assert trainer.peak > 10e6
+
+
+def test_looking_changes_no_count(tmp_path, monkeypatch):
+    """A model whose cost stays is counted once; where it changes, the interval of looks doesn't matter."""
+    monkeypatch.setattr(loop, "RECOUNT", 3)
+    for part in ({}, {"layers": 4, "sharing": {"kind": "all", "loop_from": 0.5}}):
+        found = []
+        for every in (1, 5):
+            config = tiny_config(steps=8, evaluate_every=every)
+            config = dataclasses.replace(config, model=decode(ModelConfig, part, config.model))
+            run = tiny_trainer(tmp_path / f"run-{len(part)}-{every}", config=config, callbacks=[Validation()])
+            assert run.model.flops_change == bool(part)
+            run.run()
+            found.append((run.counters.flops, run.counters.flops_per_byte == run.decisions.flops_per_byte))
+        assert found[0] == found[1] and found[0][1] != bool(part)
+
+
+def test_looks_are_at_one_model(tmp_path):
+    trainer = tiny_trainer(tmp_path / "run", steps=4)
+    first = trainer.usable_model()
+    before = first.table.clone()
+    trainer.advance()
+    assert trainer.usable_model() is first and not torch.equal(first.table, before)
+    assert torch.equal(first.table, trainer.ema.table) and not first.training
 
 
 def test_fused_attention_is_counted(monkeypatch):

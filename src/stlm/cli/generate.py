@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
     model = checkpoint.build_model().to(pick_device())
     if given.exit_threshold is not None:
         if model.trunk.exit_threshold is None:
-            raise UserError(f"--exit-threshold: {given.run} wasn't trained for early exits; train with --model.depth early_exit")
+            raise UserError(f"--exit-threshold: {given.run} has no early exits; train with --model.depth early_exit")
         if not 0 <= given.exit_threshold <= 1:
             raise UserError(f"--exit-threshold {given.exit_threshold:g}: it has to lie between 0 and 1")
         model.trunk.leave = given.exit_threshold
