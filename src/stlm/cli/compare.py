@@ -115,10 +115,10 @@ class _Display:
         self._bar.advance(self._whole)
         found = run.found()
         self.console.print(f"{run.name}: {found[record.KEY]:.4f} bits per byte after {found['seconds']:.0f} s", highlight=False)
-        made = record.make_record(self.plan, self.known)
-        if made["arms"]:
-            record.save(self.plan, made)
-            write_page(self.plan, made)
+        so_far = record.make_record(self.plan, self.known)
+        if so_far["arms"]:
+            record.save(self.plan, so_far)
+            write_page(self.plan, so_far)
 
     def look(self, runs: list[Run]) -> None:
         names = {run.name for run in runs}

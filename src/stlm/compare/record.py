@@ -41,8 +41,8 @@ def on_record(plan: Plan) -> Recorded:
     before = read_json(path)
     found = {seed["run"]: seed for arm in before["arms"].values() for seed in arm["seeds"]}
     return Recorded({run.name: found[run.name] for _, _, run in plan.runs()
-                  if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
-                 before["first"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
+                     if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
+                    before["first"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
 
 
 def set_aside(plan: Plan) -> Path:
@@ -77,7 +77,7 @@ def make_record(plan: Plan, known: Recorded) -> dict[str, Any]:
 def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
     found, metrics = run.found(), read_lines(RunFolder(run.folder).metrics)
     kept = (KEY, "entropy", "baselines", "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops", "steps",
-            "peak_megabytes", "written_bytes_per_second", "made")
+            "peak_megabytes", "written_bytes_per_second", "provenance")
     return {"seed": seed, **{name: found[name] for name in kept}, "texts": {text: found["texts"][text] for text in run.texts},
             "run": run.name,
             "curve": [[line["bytes"], line["seconds"], line["flops"], round(line[KEY], 4)] for line in metrics if KEY in line],
