@@ -24,7 +24,7 @@ ENTROPY = ("entropy", "last", "conv", "tied")
 
 @pytest.mark.parametrize("n", [1, 2, 7, 16, 33])
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_smoothing_is_the_moving_average(n, goes_on):
+def test_dechunk_is_the_moving_average(n, goes_on):
     torch.manual_seed(n)
     rule = dynamic.Config().build(ByteTokenizer(), 4)
     answers, boundary_prob = torch.randn(2, n, 3, dtype=torch.double), torch.rand(2, n, dtype=torch.double)
@@ -59,15 +59,15 @@ def test_the_loss_of_the_ratio_is_least_at_the_target(target):
     assert loss(1 / target) < min(loss(0.6 / target), loss(1.5 / target))
 
 
-def test_weighing_changes_nothing_but_the_gradient():
+def test_straight_through_changes_nothing_but_the_gradient():
     model = small_model(DYNAMIC).train()
     output = model(Inputs(ROWS))
     gradient, = torch.autograd.grad(output.logits.square().sum(), model.patching.query.weight)
     assert gradient.abs().sum() > 0
     cut = model.patching(ROWS, torch.zeros_like(ROWS), torch.arange(ROWS.shape[1])[None],
                          torch.randn(1, ROWS.shape[1], 8, dtype=torch.double), None, None)
-    heard = torch.randn(1, ROWS.shape[1], 8, dtype=torch.double)
-    torch.testing.assert_close(model.patching.straight_through(heard, cut), heard)
+    x = torch.randn(1, ROWS.shape[1], 8, dtype=torch.double)
+    torch.testing.assert_close(model.patching.straight_through(x, cut), x)
 
 
 def test_the_router_has_a_learning_rate_of_its_own():
@@ -96,7 +96,7 @@ def test_ends_follow_the_entropy_of_the_next_byte(rule):
     assert 0.3 < expected.double().mean() < 0.7
 
 
-def test_the_small_model_is_frozen_and_begins_with_the_weights_of_its_run():
+def test_the_small_model_is_frozen_and_has_the_weights_of_its_run():
     model, asked = small_model(ENTROPY), []
     assert not any(p.requires_grad for p in model.patching.reader.parameters())
 

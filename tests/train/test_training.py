@@ -295,7 +295,7 @@ def test_a_run_of_so_much_text_or_arithmetic(tmp_path, length):
 
 
 def test_what_a_byte_costs_is_counted_as_it_changes(tmp_path):
-    """Loops that come late cost nothing before."""
+    """Loops cost nothing before ``loop_from``."""
     config = tiny_config(steps=8, evaluate_every=1)
     model = decode(ModelConfig, {"layers": 4, "sharing": {"kind": "all", "loop_from": 0.5}}, config.model)
     trainer = tiny_trainer(tmp_path / "run", config=dataclasses.replace(config, model=model))
