@@ -34,7 +34,7 @@ def check_nothing_leaks(model: LM, rows: Tensor, tokens: int, rounding: float = 
     has to move the scores of its successor.
     """
     def scores(rows: Tensor) -> Tensor:
-        """Room for as many patches as there may be, because products of other sizes round otherwise; and one seed."""
+        """Room for as many patches as there may be, because products of other sizes round otherwise; and the same luck."""
         torch.manual_seed(0)
         with torch.no_grad():
             return model(Inputs(rows, n_patches=rows.shape[1])).logits

@@ -23,9 +23,9 @@ from tests.model import checks
 
 BOS = 256
 ROWS = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
-WAYS = {"early_exit": {"dropout": 0.3}, "exiting": {"exit_threshold": 0.3}, "mixture": {},
+WAYS = {"early_exit": {"dropout": 0.3}, "leaving": {"exit_threshold": 0.3}, "mixture": {},
         "nested": {"span": 2, "every": 1, "nested": True}, "skip": {}}
-KIND = {"exiting": "early_exit", "nested": "mixture"}
+KIND = {"leaving": "early_exit", "nested": "mixture"}
 SHARING = {"nested": {"kind": "cycle", "loops": 3}, "skip": {"kind": "all", "rank": 2}}
 
 
@@ -134,7 +134,7 @@ def test_losses_of_layers_with_exits():
 
 @pytest.mark.shapes
 def test_a_patch_that_exits_stays_as_it_is():
-    model, never = model_of("exiting"), model_of("exiting", depth={"kind": "early_exit"})
+    model, never = model_of("leaving"), model_of("leaving", depth={"kind": "early_exit"})
     assert not torch.equal(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
     with torch.no_grad():  # a patch that has exited isn't computed any more: its cached keys and values are the same
         model.trunk.exit_threshold = -1.0

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.shapes
 ROWS = torch.tensor([checks.tokens_of(checks.TEXT, 256)])
 
 
-def test_a_patch_is_predicted_from_the_trunk_output_alone():
+def test_a_patch_is_predicted_from_the_answer_alone():
     """Bytes inside a patch change nothing before the patch has ended."""
     model = small_model(("stride", "mean", "conv", "parallel"))
     changed = ROWS.clone()
@@ -53,7 +53,7 @@ def test_multi_byte_adds_to_the_loss_in_training_only():
     torch.testing.assert_close(trained.metrics["bits_per_byte"][0], plain.metrics["bits_per_byte"][0])
 
 
-def test_further_tokens_are_those_further_on():
+def test_further_symbols_are_those_further_on():
     torch.manual_seed(0)
     batch = Stream(shard_of([b"some words, and more of them."]), Bytes(), 16, 2, None).batch(0)
     ahead = torch.randn(2, 16, 2, 258, dtype=torch.double)
