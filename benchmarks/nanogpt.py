@@ -26,15 +26,15 @@ class Recipe:
     heads: int
     dim: int
     context: int
-    rows: int
+    batch_size: int
     lr: float = 1e-3
     warmup: int = 100
-    tokens: int = 256
+    vocab_size: int = 256
     explicit: bool = False
 
 
-SHAKESPEARE = Recipe(layers=4, heads=4, dim=128, context=64, rows=12)
-TEN_MILLION = Recipe(layers=6, heads=6, dim=384, context=256, rows=16)
+SHAKESPEARE = Recipe(layers=4, heads=4, dim=128, context=64, batch_size=12)
+TEN_MILLION = Recipe(layers=6, heads=6, dim=384, context=256, batch_size=16)
 
 
 class Layer(nn.Module):
@@ -62,7 +62,7 @@ class NanoGPT(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.table, self.places = nn.Embedding(recipe.tokens, recipe.dim), nn.Embedding(recipe.context, recipe.dim)
+        self.table, self.positions = nn.Embedding(recipe.vocab_size, recipe.dim), nn.Embedding(recipe.context, recipe.dim)
         self.layers = nn.ModuleList(Layer(recipe) for _ in range(recipe.layers))
         self.norm = nn.LayerNorm(recipe.dim, bias=False)
         for name, parameter in self.named_parameters():
@@ -71,7 +71,7 @@ class NanoGPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * recipe.layers) if writes else 1.0))
 
     def forward(self, inputs: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq token"]:
-        x = self.table(inputs) + self.places.weight[:inputs.shape[1]]
+        x = self.table(inputs) + self.positions.weight[:inputs.shape[1]]
         for layer in self.layers:
             x = layer(x)
         return F.linear(self.norm(x), self.table.weight)
@@ -90,7 +90,7 @@ class Windows:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         n = self.recipe.context
-        starts = self.draw.integers(0, len(self.text) - n - 1, self.recipe.rows)
+        starts = self.draw.integers(0, len(self.text) - n - 1, self.recipe.batch_size)
         rows = torch.from_numpy(np.stack([self.text[start:start + n + 1] for start in starts]).astype(np.int64))
         return rows[:, :-1], rows[:, 1:]
 
@@ -125,14 +125,14 @@ class Training:
         self.step_number += 1
 
     def warm_up(self) -> None:
-        """Compile, and leave no trace but the randomness of one batch."""
+        """Compile. Nothing changes but the state of the random numbers."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.care):
             self.loss(*self.windows.batch()).backward()
         self.model.zero_grad(set_to_none=True)
 
     @property
     def bytes_per_step(self) -> int:
-        return self.recipe.rows * self.recipe.context
+        return self.recipe.batch_size * self.recipe.context
 
 
 def loss_of_model(model: NanoGPT) -> Callable[[Tensor, Tensor], Tensor]:
@@ -140,14 +140,14 @@ def loss_of_model(model: NanoGPT) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 @torch.no_grad()
-def bits_per_byte(model: NanoGPT, text: np.ndarray, limit: int | None = None, rows: int = 16) -> float:
+def bits_per_byte(model: NanoGPT, text: np.ndarray, limit: int | None = None, batch_size: int = 16) -> float:
     """Every byte but the first of ``text`` scored once, in windows that overlap by half a context."""
     n, stride = model.recipe.context, model.recipe.context // 2
     tokens = torch.from_numpy(text[:limit].astype(np.int64))
     starts = list(range(0, len(tokens) - 1, stride))
     nats, count = 0.0, 0
-    for first in range(0, len(starts), rows):
-        for group in _same_length(starts[first:first + rows], len(tokens), n):
+    for first in range(0, len(starts), batch_size):
+        for group in _same_length(starts[first:first + batch_size], len(tokens), n):
             inputs = torch.stack([tokens[s:s + length] for s, length in group])
             targets = torch.stack([tokens[s + 1:s + 1 + length] for s, length in group])
             each = F.cross_entropy(model(inputs).transpose(1, 2), targets, reduction="none").double()

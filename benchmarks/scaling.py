@@ -35,18 +35,18 @@ CONTEXTS = (256, 1024, 4096, 16384)
 STEP = 16384  # bytes of a step while the context grows
 
 
-def training(preset: str, seq: int, rows: int) -> dict[str, Any]:
+def training(preset: str, seq_len: int, batch_size: int) -> dict[str, Any]:
     """Two steps of training, float32, eager; the second is timed."""
     config = PRESETS[preset]()
     config = dataclasses.replace(config, train=dataclasses.replace(
-        config.train, steps=10, minutes=None, seq_len=seq, batch_size=rows, precision="fp32", compile="off"))
+        config.train, steps=10, minutes=None, seq_len=seq_len, batch_size=batch_size, precision="fp32", compile="off"))
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         run.create(config)
         trainer = build_run(run, config, common.open_text("world"), common.CPU, [])
         trainer.advance()
         took = common.timed(trainer.advance)
-    return {"parameters": count(trainer.model).unique, "seq_len": seq, "rows": rows, "seconds": took}
+    return {"parameters": count(trainer.model).unique, "seq_len": seq_len, "batch_size": batch_size, "seconds": took}
 
 
 def text(copies: int, source: str) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def main(arguments: list[str]) -> None:
         return
     points = {"parameters": [point("training", preset, "1024", "4")
                              for preset in track(PARAMETERS, "parameters", console=common.CONSOLE, transient=True)],
-              "context": [point("training", "10m", str(seq), str(STEP // seq))
-                          for seq in track(CONTEXTS, "context", console=common.CONSOLE, transient=True)], "text": []}
+              "context": [point("training", "10m", str(seq_len), str(STEP // seq_len))
+                          for seq_len in track(CONTEXTS, "context", console=common.CONSOLE, transient=True)], "text": []}
     if given.data != "world":
         small, large = (Path(given.data).resolve() / f"{split}.jsonl.zst" for split in ("validation", "train"))
         texts = [(small, 1, 0.0008), (small, 13, 0.01), (large, 1, 0.13), (large, 8, 1.0), (large, 79, 10.0)]

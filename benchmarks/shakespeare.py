@@ -3,7 +3,7 @@
     python -m benchmarks shakespeare [--seeds 0 1 2 3 4]
 
 The split is nanoGPT's: the first 90 % to train on, the last 10 % held out, and all of that is scored. nanoGPT's demo (4
-layers of 128, context 64, 12 rows, 2000 steps, float32) runs as its authors ship it, however long it takes.
+layers of 128, context 64, batches of 12, 2000 steps, float32) runs as its authors ship it, however long it takes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def theirs(source: str, seed: int) -> dict[str, Any]:
     parts = [common.all_bytes(corpus, split) for split in ("train", "validation")]
     characters = np.unique(np.concatenate(parts))
     text, held_out = (np.searchsorted(characters, part).astype(np.uint8) for part in parts)
-    recipe = dataclasses.replace(nanogpt.SHAKESPEARE, tokens=len(characters))
+    recipe = dataclasses.replace(nanogpt.SHAKESPEARE, vocab_size=len(characters))
     training = nanogpt.Training(recipe, text, seed, care=False)
     start = time.perf_counter()
     for step in track(range(STEPS), f"nanoGPT's demo, seed {seed}", console=common.CONSOLE, transient=True):

@@ -1,12 +1,12 @@
 """How much faster text is written when the first layers draft and all verify.
 
-    python -m benchmarks speculation [--minutes 30] [--exits 2 3 4] [--drafts 4 6 8] [--bytes 192] [--prompts 12]
+    python -m benchmarks speculation [--minutes 30] [--draft-layers 2 3 4] [--drafts 4 6 8] [--bytes 192] [--prompts 12]
 
-A deep and narrow model over flat bytes (24 layers of 192, about 10M parameters) trains with exits after all layers, and with
-one after its third; `full` is the same without, whose first layers never learned to answer. Then each writes on from held-out
-text, batch 1, float32, one thread, plainly and by speculation in turn; how many texts are the same byte for byte is counted
-(they are, but where rounding tips a draw). Where to leave and how many to draft is chosen on half of the prompts, at
-temperature 0.8; ratios are of the other half.
+A deep and narrow model over flat bytes (24 layers of 192, about 10M parameters) is trained three times: with exits after all
+layers, with one exit after its third layer, and without exits (`full`), so that its first layers were never trained to predict.
+Then each model continues held-out text, batch 1, float32, one thread, plainly and by speculation in turn. Texts that are the
+same byte for byte are counted (all are, except where rounding changes a draw). How many layers draft, and how many bytes, is
+chosen on half of the prompts, at temperature 0.8. Ratios are of the other half.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DEPTHS = {"exits everywhere": ["--model.depth", "early_exit"],
 RULE = ("At least 1.4 times as many bytes a second as the same model writes plainly, at temperature 0.8, with what is written "
         "equal.")
 CHOOSING = "temperature 0.8"
-PROMPT = 96  # bytes of held-out text that are gone on from
+PROMPT = 96  # bytes of held-out text in a prompt
 WAYS = {CHOOSING: Sampling(0.8), "greedy": Sampling(0.0)}
 
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks speculation", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--exits", type=int, nargs="+", default=[2, 3, 4])
+    parser.add_argument("--draft-layers", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--drafts", type=int, nargs="+", default=[4, 6, 8])
     parser.add_argument("--bytes", type=int, default=192)
     parser.add_argument("--prompts", type=int, default=12)
@@ -59,14 +59,14 @@ def main(arguments: list[str]) -> None:
         checkpoint = find_checkpoint(run["run"])
         model = checkpoint.build_model()
         found: dict[str, Any] = {key: run[key] for key in ("bits_per_byte", "bytes", "seconds", "parameters")}
-        found["tried"] = [{"exit": exit_, "drafts": drafts, "bytes_per_second": speed(model, checkpoint.tokenizer, given.bytes,
-                                                                                      texts[::2], exit_, drafts)}
-                          for exit_ in given.exits for drafts in given.drafts]
+        found["tried"] = [{"draft_layer": layer, "drafts": drafts, "bytes_per_second": speed(
+                               model, checkpoint.tokenizer, given.bytes, texts[::2], layer, drafts)}
+                          for layer in given.draft_layers for drafts in given.drafts]
         best = max(found["tried"], key=lambda tried: tried["bytes_per_second"])
-        record["models"][depth] = found | {"exit": best["exit"], "drafts": best["drafts"]}
+        record["models"][depth] = found | {"draft_layer": best["draft_layer"], "drafts": best["drafts"]}
         for way, how in WAYS.items():
-            ways = pairs(model, checkpoint.tokenizer, how, given.bytes, texts[1::2], best["exit"], best["drafts"])
-            rows.append([f"{depth}, {way}", f"{run['bits_per_byte']:.3f}", str(best["exit"]), str(best["drafts"]),
+            ways = pairs(model, checkpoint.tokenizer, how, given.bytes, texts[1::2], best["draft_layer"], best["drafts"])
+            rows.append([f"{depth}, {way}", f"{run['bits_per_byte']:.3f}", str(best["draft_layer"]), str(best["drafts"]),
                          *(f"{ways[side]['mean']:.0f}" for side in ("plain", "speculating")),
                          common.shown(ways["times_as_fast"]), f"{ways['equal']} of {ways['texts']}"])
             record["models"][depth][way] = ways
@@ -77,27 +77,27 @@ def main(arguments: list[str]) -> None:
 
 
 def prompts(source: str, n: int) -> list[bytes]:
-    """Beginnings of the first ``n`` held-out documents that go on after that."""
+    """Beginnings of the first ``n`` held-out documents that are long enough."""
     documents = common.open_text(source).validation.documents(TOKENIZER)
     long = (text for text in documents if len(text) > 2 * PROMPT)
     return [text[:PROMPT].decode(errors="ignore").encode() for text in itertools.islice(long, n)]
 
 
-def speed(model: LM, tokenizer: Tokenizer, n: int, texts: list[bytes], exit_: int, drafts: int) -> float:
+def speed(model: LM, tokenizer: Tokenizer, n: int, texts: list[bytes], layer: int, drafts: int) -> float:
     """Bytes a second that are written by speculation, over all texts."""
     written = list[bytes]()
     taken = sum(common.timed(functools.partial(written.extend, write_speculating(
-        model, tokenizer, text, n, WAYS[CHOOSING], seed, drafts, exit_))) for seed, text in enumerate(texts))
+        model, tokenizer, text, n, WAYS[CHOOSING], seed, drafts, layer))) for seed, text in enumerate(texts))
     return sum(map(len, written)) / taken
 
 
-def pairs(model: LM, tokenizer: Tokenizer, how: Sampling, n: int, texts: list[bytes], exit_: int, drafts: int
+def pairs(model: LM, tokenizer: Tokenizer, how: Sampling, n: int, texts: list[bytes], layer: int, drafts: int
           ) -> dict[str, Any]:
-    """Bytes a second of both ways, text by text, which way goes first changing each time."""
+    """Bytes a second of both ways, text by text. The way that goes first changes each time."""
     plain, speculating, equal = list[float](), list[float](), 0
     for seed, text in enumerate(texts):
         ways = [write(model, tokenizer, text, n, how, seed),
-                write_speculating(model, tokenizer, text, n, how, seed, drafts, exit_)]
+                write_speculating(model, tokenizer, text, n, how, seed, drafts, layer)]
         written: list[list[bytes]] = [[], []]
         turns = (0, 1) if seed % 2 else (1, 0)
         taken = {way: common.timed(functools.partial(written[way].extend, ways[way])) for way in turns}

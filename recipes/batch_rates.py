@@ -1,8 +1,8 @@
-"""Which learning rate does ``10m`` want with steps of 64 kB? For a GPU, whose steps are large.
+"""Which learning rate is best for ``10m`` with steps of 64 kB? For a GPU, where steps are large.
 
     stlm compare recipes/batch_rates.py --jobs 3
 
-One seed: this finds a rate, and claims no more.
+One seed: this finds a rate and claims no more.
 """
 
 from stlm.compare.recipe import Recipe
@@ -11,7 +11,7 @@ T = "$STLM_DATA/text"
 SOURCES = ("wikipedia_en_2015", "gutenberg_classics", "openstax_textbooks", "us_presidential_speeches", "tinystories_sample")
 
 RECIPE = Recipe(
-    question="Which learning rate does 10m want with steps of 64 kB?",
+    question="Which learning rate is best for 10m with steps of 64 kB?",
     rule="The lowest bits per byte.",
     equal="megabytes", amount=30.0, seeds=(0,),
     every=f"--data {','.join(f'{T}/{name}' for name in SOURCES)} --train.seq-len 2048 --train.batch-size 32 --train.warmup 100 "

@@ -2,8 +2,8 @@
 
     stlm compare recipes/demo.py
 
-A seed draws the weights, the order of the text and the built-in corpus itself, so compressors and entropy differ a little
-between seeds too.
+The seed decides the weights, the order of the text and the built-in corpus itself. So the compressors' figures and the entropy
+also differ a little between seeds.
 """
 
 from stlm.compare.recipe import Recipe

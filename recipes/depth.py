@@ -1,9 +1,9 @@
-"""What is depth that depends on the input worth? Bits per byte against the bytes that are written in a second.
+"""What is depth that depends on the input worth? Bits per byte against bytes written in a second.
 
     stlm compare recipes/depth.py --jobs 2
 
-At equal FLOPs of training: a trunk of six layers, beside shallower ones, which read more text for them. Learning rates are
-those of sharing_rates.py.
+All arms train with equal FLOPs. A trunk of six layers is compared with shallower ones, which read more text for the same FLOPs.
+Learning rates are those of sharing_rates.py.
 """
 
 from sharing import CYCLE, EVERY, at_rates
@@ -15,7 +15,7 @@ ARMS = {
     "four layers": (3e-3, "--model.layers 4"),
     "two layers": (3e-3, "--model.layers 2"),
     "early exit": (6e-3, "--model.depth early_exit"),
-    "early exit, leaving at 0.98": (6e-3, "--model.depth early_exit --model.depth.exit-threshold 0.98"),
+    "early exit, threshold 0.98": (6e-3, "--model.depth early_exit --model.depth.exit-threshold 0.98"),
     "mixture, half": (6e-3, "--model.depth mixture"),
     "mixture, an eighth": (6e-3, "--model.depth mixture --model.depth.capacity 0.125"),
     "skip, 0.7": (6e-3, "--model.depth skip"),
@@ -26,7 +26,7 @@ ARMS = {
 }
 
 RECIPE = Recipe(
-    question="Do patches need all layers, and does it pay to let them do with fewer?",
+    question="Do all patches need all layers, and does it pay to run fewer for some?",
     rule="A way pays where it is below the line between the full trunks of more and of fewer layers, in bits per byte against "
          "bytes written in a second.",
     equal="teraflops", amount=12.0, every=EVERY + " --train.compile on",

@@ -1,9 +1,9 @@
-"""Does ``10m`` learn better where matrices learn by their width? Before the ladder takes its rates from it.
+"""Does ``10m`` learn better with learning rates by width? The ladder of presets takes its rates from this.
 
     stlm compare recipes/ladder.py --jobs 2
 
-transfer.py says at two million whether the rule carries over. At ``10m`` it means that the local networks' matrices, of 128
-inputs, learn at three times the rate of the trunk's, of 384.
+transfer.py shows at two million parameters whether the rule carries over to other widths. At ``10m`` the rule gives matrices
+of the local networks (128 inputs) three times the rate of the trunk's (384 inputs).
 """
 
 from local_10m import EVERY, POOLED
@@ -11,7 +11,7 @@ from local_10m import EVERY, POOLED
 from stlm.compare.recipe import Recipe
 
 RECIPE = Recipe(
-    question="Does 10m learn better where matrices learn by their width?",
+    question="Does 10m learn better with learning rates by width?",
     rule="By width, if its mean is no higher than that of all alike.",
     equal="megabytes", amount=2.5,
     every=EVERY,

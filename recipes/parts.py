@@ -6,7 +6,7 @@
 from stlm.compare.recipe import Recipe
 
 RECIPE = Recipe(
-    question="How many bits per byte does 10m lose or win by one change, at equal bytes?",
+    question="How many bits per byte does 10m gain or lose by one change, at equal bytes?",
     rule="A change counts where p is below 0.01.",
     equal="megabytes", amount=2.0,
     every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.compile on "

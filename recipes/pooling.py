@@ -1,8 +1,8 @@
-"""What becomes of a patch's bytes, and how bytes come of its answer: poolings, heads, local networks, tables, norms and rates.
+"""Which parts around the trunk are best: poolings, heads, local networks, tables, norms and learning rates?
 
     stlm compare recipes/pooling.py --jobs 2
 
-One change at a time from the whitespace arm of reading_bytes.py, which has two million unique parameters; arms without tables
+One change at a time from the whitespace arm of reading_bytes.py, which has two million unique parameters. Arms without tables
 have fewer.
 """
 
@@ -14,7 +14,7 @@ BASE = POOLED.replace("{rate}", "3e-3")
 TABLE = "--model.embedding recall --model.embedding.rows 10688"
 
 RECIPE = Recipe(
-    question="Which pooling, head, local network and table read and write a patch best, at equal bytes?",
+    question="Which pooling, head, local network and table are best for patches, at equal bytes?",
     rule="A change counts where p is below 0.01; the default changes where one is better and costs no more seconds.",
     equal="megabytes", amount=2.5,
     every="--data $STLM_DATA/text/wikipedia_en_2015 --train.compile on --train.evaluate-every 100 "

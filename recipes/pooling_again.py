@@ -1,8 +1,8 @@
-"""The two changes of pooling.py that were better, with seeds that it didn't have.
+"""The two changes of pooling.py that were better, with new seeds.
 
     stlm compare recipes/pooling_again.py --jobs 2
 
-Of sixteen changes one or another looks better by chance; what is better again, with fresh seeds, is.
+Of sixteen changes one or two look better by chance. A change counts if it is better again with new seeds.
 """
 
 from pooling import BASE
@@ -13,7 +13,7 @@ from stlm.compare.recipe import Recipe
 TWICE = " --optim.local-lr-mult 2"
 
 RECIPE = Recipe(
-    question="Is a higher learning rate for all but the trunk better, and is attention, with fresh seeds?",
+    question="Is a higher learning rate for all but the trunk better with new seeds, and is pooling by attention?",
     rule="The default changes where p is below 0.01 and it costs no more seconds.",
     equal=BEFORE.equal, amount=BEFORE.amount, every=BEFORE.every, seeds=(3, 4, 5, 6, 7),
     arms={"last byte": BASE, "all but the trunk at twice the rate": BASE + TWICE,

@@ -2,7 +2,8 @@
 
     stlm compare recipes/reading_10m.py
 
-For a GPU. The ladder's models and their controls, with the learning rates that each side wanted at two million parameters.
+For a GPU. Presets of ten million parameters and their controls, each with the learning rate that was best for its kind at two
+million.
 """
 
 from stlm.compare.recipe import Recipe

@@ -1,30 +1,30 @@
-"""Which way of reading bytes is best? All of them, at equal seconds, beside flat bytes and byte-pair encodings.
+"""Which way of reading bytes is best? All ways of cutting patches, flat bytes and byte-pair encodings, at equal seconds.
 
     stlm compare recipes/reading_bytes.py
 
-About two million unique parameters each. Whatever helps all alike is given to all that gain by it: hashed n-grams, recall, the
-pointer, tied tables, a learning rate found by reading_rates.py and a shape found by reading_shapes.py, both looked at again by
-reading_longer.py. In all of them all parts learn at one rate. ``paper`` is the original, as it was but for its faults. All
-seeds of ``entropy`` read with one reader.
+Each arm has about two million unique parameters. What helps every way is given to every way that gains by it: hashed n-grams,
+recall, the pointer and tied tables. Learning rates come from reading_rates.py, shapes from reading_shapes.py; reading_longer.py
+checks both. In each arm all parts learn at one rate. ``paper`` is the original model with its faults mended. All seeds of
+``entropy`` use one reader.
 """
 
 from stlm.compare.recipe import Recipe
 
-PACE = " --train.warmup 50 --train.cooldown 0.5 --optim.lr {rate} "
+SCHEDULE = " --train.warmup 50 --train.cooldown 0.5 --optim.lr {rate} "
 POOLED = ("demo --optim.local-lr-mult 1 --model.layers 1 --model.local-dim 96 --model.trunk.ffn.ratio 3 "
-          "--model.embedding recall --model.embedding.rows 10688 --train.seq-len 2048 --train.batch-size 2" + PACE)
-FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.copying pointer --train.batch-size 4" + PACE
+          "--model.embedding recall --model.embedding.rows 10688 --train.seq-len 2048 --train.batch-size 2" + SCHEDULE)
+FLAT = "10m-flat --model.trunk.ffn.ratio 3 --model.copying pointer --train.batch-size 4" + SCHEDULE
 BPE = FLAT + "--train.seq-len 256 --model.embedding.orders 2 --data.tokenizer bpe --data.tokenizer.vocab-size "
 PAPER = ("paper --model.dim 256 --model.layers 2 --model.trunk.heads 4 --model.trunk.kv-heads 4 --model.local-dim 64 "
          "--model.local.heads 4 --model.local.ffn.ratio 4 --model.head.layers 3 --model.head.heads 4 --train.seq-len 512 "
-         "--train.batch-size 8" + PACE)
+         "--train.batch-size 8" + SCHEDULE)
 ENTROPY = ("--model.patching entropy --model.patching.run {reader} --model.patching.threshold 3.6 "
-           "--model.embedding.rows 8480 --train.minutes 5")  # the reader took the sixth, and some rows
+           "--model.embedding.rows 8480 --train.minutes 5")  # the reader took one of six minutes, and parameters of some rows
 TEXT = "$STLM_DATA/text"
 
 
 def shape(dim: int, local: int, layers: int, embedding: str, rows: int) -> str:
-    """Where the parameters of a control lie."""
+    """Flags of a control: where its parameters are."""
     return (f" --model.dim {dim} --model.trunk.heads {dim // 32} --model.local-dim {local} --model.layers {layers} "
             f"--model.embedding {embedding} --model.embedding.rows {rows} ")
 

@@ -1,21 +1,21 @@
-"""Which learning rate does each way of reading bytes want? For reading_bytes.py, so that all sides are tuned alike.
+"""Which learning rate is best for each way of reading bytes? For reading_bytes.py, so that all ways are tuned equally.
 
     stlm compare recipes/reading_rates.py --jobs 2
 
-The shapes are those from before reading_shapes.py, which looks at the rates again where the shape has changed most.
+These shapes are older than reading_shapes.py, which tries rates again where the shape changed most.
 """
 
 import dataclasses
 
-from reading_bytes import BPE, EVERY, FLAT, PACE, PAPER, shape
+from reading_bytes import BPE, EVERY, FLAT, PAPER, SCHEDULE, shape
 from reading_bytes import RECIPE as BYTES
 
 RATES = (1.5e-3, 3e-3, 6e-3)
-POOLED = "demo --optim.local-lr-mult 1 --model.trunk.ffn.ratio 3 --train.seq-len 2048 --train.batch-size 2" + PACE
+POOLED = "demo --optim.local-lr-mult 1 --model.trunk.ffn.ratio 3 --train.seq-len 2048 --train.batch-size 2" + SCHEDULE
 
 
 def arms(rate: float) -> dict[str, str]:
-    """The words of each arm; strides of 4 and 8 take the rate of 6."""
+    """The words of each arm. Strides of 4 and 8 take the rate that is best for 6."""
     pooled = {
         "stride 6": "--model.patching stride --model.patching.stride 6",
         "whitespace": "",
@@ -38,7 +38,7 @@ HIGHEST = [f"{arm} at 0.012" for arm in ("stride 6", "entropy", "whitespace, pla
 ARMS = {arm: words for rate in RATES for arm, words in arms(rate).items()} | {arm: arms(0.012)[arm] for arm in HIGHEST}
 
 RECIPE = dataclasses.replace(
-    BYTES, question="Which learning rate does each way of reading bytes want?",
+    BYTES, question="Which learning rate is best for each way of reading bytes?",
     rule="The lowest bits per byte with one seed, among rates a factor of two apart; where that is at the edge, go further.",
     amount=2.0, seeds=(0,), texts={}, against=(), every=EVERY.replace("every 200", "every 100"), arms=ARMS,
     baseline=f"flat bytes at {RATES[1]}")

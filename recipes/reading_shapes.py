@@ -1,4 +1,4 @@
-"""Where should two million parameters lie: in layers, in tables, or in local networks? For reading_bytes.py, so that each way
+"""Where should two million parameters be: in layers, in tables, or in local networks? For reading_bytes.py, so that each way
 has its best shape.
 
     stlm compare recipes/reading_shapes.py

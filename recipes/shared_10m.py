@@ -1,10 +1,10 @@
-"""Which shape has a model of ten million unique parameters that shares its layers? Candidates for ``10m-shared``.
+"""Which shape is best for ten million unique parameters when layers are shared? Candidates for ``10m-shared``.
 
     stlm compare recipes/shared_10m.py --jobs 2
 
-What sharing saves is spent on width, so these read as much text with more arithmetic: FLOPs and the speed of writing stand
-beside the bits. ``six layers, narrow`` and ``three layers, wide`` share nothing, and show what shape alone does. Matrices learn
-by their width, since widths differ (transfer.py). One seed: this looks for a shape, and claims no more.
+The parameters that sharing saves are spent on width. All arms read as much text, with different FLOPs: the report shows FLOPs
+and the speed of writing beside the bits. ``six layers, narrow`` and ``three layers, wide`` share nothing and show what shape
+alone does. Widths differ, so learning rates go by width (transfer.py). One seed: this looks for a shape and claims no more.
 """
 
 from local_10m import EVERY, POOLED
@@ -20,7 +20,7 @@ def _shape(width: int, layers: int, ratio: float, flags: str = "") -> str:
 
 
 RECIPE = Recipe(
-    question="Which shape has a model of ten million unique parameters that shares its layers?",
+    question="Which shape is best for ten million unique parameters when layers are shared?",
     rule="The lowest bits per byte of those that share.",
     equal="megabytes", amount=1.5, seeds=(0,),
     every=EVERY,

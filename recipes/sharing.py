@@ -1,11 +1,11 @@
-"""What does it cost to share weights between layers? At equal FLOPs, with the shallow models that have as many weights.
+"""What does it cost to share weights between layers? At equal FLOPs, beside shallow models with as many weights.
 
     stlm compare recipes/sharing.py --jobs 2
 
-A trunk of six layers, whose weights are most of the model. Sharing leaves FLOPs as they are, so its arms read as much text as
-the six layers; ``two layers`` has as many weights as the loops of two, ``one layer`` as many as ``all``, and what FLOPs they
-save they spend on more text. The healed arms go on with the weights of one trained model of six layers, whose cost is added
-to theirs. Learning rates are those of sharing_rates.py, one for all parts of a model.
+A trunk of six layers holds most of the model's weights. Sharing doesn't change FLOPs, so arms that share read as much text as
+``six layers``. ``two layers`` has as many weights as the loops of two layers, ``one layer`` as many as ``all``; both read more
+text for the same FLOPs. The healed arms start with the weights of one trained model of six layers, and its cost is added to
+theirs. Learning rates are those of sharing_rates.py, one for all parts of a model.
 """
 
 from stlm.compare.recipe import Recipe
@@ -26,7 +26,7 @@ ARMS = {
     "adjacent, A A A B B B": (6e-3, "--model.sharing adjacent --model.sharing.repeat 3"),
     "cycle, A B A B A B": (6e-3, CYCLE),
     "cycle, adaptors": (6e-3, CYCLE + OWN),
-    "cycle, late": (6e-3, CYCLE + "--model.sharing.loop-from 0.5"),
+    "cycle, loops from half": (6e-3, CYCLE + "--model.sharing.loop-from 0.5"),
     "cycle, healed": (6e-3, CYCLE + "--train.init-from {six}"),
     "cycle, adaptors, healed": (6e-3, CYCLE + OWN + "--train.init-from {six}"),
     "all": (3e-3, ALL),
@@ -35,7 +35,7 @@ ARMS = {
 
 
 def at_rates(arms: dict[str, tuple[float, str]]) -> dict[str, str]:
-    """Words of each arm: the trunk of six layers at its rate, and its own flags."""
+    """The words of each arm: the trunk of six layers with the arm's learning rate, and the arm's own flags."""
     return {arm: BASE.replace("{rate}", f"{rate:g}") + flags for arm, (rate, flags) in arms.items()}
 
 

@@ -1,10 +1,10 @@
-"""Does the learning rate that is best for a narrow model serve a wide one? Three widths, at equal bytes.
+"""Is the learning rate that is best for a narrow model also best for a wide one? Three widths, at equal bytes.
 
     stlm compare recipes/transfer.py --jobs 2
 
-``by width``: a matrix of n inputs learns at lr * 256 / n (Yang et al. 2022, arXiv 2203.03466); ``alike``: all matrices learn at
-lr. Whatever rule has its best rate at the same place in all three widths transfers. The highest rate is left out at 512, where
-it can't be the best.
+``by width``: a matrix of n inputs learns at lr * 256 / n (Yang et al. 2022, arXiv 2203.03466). ``alike``: all matrices learn at
+lr. A rule transfers if its best rate is the same at all three widths. The highest rate is left out at width 512, where it can't
+be the best.
 """
 
 from sharing import EVERY
@@ -22,7 +22,7 @@ def _shape(width: int) -> str:
 
 
 RECIPE = Recipe(
-    question="Does the best learning rate stay where it is when the model gets wider?",
+    question="Does the best learning rate stay the same when the model gets wider?",
     rule="A rule transfers where the rate that is best at width 256 is within 0.5 % of the best at 128 and at 512.",
     equal="megabytes", amount=2.5, seeds=(0,),
     every=EVERY,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from benchmarks import nanogpt
 
-RECIPE = nanogpt.Recipe(layers=2, heads=2, dim=16, context=8, rows=4, warmup=5)
+RECIPE = nanogpt.Recipe(layers=2, heads=2, dim=16, context=8, batch_size=4, warmup=5)
 TEXT = np.frombuffer(b"the cat sat on the mat and the dog lay by the door. " * 8, dtype=np.uint8)
 
 

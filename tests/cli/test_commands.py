@@ -149,7 +149,7 @@ def test_other_text_and_other_parts(capsys):
 
 def test_a_part_of_ones_own_lies_in_the_folder():
     Path("mine").mkdir()
-    Path("mine/wide.py").write_text("from stlm.nn.block.conv import Config as C\nclass Config(C):\n    taps: int = 9\n")
+    Path("mine/wide.py").write_text("from stlm.nn.block.conv import Config as C\nclass Config(C):\n    kernel_size: int = 9\n")
     program = Path(sys.executable).with_name("stlm")
     subprocess.run([program, "params", "tiny.toml", "--model.local", "mine.wide"], check=True, stdout=subprocess.DEVNULL)
 

@@ -64,7 +64,8 @@ def test_the_record(compared):
             assert run["trained_bytes"] == pytest.approx(2000, rel=0.1)
             assert 0 < run["texts"]["other"] < 9 and run["written_bytes_per_second"] > 0
             assert json.loads((compared / "runs" / run["run"] / "measures.json").read_text())["in_turns"]
-            assert run["made"]["threads"] == 1 and run["made"]["precision"] == "fp32" and not run["made"]["compile"]
+            how = run["provenance"]
+            assert how["threads"] == 1 and how["precision"] == "fp32" and not how["compile"]
             n_bytes, seconds, flops, bits = run["curve"][-1]
             assert (n_bytes, flops) == (run["trained_bytes"], run["flops"]) and seconds > 0 and 0 < bits < 9
     assert list(record["arms"]["words"]["p"]) == ["strides"] and 0 < record["arms"]["strides"]["p"]["words"] < 1

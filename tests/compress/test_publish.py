@@ -38,7 +38,7 @@ def test_no_paths_stay(published, tmp_path):
     assert config["data"]["source"] == "world" and str(tmp_path) not in json.dumps(config)
 
 
-def test_it_begins_a_run_but_does_not_go_on(published, tmp_path):
+def test_a_run_is_initialised_from_it_but_does_not_resume_it(published, tmp_path):
     run = tiny_trainer(tmp_path / "runs" / "more", config=tiny_config(steps=2, init_from="small"))
     assert torch.equal(run.model.table, find_checkpoint("small").build_model().table)
     with pytest.raises(UserError, match="published without the state of its optimizer"):

@@ -230,7 +230,7 @@ def test_the_fingerprint_is_of_all_that_determines_the_documents(tmp_path, monke
     assert len(hub) == 3 * 2 * 2  # the seed changes nothing about the hub
 
 
-def test_what_a_source_tells_holds_at_another_place_and_in_another_process(tmp_path):
+def test_a_source_is_the_same_at_another_place_and_in_another_process(tmp_path):
     program = ("import sys; from stlm.data.sources import open_source as o; s = o(sys.argv[1])\n"
                "print(s.fingerprint(), len([*s.documents('validation')]), 'torch' in sys.modules)")
     for place in ("x", "y"):

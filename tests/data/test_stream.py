@@ -68,7 +68,7 @@ def test_micro_batches_make_up_the_batch():
     assert torch.equal(whole.batch(1).inputs, speculator)
 
 
-def test_bytes_and_ends_are_told():
+def test_batches_hold_bytes_and_ends():
     text = "naïve bytes".encode()
     stream = Stream(shard_of([text]), TOKENIZER, 6, 8, None, boundaries=lambda inputs: inputs % 2 == 0)
     batch = stream.batch(0)

@@ -39,7 +39,7 @@ def test_other_models(cell):
 
 
 @pytest.mark.parametrize("kind", [bpe.Config(vocab_size=300), subword.Config(vocab_size=300)])
-def test_other_codecs(kind):
+def test_other_tokenizers(kind):
     tokenizer = kind.build([STORY])
     scorer = scorer_of(("none", "last", "conv", "tied"), tokenizer)
     assert unpack(scorer, pack(scorer, STORY[:300] + bytes(range(256)))) == STORY[:300] + bytes(range(256))

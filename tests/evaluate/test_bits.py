@@ -71,7 +71,7 @@ def test_no_window_drops_a_target(seq, context, rows):
         assert score(model, shard_of(documents), TOKENIZER, seq, rows, context).n_bytes == sum(map(len, documents))
 
 
-def test_a_uniform_model_costs_the_logarithm_of_its_symbols():
+def test_a_uniform_model_costs_the_logarithm_of_its_vocabulary():
     model = small_model(("none", "last", "conv", "untied"))
     torch.nn.init.zeros_(model.head.table.weight)
     result = score(model, shard_of(TEXTS), TOKENIZER, 64, 4)

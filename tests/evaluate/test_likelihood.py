@@ -101,7 +101,7 @@ def test_what_is_read_at_once_is_bounded(monkeypatch, n):
     assert max(read) <= 1024
 
 
-def test_symbols_of_several_bytes():
+def test_tokens_of_several_bytes():
     tokenizer = bpe.Config(vocab_size=300).build([b"the cat sat on the mat, and the ice melts in the sun " * 30])
     model = small_model(("none", "last", "conv", "tied"), tokenizer)
     check(NativeScorer("it", model, tokenizer, 256), model, tokenizer)
@@ -146,7 +146,7 @@ def test_features_are_what_a_layer_finds(patching, changes):
 
 
 @given(data=st.data(), limit=st.integers(3, 40))
-def test_windows_score_every_symbol_once(data, limit):
+def test_windows_score_every_token_once(data, limit):
     n = data.draw(st.integers(0, 200))
     first = data.draw(st.integers(0, n))
     tokens = np.arange(1, n + 1)
@@ -160,7 +160,7 @@ def test_windows_score_every_symbol_once(data, limit):
         assert window.first - 1 >= min(int(seen[0] + window.first - 2) if seen else 0, (limit - 1) // 2)
 
 
-def test_a_symbol_that_the_context_changes_is_scored():
+def test_a_token_that_the_context_changes_is_scored():
     whole, context = np.array([5, 6, 9]), np.array([5, 6, 7])
     assert after(context, whole, [0], 10, 0)[0].tokens[after(context, whole, [0], 10, 0)[0].first:].tolist() == [9]
 

@@ -42,18 +42,18 @@ def test_the_same_text(cell, temperature):
     {"sharing": {"kind": "all", "rank": 2, "own_norms": True, "loop_from": 0.5}},
     {"sharing": {"kind": "ffn", "own_scales": True}}])
 @pytest.mark.parametrize("patching", ["none", "whitespace", "entropy"])
-def test_models_that_share_or_learn_to_leave(patching, changes):
+def test_models_that_share_or_exit_early(patching, changes):
     tokenizer = Bytes()
     model = small_model((patching, "last", "conv", "tied", "recall", "pointer"), tokenizer, layers=4, **changes)
     for layer in (1, 3):
         alike(model, tokenizer, b"It rained ", 30, Sampling(1.0), 0, drafts=3, layer=layer)
-    if "late" in changes.get("sharing", {}):
+    if "loop_from" in changes.get("sharing", {}):
         model.set_progress(0.1)
         with pytest.raises(UserError, match="two layers"):
             SelfSpeculator(model, None)
 
 
-def test_layers_that_come_late_do_not_write_yet():
+def test_loops_write_only_after_loop_from():
     tokenizer = Bytes()
     model = small_model(CELLS[1], tokenizer, layers=4, sharing={"kind": "cycle", "loops": 2, "loop_from": 0.5})
     model.set_progress(0.1)
@@ -70,7 +70,7 @@ def test_in_single_precision():
 
 
 @pytest.mark.parametrize("kind", [bpe.Config(vocab_size=300), subword.Config(vocab_size=300)])
-def test_other_codecs(kind):
+def test_other_tokenizers(kind):
     tokenizer = kind.build([b"the cat sat on the mat, and the dog lay by the door " * 20])
     model = small_model(("none", "last", "conv", "tied"), tokenizer, layers=3)
     alike(model, tokenizer, b"the cat", 40, Sampling(1.0), 0)

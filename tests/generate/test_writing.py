@@ -136,13 +136,13 @@ def test_models_that_differ_little_draw_alike():
     (Sampling(0.0), {0}), (Sampling(1.0, top_p=0.5), {0}), (Sampling(1.0, top_p=0.51), {0, 1}),
     (Sampling(1.0, min_p=0.25), {0, 1, 2}), (Sampling(1.0, min_p=1.0), {0}), (Sampling(1.0, top_p=1e-9), {0}),
 ])
-def test_cut_off_symbols_never_come(how, possible):
+def test_tokens_that_are_cut_off_are_never_drawn(how, possible):
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
     generator = torch.Generator().manual_seed(0)
     assert {draw(logits, ALL, how, generator) for _ in range(500)} == possible
 
 
-def test_forbidden_symbols_never_come():
+def test_forbidden_tokens_are_never_drawn():
     logits, allowed = torch.zeros(4), torch.tensor([False, True, False, True])
     generator = torch.Generator().manual_seed(0)
     assert {draw(logits, allowed, Sampling(1.0), generator) for _ in range(200)} == {1, 3}

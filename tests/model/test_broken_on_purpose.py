@@ -20,7 +20,7 @@ def break_layout(monkeypatch, change):
     monkeypatch.setattr(backbone, "layout", lambda *arguments: change(whole(*arguments)))
 
 
-def test_answer_of_the_current_patch_instead_of_the_completed_one(monkeypatch):
+def test_trunk_output_of_the_current_patch_instead_of_the_completed_one(monkeypatch):
     break_layout(monkeypatch, lambda found: dataclasses.replace(
         found, ended=(found.ended + 1).clamp(max=found.n_patches)))
     model = small_model(CELL)

@@ -55,8 +55,8 @@ def test_words_of_two_documents_never_meet(texts):
     torch.testing.assert_close(whole, torch.cat(alone), rtol=1e-9, atol=1e-9)
 
 
-def test_a_word_that_was_told_is_likelier_than_before():
-    """A model that knows nothing but its pointer completes a name that the document has told."""
+def test_a_word_that_was_read_is_likelier_than_before():
+    """A model that knows nothing but its pointer completes a name that stands earlier in the document."""
     model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))
     with torch.no_grad():
         model.table.zero_()  # all tokens are equally likely

@@ -1,4 +1,4 @@
-"""Layers that are left, skipped or taken by some: still causal, still the same step by step, and counted as they should be."""
+"""Depth that differs between patches: still causal, still the same step by step, and counted as it should be."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_with_every_sharing(way, sharing):
 
 
 @pytest.mark.parametrize("way", ["early_exit", "mixture", "skip"])
-def test_loops_that_come_late(way):
+def test_loops_that_start_later(way):
     model = model_of(way, sharing={"kind": "cycle", "loops": 3, "loop_from": 0.5}, depth={
         "kind": way, **({"span": 3, "every": 2} if way == "mixture" else {})})
     ready = checks.logits_of(model, ROWS)
@@ -112,7 +112,7 @@ def test_every_parameter_learns(way):
     assert {name for name, _ in model.named_parameters()} == seen
 
 
-def test_losses_on_the_way():
+def test_losses_of_layers_with_exits():
     torch.manual_seed(0)
     model = model_of("early_exit").train()
     found = [model(Inputs(ROWS)) for _ in range(60)]
@@ -133,10 +133,10 @@ def test_losses_on_the_way():
 
 
 @pytest.mark.shapes
-def test_who_leaves_stays_as_it_is():
+def test_a_patch_that_exits_stays_as_it_is():
     model, never = model_of("leaving"), model_of("leaving", depth={"kind": "early_exit"})
     assert not torch.equal(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
-    with torch.no_grad():  # whoever has left isn't computed any more: what's remembered of them is the same
+    with torch.no_grad():  # a patch that has exited isn't computed any more: its cached keys and values are the same
         model.trunk.exit_threshold = -1.0
         cache, whole = model.new_cache(1), checks.logits_of(model, ROWS)
         asked = []
@@ -144,7 +144,7 @@ def test_who_leaves_stays_as_it_is():
         torch.testing.assert_close(model(Inputs(ROWS), cache).logits, whole)
         assert asked == [1, 2, 3, 4, 5]
         cache, parts = model.new_cache(1), []
-        for part in ROWS.split(11, dim=1):  # what is remembered of those that have left is read by those that come later
+        for part in ROWS.split(11, dim=1):  # the keys and values of patches that have exited are read by later patches
             parts.append(model(Inputs(part), cache).logits)
         torch.testing.assert_close(torch.cat(parts, dim=1), whole)
     model.trunk.exit_threshold = 1.1

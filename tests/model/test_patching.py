@@ -25,7 +25,7 @@ ENTROPY = ("entropy", "last", "conv", "tied")
 
 @pytest.mark.parametrize("n", [1, 2, 7, 16, 33])
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_smoothing_is_the_moving_average(n, goes_on):
+def test_dechunk_is_the_moving_average(n, goes_on):
     torch.manual_seed(n)
     states, prob = torch.randn(2, n, 3, dtype=torch.double), torch.rand(2, n, dtype=torch.double)
     before = torch.randn(2, 3, dtype=torch.double) if goes_on else None
@@ -96,7 +96,7 @@ def test_ends_follow_the_entropy_of_the_next_byte(rule):
     assert 0.3 < expected.double().mean() < 0.7
 
 
-def test_the_small_model_is_frozen_and_begins_with_the_weights_of_its_run():
+def test_the_small_model_is_frozen_and_has_the_weights_of_its_run():
     model, asked = small_model(ENTROPY), []
     assert not any(p.requires_grad for p in model.patching.reader.parameters())
 

@@ -79,12 +79,12 @@ def test_rank_zero_is_plain_sharing(kind, trunk):
 @pytest.mark.shapes
 @pytest.mark.parametrize("trunk", kinds(BlockConfig))
 @pytest.mark.parametrize("kind", ["all", "adjacent"])
-def test_adapted_layers_note_what_they_would(kind, trunk):
-    """What passes a layer by is remembered as if it had gone through."""
+def test_kv_only_of_adapted_layers_equals_that_of_a_whole_pass(kind, trunk):
+    """Keys and values of what skips a layer are cached as if it had gone through."""
     model = shared_model(kind, trunk=trunk, **OWN)
-    x, places = torch.randn(2, 9, 16, dtype=torch.double), torch.arange(9).expand(2, 9)
+    x, positions = torch.randn(2, 9, 16, dtype=torch.double), torch.arange(9).expand(2, 9)
     for block in model.trunk.blocks:
-        context = block.context(torch.zeros_like(places), places, x.dtype)
+        context = block.context(torch.zeros_like(positions), positions, x.dtype)
         for kv_only, whole in zip(block.kv_only(x, context, None), block(x, context, None)[1], strict=True):
             torch.testing.assert_close(kv_only, whole)
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_shared_is_refused():
 
 @pytest.mark.parametrize(("sharing", "before"), [
     ({"kind": "cycle", "loop_from": 0.5}, 2), ({"kind": "all", "loop_from": 0.5}, 1)])
-def test_loops_come_late(sharing, before):
+def test_loops_start_at_loop_from(sharing, before):
     model = shared_model(sharing.pop("kind"), **sharing)
     ready = checks.logits_of(model, ROWS)
     model.set_progress(0.4)
@@ -196,7 +196,7 @@ def test_loops_come_late(sharing, before):
 
 @pytest.mark.shapes
 @pytest.mark.parametrize("kind", ADAPTED)
-def test_beginning_with_an_unshared_model(kind):
+def test_init_from_an_unshared_model(kind):
     """With adaptors of full rank the model computes what the unshared one did; without, the mean of what was."""
     source = small_model(CELL, Bytes(), layers=4)
     full = shared_model(kind, tokenizer=Bytes(), seed=5, rank=64, own_norms=True)
@@ -221,7 +221,7 @@ def _off(kind, source, rank):
     return sum(float((mine[name] - theirs[name]).square().sum()) for mine, theirs in pairs for name in mine)
 
 
-def test_beginning_with_the_same_and_with_what_does_not_fit():
+def test_init_from_the_same_model_and_from_one_that_does_not_fit():
     source, model = small_model(CELL, layers=2), small_model(CELL, layers=2, seed=3)
     init_from(model, source)
     assert torch.equal(checks.logits_of(model, ROWS), checks.logits_of(source, ROWS))
@@ -256,7 +256,7 @@ def test_weights_of_a_use_are_kept_until_one_changes():
     assert changed.isfinite().all()
 
 
-def test_a_run_begins_with_another(tmp_path, monkeypatch):
+def test_a_run_is_initialised_from_another(tmp_path, monkeypatch):
     from tests.train.tiny import tiny_config, tiny_trainer
     monkeypatch.chdir(tmp_path)
     first = tiny_trainer(tmp_path / "runs" / "first", steps=3)

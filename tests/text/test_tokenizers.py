@@ -1,4 +1,4 @@
-"""Codecs are lossless for all bytes."""
+"""Tokenizers are lossless for all bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stlm.text.tokenizer import bytes as byte_tokenizer
 
 TEXT = b"The cat sat on the mat. It's 12 o'clock; the cats' mats are there.\n  Naive: na\xc3\xafve.\n" * 30
 TOKENIZERS = [byte_tokenizer.Config().build(), bpe.Config(vocab_size=290).build([TEXT]),
-          subword.Config(vocab_size=290, longest=6).build([TEXT])]
+              subword.Config(vocab_size=290, longest=6).build([TEXT])]
 IDS = ["bytes", "bpe", "subword"]
 
 
@@ -41,7 +41,7 @@ def test_bpe_learns_from_the_text_and_survives_saving(tmp_path):
     assert bpe.Config(vocab_size=290).outline().vocab_size == tokenizer.vocab_size
 
 
-def test_long_texts_are_cut_without_changing_symbols():
+def test_long_texts_are_cut_without_changing_tokens():
     text = (TEXT * 20).decode("latin-1")
     pieces = list(bpe._cut(text, 1000))
     assert "".join(pieces) == text

@@ -22,7 +22,7 @@ from stlm.compare.recipe import load_recipe
 from stlm.compare.statistics import shown_p
 from stlm.errors import UserError
 from stlm.train.checkpoint import list_checkpoints
-from stlm.train.folder import RunFolder, read_lines
+from stlm.train.folder import BITS, RunFolder, read_lines
 
 
 def run(arguments: list[str]) -> int:
@@ -114,11 +114,11 @@ class _Display:
     def ended(self, run: Run) -> None:
         self._bar.advance(self._whole)
         found = run.found()
-        self.console.print(f"{run.name}: {found[record.KEY]:.4f} bits per byte after {found['seconds']:.0f} s", highlight=False)
-        made = record.make_record(self.plan, self.known)
-        if made["arms"]:
-            record.save(self.plan, made)
-            write_page(self.plan, made)
+        self.console.print(f"{run.name}: {found[BITS]:.4f} bits per byte after {found['seconds']:.0f} s", highlight=False)
+        so_far = record.make_record(self.plan, self.known)
+        if so_far["arms"]:
+            record.save(self.plan, so_far)
+            write_page(self.plan, so_far)
 
     def look(self, runs: list[Run]) -> None:
         names = {run.name for run in runs}

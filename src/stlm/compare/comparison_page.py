@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stlm.compare.plan import Plan
-from stlm.compare.record import KEY, RESULTS
+from stlm.compare.record import RESULTS
 from stlm.compare.statistics import Summary, shown_p, summary
 from stlm.report import patch_marks
 from stlm.report.html import INK, MUTED, drawing, render, svg
-from stlm.train.folder import write_whole
+from stlm.train.folder import BITS, write_whole
 
 PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
 
@@ -28,7 +28,7 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     pictures = {"means": _means(arms, record["baseline"]), **_trades(rows, colours)}
     page = render("compare.html.jinja", name=plan.name, record=record, rows=rows, parts=PARTS, texts=list(plan.recipe.texts),
                   pictures=pictures, curves=_curves(arms, colours, record["first"]), colours=colours, readings=_readings(arms),
-                  made=_made(record["arms"]), opponents=plan.recipe.opponents, shown_p=shown_p)
+                  provenance=_provenance(record["arms"]), opponents=plan.recipe.opponents, shown_p=shown_p)
     path = RESULTS / plan.name / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
@@ -37,12 +37,12 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     return path
 
 
-def _made(arms: dict[str, Any]) -> list[tuple[str, int]]:
-    """How the runs were made, and how many each way."""
-    def said(by: dict[str, Any]) -> str:
+def _provenance(arms: dict[str, Any]) -> list[tuple[str, int]]:
+    """Each way in which runs were trained (machine, precision, version), and how many were."""
+    def words(by: dict[str, Any]) -> str:
         return (f"{by['threads']} threads of {by['cpu'] if by['device'] == 'cpu' else by['device']}, torch {by['torch']}, "
                 f"{by['precision']}{', compiled' if by['compile'] else ''}, version {by['git']}")
-    return Counter(said(seed["made"]) for found in arms.values() for seed in found["seeds"]).most_common()
+    return Counter(words(seed["provenance"]) for found in arms.values() for seed in found["seeds"]).most_common()
 
 
 def _spent_before(found: dict[str, Any], first: dict[str, Any], name: str) -> float:
@@ -90,7 +90,7 @@ def _means(arms: dict[str, Any], baseline: str) -> str:
     figure, axes = drawing(7.2, 0.6 + 0.32 * len(arms))
     for place, (arm, found) in enumerate(reversed(arms.items())):
         colour = INK if arm == baseline else "#c2410c"
-        axes.plot([seed[KEY] for seed in found["seeds"]], [place] * found["n"], "o", color=MUTED, markersize=4, alpha=0.7)
+        axes.plot([seed[BITS] for seed in found["seeds"]], [place] * found["n"], "o", color=MUTED, markersize=4, alpha=0.7)
         if found["interval"]:
             axes.plot(found["interval"], [place, place], color=colour, linewidth=1.4)
         axes.plot([found["mean"]], [place], "|", color=colour, markersize=12, markeredgewidth=2)

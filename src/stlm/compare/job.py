@@ -66,7 +66,7 @@ class Run:
             train = [sys.executable, "-m", "stlm", "train", *self.words, "--name", self.name, "--resume"]
             if status := subprocess.run(train, check=False).returncode:
                 return status
-        found = {**measure(find_checkpoint(self.name), self.texts), "made": made(self.folder)}
+        found = {**measure(find_checkpoint(self.name), self.texts), "provenance": provenance(self.folder)}
         if self._measures.exists():  # another recipe's texts stay
             found["texts"] = {**read_json(self._measures)["texts"], **found["texts"]}
         write_whole(self._measures, json.dumps(found, indent=1))
@@ -83,8 +83,10 @@ class Run:
         write_whole(self._measures, json.dumps(found, indent=1))
 
 
-def made(folder: Path) -> dict[str, Any]:
-    """By which version of this project, where and how a run was made: what has to be the same for seconds to be compared."""
+def provenance(folder: Path) -> dict[str, Any]:
+    """The version of this project, the machine, the precision and whether blocks were compiled. Seconds of two runs can only
+    be compared where these are equal.
+    """
     env = read_json(RunFolder(folder).env)
     return {"git": _version(), **{name: env[name] for name in ("cpu", "device", "threads", "torch")},
             **{name: env["decided"][name] for name in ("precision", "compile")}}
@@ -111,7 +113,7 @@ def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
 
 def time_decoding(runs: list[Run], measured: Callable[[], None]) -> None:
     """Measure anew how fast finished runs write, in rounds in which they take turns, since the speed of a machine drifts; the
-    median of each is kept. ``measured`` is told ``ROUNDS`` times a run.
+    median of each is kept. ``measured`` is called ``ROUNDS`` times a run.
     """
     opened = [(run, find_checkpoint(run.name), list[float]()) for run in runs]
     for _ in range(ROUNDS):

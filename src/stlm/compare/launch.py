@@ -35,10 +35,10 @@ class Job(abc.ABC):
         """Have it saved and ended."""
 
     def fault(self) -> str:
-        """The last thing that it said."""
+        """The last line of its log."""
         path = self.run.folder / LOG
         lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-        return lines[-1].removeprefix("stlm: ") if lines else "it said nothing"
+        return lines[-1].removeprefix("stlm: ") if lines else "it printed nothing"
 
 
 class Process(Job):
@@ -97,11 +97,11 @@ def cluster(kind: str, settings: dict[str, str]) -> Any:
 
 def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, ended: Callable[[Run], None],
               look: Callable[[list[Run]], None]) -> None:
-    """Have all runs done, ``at_once`` at a time, each after those that it builds on. ``ended`` is told of each that is
-    finished, and ``look`` twice a second of those at work. Runs that another process is still at (a comparison that was
+    """Have all runs done, ``at_once`` at a time, each after those that it builds on. ``ended`` is called with each that is
+    finished, and ``look``, twice a second, with those at work. Runs that another process is still at (a comparison that was
     killed leaves such) are waited for first.
 
-    Raises UserError, with what the run said, where one fails; whatever happens, the others are stopped, and are saved.
+    Raises UserError, with the last line of its log, where one fails; whatever happens, the others are stopped, and are saved.
     """
     waiting, at_work = list({run.name: run for run in runs}.values()), list[Job]()
     try:

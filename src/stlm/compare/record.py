@@ -14,10 +14,9 @@ from stlm.compare.plan import Plan
 from stlm.compare.recipe import Recipe
 from stlm.compare.statistics import p_value, summary
 from stlm.config.files import read_json
-from stlm.train.folder import RunFolder, read_lines, write_whole
+from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_lines, write_whole
 
 RESULTS = Path("results")
-KEY = "val/bits_per_byte"
 UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text", "teraflops": "teraflops of arithmetic",
          "steps": "steps"}
 
@@ -41,8 +40,8 @@ def on_record(plan: Plan) -> Recorded:
     before = read_json(path)
     found = {seed["run"]: seed for arm in before["arms"].values() for seed in arm["seeds"]}
     return Recorded({run.name: found[run.name] for _, _, run in plan.runs()
-                  if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
-                 before["first"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
+                     if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
+                    before["first"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
 
 
 def set_aside(plan: Plan) -> Path:
@@ -61,7 +60,7 @@ def make_record(plan: Plan, known: Recorded) -> dict[str, Any]:
         if seeds := [_of_run(seed, run, recipe) if run.finished else known.runs[run.name] for seed, run in runs.items()
                      if run.finished or run.name in known.runs]:
             arms[arm] = {"config": recipe.arms[arm], "uses": recipe.uses(arm), "seeds": seeds}
-    values = {arm: [seed[KEY] for seed in found["seeds"]] for arm, found in arms.items()}
+    values = {arm: [seed[BITS] for seed in found["seeds"]] for arm, found in arms.items()}
     for arm, found in arms.items():
         shown = summary(values[arm])
         found |= {"mean": shown.mean, "std": shown.std, "n": shown.n,
@@ -76,11 +75,12 @@ def make_record(plan: Plan, known: Recorded) -> dict[str, Any]:
 
 def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
     found, metrics = run.found(), read_lines(RunFolder(run.folder).metrics)
-    kept = (KEY, "entropy", "baselines", "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops", "steps",
-            "peak_megabytes", "written_bytes_per_second", "made")
+    kept = (BITS, "protocol", "entropy", "baselines", "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops",
+            "steps", "peak_megabytes", "written_bytes_per_second", "provenance")
     return {"seed": seed, **{name: found[name] for name in kept}, "texts": {text: found["texts"][text] for text in run.texts},
             "run": run.name,
-            "curve": [[line["bytes"], line["seconds"], line["flops"], round(line[KEY], 4)] for line in metrics if KEY in line],
+            "curve": [[line["bytes"], line["seconds"], line["flops"], round(line[EXCERPT_BITS], 4)]
+                      for line in metrics if EXCERPT_BITS in line],
             "reading": [[text, round(bits, 2), end] for text, bits, end in found["reading"]]
             if seed == recipe.seeds[0] else None}  # one of an arm is enough to look at
 
