@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pkgutil
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from stlm.config.flags import parse
 from stlm.config.help import columns, docstrings, fields_of, page
 from stlm.config.slot import kinds, kinds_in, resolve, slot_of
 from stlm.model.patching import PatchingConfig, whitespace
+from stlm.train import trackers
 from stlm.train.cli_args import SHORTHANDS
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig, TrainConfig
@@ -178,6 +180,11 @@ def test_flags_of_the_short_help_are_accepted(verb, tmp_path, monkeypatch, capsy
         else:
             assert main([verb, *other[verb], flag, "a=1" if flag == "--set" else "slurm" if flag == "--cluster" else "1"]) == 2
             assert "there is no flag" not in capsys.readouterr().err
+
+
+def test_trackers_that_help_names_are_those_that_there_are():
+    there = sorted(module.name for module in pkgutil.iter_modules(trackers.__path__))
+    assert f"as well: {', '.join(there)}, or" in docstrings(TrainConfig)["trackers"]
 
 
 def test_lengths_stand_for_each_other_in_help():

@@ -21,7 +21,7 @@ from stlm.config.decode import alternatives, field_types
 from stlm.config.slot import Slot, kinds, slot_of
 
 Row = tuple[str, str]  # a flag with what follows it, and what it does
-LEFT = 34  # columns of the flags, at most
+LEFT = 38  # columns of the flags, at most
 INTRODUCTION = (
     "Each field of a run is a flag. In brackets: the value of a flag that is left out. KIND is one of the kinds that are "
     "listed, or a module of your own, such as mine.my_part. Each kind has flags of its own: to see them, choose the kind and "

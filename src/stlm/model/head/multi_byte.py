@@ -20,10 +20,10 @@ from stlm.nn.norm import RMSNorm
 
 @dataclasses.dataclass(frozen=True)
 class Config(HeadConfig):
-    """Scores by the input table, and of some tokens further on while training."""
+    """The input table gives the scores. In training, some later tokens are predicted too."""
 
     further: int = 3
-    """How many tokens after the next one are predicted too."""
+    """Number of tokens after the next one that training predicts too."""
 
     def __post_init__(self) -> None:
         if self.further < 1:

@@ -15,7 +15,7 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Config(PatchingConfig):
-    """No pooling: the trunk reads every token."""
+    """No patches: the trunk reads every token."""
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Everywhere:
         return Everywhere()
