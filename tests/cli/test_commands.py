@@ -182,6 +182,10 @@ def test_patches_that_have_to_be_predicted(capsys):
     (["train", "demo", "--data.tokenizer", "bpe"], "whitespace reads bytes"),
     (["generate", "nothing", "x"], "there is no run 'nothing'"),
     (["generate", "nothing"], "the following arguments are required: prompt"),
+    (["generate", "nothing", "x", "--max-tokens", "9"], "there is no flag --max-tokens (did you mean '--max-bytes'?)"),
+    (["generate", "nothing", "some", "words"], "'words' is one word too many: put quotes around a text with spaces"),
+    (["sample", "demo"], "there is no verb 'sample' (did you mean 'generate'?)"),
+    (["list"], "there is no verb 'list'; the verbs are"),
     (["generate", "nothing", "x", "--temperature", "hot"], "invalid float value: 'hot'"),
     (["generate", "nothing", "x", "--top-p", "0"], "top_p has to lie above 0"),
     (["generate", "nothing", "x", "--max-bytes", "0"], "it has to be 1 or more"),
@@ -193,7 +197,7 @@ def test_patches_that_have_to_be_predicted(capsys):
     (["compare", "nothing.py"], "nothing.py: there is no such file"),
     (["compare", "nothing.py", "--jobs", "0"], "--jobs 0: it has to be 1 or more"),
     (["compare", "nothing.py", "--cluster", "k8s"], "it has to be slurm, or local"),
-    (["compare", "nothing.py", "--quick"], "--quick: `stlm compare --help` says what it takes"),
+    (["compare", "nothing.py", "--quick"], "there is no flag --quick; `stlm compare --help` lists them"),
 ])
 def test_faults(capsys, words, message):
     assert message in fault(capsys, *words)
@@ -276,18 +280,9 @@ def test_help_of_verbs(capsys, verb):
     assert f"usage: stlm {verb}" in out
 
 
-def test_help_of_a_preset_lists_every_field(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "demo", "--help"])
-    assert stop.value.code == 0
-    out = capsys.readouterr().out
-    for field in ("--model.patching.cap", "--train.checkpoint-every", "--optim.lr", "--data.field", "--train.ema"):
-        assert field in out
-
-
 def test_help_imports_nothing_heavy():
     code = ("import sys; from stlm.cli import main; main(['--help']); main(['train', '--help']); "
-            "assert not {'torch', 'numpy', 'rich', 'tyro'} & set(sys.modules)")
+            "assert not {'torch', 'numpy', 'rich', 'stlm.model'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 

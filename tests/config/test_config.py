@@ -135,7 +135,16 @@ def test_flags():
 @pytest.mark.parametrize(("flags", "message"), [
     (["--model.patchin", "none"], "there is no flag --model.patchin (did you mean '--model.patching"),
     (["--model.patching", "nine"], "model.patching: there is no kind 'nine' (did you mean 'none'?)"),
-    (["--model.dim", "wide"], "invalid"),
+    (["--model.dim", "wide"], "model.dim: expected a whole number, found 'wide'"),
+    (["--model.dim", "2.5"], "model.dim: expected a whole number, found '2.5'"),
+    (["--optim.lr", "nan"], "optim.lr: expected a number, found 'nan'"),
+    (["--model.dim"], "--model.dim: a value has to follow"),
+    (["--model.dim", "8", "9"], "--model.dim 8 9: one value only may follow"),
+    (["--model.tie-local", "perhaps"], "model.tie_local: expected true or false, found 'perhaps'"),
+    (["--model.tie-local"], "--model.tie-local: true or false has to follow"),
+    (["--train.precision", "fp8"], "train.precision: 'fp8' is not one of 'auto', 'fp32', 'bf16'"),
+    (["--model.embedding", "ngrams", "--model.embedding.orders", "2", "x"], "orders[1]: expected a whole number, found 'x'"),
+    (["notes.txt"], "'notes.txt': a flag was expected here"),
     (["--model.patching"], "the name of a kind has to follow"),
     (["--model.dim", "7"], "cannot be split into heads"),
 ])
@@ -144,6 +153,23 @@ def test_faults_of_flags(flags, message):
         parse(RunConfig(), flags, "stlm train demo")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_values_of_flags():
+    flags = ["--model.tie-local", "True", "--model.trunk.kv-heads=2", "--train.tasks", "blimp,world", "boolq", "--train.ema",
+             "0.5", "--model.embedding", "ngrams", "--model.embedding.orders", "2", "3", "--model.local_dim", "64",
+             "--optim.lr", "1e-3"]
+    config = parse(RunConfig(), flags, "stlm train demo")
+    assert config.model.tie_local is True and config.model.local_dim == 64 and config.optim.lr == 1e-3
+    assert config.model.trunk.kv_heads == 2 and config.model.embedding.orders == (2, 3)
+    assert (config.train.tasks, config.train.ema) == (("blimp", "world", "boolq"), 0.5)
+    back = parse(config, ["--model.trunk.kv-heads", "none", "--train.tasks", "--model.tie-local=false"], "stlm train demo")
+    assert (back.model.trunk.kv_heads, back.train.tasks, back.model.tie_local) == (None, (), False)
+
+
+def test_inner_kinds_may_come_before_outer_ones():
+    flags = ["--model.local.ffn.ratio", "3", "--model.local.ffn", "swiglu", "--model.local", "attention"]
+    assert encode(parse(RunConfig(), flags, "stlm").model.local)["ffn"] == {"kind": "swiglu", "ratio": 3.0}
 
 
 def test_minutes_and_steps_stand_for_each_other(tmp_path):

@@ -6,7 +6,8 @@ import importlib
 import os
 import sys
 
-from stlm.cli.usage import USAGE, VERBS, verb_usage
+from stlm.cli.usage import SYNONYMS, VERBS, usage, verb_usage
+from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
 
 
@@ -16,15 +17,14 @@ def main(arguments: list[str] | None = None) -> int:
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     try:
         if verb in ("-h", "--help", "help"):
-            print(USAGE)
+            print(usage())
             return 0
         if verb == "--version":
             from importlib.metadata import version
             print(f"stlm {version('stlm')}")
             return 0
         if verb not in VERBS:
-            from stlm.config.slot import did_you_mean
-            raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, list(VERBS))}; "
+            raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, list(VERBS), SYNONYMS)}; "
                             f"the verbs are {', '.join(VERBS)}")
         sys.path.append(os.getcwd())  # parts of a person's own are named by where they lie from here; last, to hide nothing
         if not rest or rest[0] in ("-h", "--help"):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from stlm.cli.runs import take_option
+from stlm.cli.runs import no_flag, take_option
 from stlm.compare import launch, record
 from stlm.compare.comparison_page import write_page
 from stlm.compare.job import ROUNDS, Run, time_decoding
@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
         key, _, given = (value or "").partition("=")
         settings[key] = given
     if flags:
-        raise UserError(f"{flags[0]}: `stlm compare --help` says what it takes")
+        raise no_flag("compare", flags[0])
     at_once, threads = _shares(jobs, kind)
     plan = make_plan(path.stem, load_recipe(path), threads)
     executor = launch.cluster(kind, settings) if kind else None

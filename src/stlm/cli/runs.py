@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stlm.cli.usage import flags_of
+from stlm.config.suggest import flag_meant
 from stlm.data.concat import open_sources
 from stlm.data.shards import Corpus, cache_folder, prepare
 from stlm.errors import UserError
@@ -22,9 +24,25 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, verb: str) -> None:
         super().__init__(prog=f"stlm {verb}", add_help=False)
+        self.verb = verb
+
+    def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        given, others = self.parse_known_args(args)
+        for word in others:
+            if word.startswith("-"):
+                raise no_flag(self.verb, word)
+        if others:
+            self.error(f"{others[0]!r} is one word too many: put quotes around a text with spaces")
+        return given
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; `{self.prog} --help` says what it takes")
+
+
+def no_flag(verb: str, word: str) -> UserError:
+    """The error that says that a verb has no such flag, and which one may be meant."""
+    flag = word.partition("=")[0]
+    return UserError(f"there is no flag {flag}{flag_meant(flag, flags_of(verb))}; `stlm {verb} --help` lists them")
 
 
 def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:

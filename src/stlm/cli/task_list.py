@@ -14,15 +14,15 @@ from pathlib import Path
 PACKAGE = "stlm.evaluate.task"
 
 
-def task_lines() -> list[str]:
-    """A line for each task, with what its file's docstring says first, and one for each group."""
-    members, lines = defaultdict[str, list[str]](list), list[str]()
+def task_rows() -> list[tuple[str, str]]:
+    """A row for each task, with what its file's docstring says first, and one for each group."""
+    members, rows = defaultdict[str, list[str]](list), list[tuple[str, str]]()
     for name, tree in _kinds().items():
-        lines.append(_line(name, (ast.get_docstring(tree) or "").partition("\n")[0].rstrip(".")))
+        rows.append((f"  {name}", (ast.get_docstring(tree) or "").partition("\n")[0].rstrip(".")))
         for group in _groups(tree):
             members[group].append(name)
-    return [*lines, *(_line(group, ", ".join(names)) for group, names in sorted(members.items())),
-            _line("all", "all of these"), _line("mine.my_task", "a task of your own: the file mine/my_task.py")]
+    return [*rows, *((f"  {group}", ", ".join(names)) for group, names in sorted(members.items())),
+            ("  all", "all of these"), ("  mine.my_task", "a task of your own: the file mine/my_task.py")]
 
 
 def _kinds() -> dict[str, ast.Module]:
@@ -41,6 +41,3 @@ def _groups(tree: ast.Module) -> tuple[str, ...]:
     values = [line.value for line in body if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "groups"]
     return tuple(ast.literal_eval(values[0])) if values else ()
 
-
-def _line(name: str, what: str) -> str:
-    return f"{'':25}{name:<15} {what}"

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from stlm.cli.display import Display
 from stlm.cli.runs import open_corpus, scoring_bar, take_option
+from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import encode
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
@@ -47,7 +48,7 @@ def run(arguments: list[str]) -> int:
     resume, flags = "--resume" in flags, [flag for flag in flags if flag != "--resume"]
     program = f"stlm train {preset}"
     if "--help" in flags or "-h" in flags:
-        configure(preset, flags, program)
+        configure(preset, flags, program, TRAIN_FLAGS)  # prints and exits
     folder = RunFolder(RUNS / _name(name, preset, resume))
     if resume and folder.exists:
         config = _changed_on_resume(folder, flags, program)
@@ -55,7 +56,7 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"{folder.path}: a run of that name is there already; --resume goes on with it, "
                         "or choose another --name")
     else:
-        config = configure(preset, flags, program)
+        config = configure(preset, flags, program, TRAIN_FLAGS)
     corpus, device = open_corpus(config, console), pick_device()
     check_fits(config.model, corpus.tokenizer, device)
     display = Display(console)
@@ -97,7 +98,7 @@ def _name(name: str | None, preset: str, resume: bool) -> str:
 def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> RunConfig:
     """The run's own description with the flags applied; what its weights depend on has to stay."""
     before = folder.config()
-    after = apply(before, flags, program)
+    after = apply(before, flags, program, TRAIN_FLAGS)
     if before.optim.kind != after.optim.kind:
         raise UserError(f"--optim: this run's optimizer is {before.optim.kind}, and its state fits no other; "
                         "train anew under another --name")

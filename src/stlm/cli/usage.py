@@ -1,160 +1,216 @@
-"""What ``--help`` says. Plain text, so that it answers at once: no verb's work is imported for it."""
+"""What ``--help`` says. It answers at once: no verb's work is imported for it, and kinds are names of files."""
+
+import shutil
+
+from stlm.config.help import Row, columns
+from stlm.config.slot import kinds_in
 
 VERBS = {
     "train": ("PRESET|FILE.toml [--data TEXT] [--name NAME] [flags]", "train a model; writes runs/NAME"),
     "generate": ("RUN PROMPT [flags]", "continue a prompt with a trained model"),
     "params": ("PRESET|FILE.toml|RUN [flags]", "count the parameters of a model, part by part"),
-    "report": ("RUN", "write runs/NAME/report.html anew"),
-    "patches": ("RUN [RUN ...] TEXT", "show where patches end in a text, and what each byte costs"),
+    "report": ("RUN", "write runs/NAME/report.html again"),
+    "patches": ("RUN [RUN ...] TEXT", "show where patches end in a text, and how many bits each byte takes"),
     "eval": ("RUN|hf:NAME [flags]", "score a model on benchmarks, or on a text"),
-    "zip": ("RUN FILE -o OUT", "pack a file with a model: bits per byte, proved"),
-    "unzip": ("RUN FILE -o OUT", "unpack what zip packed"),
-    "publish": ("RUN NAME", "write a run's weights alone, in bfloat16, to models/NAME"),
+    "zip": ("RUN FILE -o OUT", "compress a file with a model, which proves its bits per byte"),
+    "unzip": ("RUN FILE -o OUT", "restore a file that zip compressed"),
+    "publish": ("RUN NAME", "write only the weights of a run, in bfloat16, to models/NAME"),
     "compare": ("RECIPE.py [flags]", "train all arms of an experiment at equal cost; writes results/RECIPE"),
 }
 
-_DETAILS = {
-    "train": """\
-  PRESET               demo, 10m, 50m, 100m; with one FFN 10m-shared, 50m-shared, 100m-shared;
-                       the controls of 10m, 10m-flat and 10m-bpe; reader, paper
-  FILE.toml            your own: the line  base = "10m"  and the lines that change
-
-  --data TEXT          a file, a folder, hf:NAME, or world, the built-in corpus (default); several with commas
-  --data.field NAME    which field of jsonl and parquet holds the text (default: text)
-  --data.tokenizer KIND    bytes, bpe, subword
-  --name NAME          the run's folder in runs/ (default: the preset's name)
-  --seed N             of the weights, the order of the text and the built-in corpus
-  --resume             go on with the run of that name, or start it where there is none
-  --train.minutes M    how long to train, or
-  --train.steps N      how many steps, or
-  --train.megabytes M  how much text, or
-  --train.teraflops T  how much arithmetic
-  --train.checkpoint-every N   steps between checkpoints
-  --model.patching KIND        none, stride, whitespace, subword, entropy, dynamic
-  --model.pooling KIND         last, mean, attention
-  --model.embedding KIND       tokens, ngrams, recall
-  --model.copying KIND         none, pointer
-  --model.head KIND            tied, untied, multi_byte, parallel
-  --model.sharing KIND         none, ffn, adjacent, cycle, all
-  --model.depth KIND           full, early_exit, mixture, skip
-  --train.init-from RUN            begin with the weights of a run, which may share less
-  --model.local KIND           conv, attention, linear; --model.trunk KIND the same
-  --optim KIND         adamw, muon
-  --optim.lr RATE      peak learning rate
-
-  Every field of a run is a flag:  stlm train demo --help  lists all, with their defaults.
-
-Examples
-  stlm train demo
-  stlm train demo --data ~/my-notes --name notes --train.minutes 10
-  stlm train demo --name notes --resume""",
-    "generate": """\
-  RUN                  a run's name, its folder, or the folder of one checkpoint
-  PROMPT               the text to continue; "" writes from nothing
-
-  --max-bytes N        how much to write at most (default: 500)
-  --temperature T      0 takes the likeliest token each time (default: 0.8)
-  --top-p P            keep the likeliest tokens with this probability together (default: 1)
-  --min-p P            keep tokens with this share of the likeliest one's probability (default: 0)
-  --seed N             same seed, same text (default: 0)
-  --speculate N        draft N tokens by the first layers, verify by all: the same text, faster with deep trunks, most of all
-                       those trained with --model.depth early_exit; 6 is good
-  --draft-layer LAYER         which layer drafts (default: an eighth of all)
-  --exit-threshold LIKENESS     patches leave where a layer changes them no more than this (cosine, such as 0.98; 0 for never), for
-                       models trained with --model.depth early_exit: faster, and another text (default: as trained)
-
-  The text alone goes to standard output, as it's written.
-
-Example
-  stlm generate demo "Anna wanted to find" --max-bytes 300""",
-    "params": """\
-  PRESET|FILE.toml     as for train, with any --model flag
-  RUN                  a trained run
-
-Examples
-  stlm params 10m
-  stlm params 10m --model.patching stride --model.patching.stride 6""",
-    "report": """\
-  RUN                  a run's name or folder""",
-    "patches": """\
-  RUN                  a run's name or folder; several are shown under each other
-  TEXT                 the text to read
-
-Example
-  stlm patches demo "Anna wanted to find the red kite." """,
-    "eval": """\
-  RUN                  a run's name or folder
-  hf:NAME              a causal language model of Hugging Face, from the hub or a folder
-
-  --tasks LIST         with commas (default: paper, or bits where --text is given):
-{tasks}
-  --data FOLDER        where the benchmarks lie (default: $STLM_DATA/eval, else the hub)
-  --text TEXT          a file or folder for bits, progression and writing, of a folder the files named validation or test,
-                       where there are such (default: some of the run's held-out text)
-  --limit N            only so many items, drawn by --seed; the table says so
-  --seed N             of subsets, spoiling and writing (default: 0)
-  --layer N            of the trunk, for linear probes (default: the last)
-  --judge RUN|hf:NAME  a larger model that what is written is read by
-  --output DIR         where results.json and scores.html go (default: runs/RUN/eval)
-
-  Answers are kept as they come, so a killed evaluation goes on where it was.
-
-Examples
-  stlm eval demo --tasks world
-  stlm eval 10m --tasks blimp,arc_easy
-  stlm eval 10m --text ~/notes
-  stlm eval hf:EleutherAI/pythia-70m --tasks blimp --limit 2000""",
-    "zip": """\
-  RUN                  a run's name or folder
-  FILE                 any file, text or not
-  -o OUT               where the packed file goes
-
-  One token at a time, so it takes a minute for some ten thousand bytes. Needs  pip install 'stlm[eval]'
-
-Example
-  stlm zip demo story.txt -o story.stlm && stlm unzip demo story.stlm -o back.txt""",
-    "unzip": """\
-  RUN                  the model that packed the file
-  FILE                 what zip wrote
-  -o OUT               where the file goes""",
-    "publish": """\
-  RUN                  a run's name or folder
-  NAME                 of the model: stlm generate NAME, eval NAME and the others find it in models/
-
-Example
-  stlm publish 10m 10m-mine""",
-    "compare": """\
-  RECIPE.py            a recipe: what is asked, what is run, what is held equal, and what decides (see recipes/)
-
-  --jobs N             how many runs at once; they share the cores (default: 1)
-  --cluster KIND       slurm, or local to try it without one; needs  pip install 'stlm[cluster]'
-  --set NAME=VALUE     a setting of the cluster's jobs, as submitit names it; may be given again
-
-  Runs that are finished are used again; those that were killed go on. The record is written as each run ends.
-
-Examples
-  stlm compare recipes/reading_bytes.py
-  stlm compare recipes/reading_bytes.py --cluster slurm --set slurm_partition=gpu --set timeout_min=60""",
+# What others call them.
+SYNONYMS = {
+    "train": "fit pretrain finetune fine-tune learn resume run start",
+    "generate": "sample write complete continue prompt chat infer inference predict",
+    "params": "parameters count size summary info",
+    "report": "show html plot view",
+    "patches": "tokenize tokenise segment boundaries encode",
+    "eval": "evaluate evaluation score test benchmark bench perplexity validate",
+    "zip": "compress pack archive",
+    "unzip": "decompress unpack extract",
+    "publish": "save export release upload ship",
+    "compare": "sweep ablate ablation experiment recipe",
 }
 
-USAGE = "\n".join([
-    "stlm: train, compare, shrink and use super tiny language models (1M to 100M parameters).",
-    "",
-    "usage: stlm VERB ...",
-    "",
-    *(f"  {verb:<10} {summary}" for verb, (_, summary) in VERBS.items()),
-    "",
-    "  stlm VERB --help   what a verb takes",
-    "",
-    "First run:  stlm train demo",
-])
+# Slots that `stlm train --help` names, and the packages whose files are their kinds.
+SLOTS = {
+    "--data.tokenizer": "stlm.text.tokenizer",
+    "--model.patching": "stlm.model.patching",
+    "--model.pooling": "stlm.model.pooling",
+    "--model.embedding": "stlm.model.embedding",
+    "--model.trunk": "stlm.nn.block",
+    "--model.local": "stlm.nn.block",
+    "--model.sharing": "stlm.model.sharing",
+    "--model.depth": "stlm.model.depth",
+    "--model.head": "stlm.model.head",
+    "--model.copying": "stlm.model.copying",
+    "--objective": "stlm.objective",
+    "--batches": "stlm.batches",
+    "--train.schedule": "stlm.schedule",
+    "--optim": "stlm.optim",
+}
+
+# Flags of `stlm train` that aren't fields of a run.
+TRAIN_FLAGS: list[Row] = [
+    ("--name NAME", "folder of the run in runs/ (default: the preset's name)"),
+    ("--resume", "continue the run of that name, or start it if there is none"),
+]
+
+TASKS = "{tasks}"  # where the help of `eval` has the list of tasks
+_RUN: Row = ("RUN", "name or folder of a run")
+
+_DETAILS: dict[str, list[Row | str]] = {
+    "train": [
+        ("PRESET", "demo, 10m, 50m, 100m; 10m-shared, 50m-shared, 100m-shared (one FFN for all layers); 10m-flat (no patches); "
+                   "10m-bpe (BPE tokens); reader (for --model.patching entropy); paper (arXiv 2405.14159)"),
+        ("FILE.toml", "your own run: the line  base = \"10m\"  and the lines that change"),
+        "",
+        ("--data TEXT", "a file, a folder, hf:NAME, or world, the built-in corpus; several with commas (default: world)"),
+        ("--data.field NAME", "field of jsonl and parquet files that holds the text (default: text)"),
+        *TRAIN_FLAGS,
+        ("--seed N", "seed of the weights, of the order of the text, and of the built-in corpus (default: 0)"),
+        ("--train.minutes X", "how long to train; or one of --train.steps N, --train.megabytes X of text, --train.teraflops X"),
+        ("--train.init-from RUN", "start from the weights of this run or model (fine-tuning)"),
+        ("--optim.lr X", "peak learning rate"),
+        *((f"{flag} KIND", ", ".join(kinds_in(package))) for flag, package in SLOTS.items()),
+        "",
+        "  Each field of a run is a flag:  stlm train demo --help  lists all, with their values.",
+        "",
+        "Examples",
+        "  stlm train demo",
+        "  stlm train demo --data ~/my-notes --name notes --train.minutes 10",
+        "  stlm train demo --name notes --resume",
+    ],
+    "generate": [
+        ("RUN", "name or folder of a run, or the folder of one checkpoint"),
+        ("PROMPT", "the text to continue; \"\" starts from nothing"),
+        "",
+        ("--max-bytes N", "write at most this many bytes (default: 500)"),
+        ("--temperature X", "0 always takes the most likely token; higher values vary more (default: 0.8)"),
+        ("--top-p X", "choose among the most likely tokens whose probabilities add up to this (default: 1)"),
+        ("--min-p X", "leave out tokens less likely than this share of the most likely one (default: 0)"),
+        ("--seed N", "the same seed writes the same text (default: 0)"),
+        ("--speculate N", "the first layers draft N tokens and all layers check them (try 6). The text stays the same. Faster "
+                          "for deep trunks, above all those trained with --model.depth early_exit"),
+        ("--draft-layer N", "the last layer that drafts (default: an eighth of all layers)"),
+        ("--exit-threshold X", "skip the remaining layers once a layer hardly changes a patch (similarity 0 to 1; try 0.98; 0: "
+                               "never). Faster; the text changes. For models trained with --model.depth early_exit (default: "
+                               "as trained)"),
+        "",
+        "  Only the text goes to standard output, as it is written.",
+        "",
+        "Example",
+        "  stlm generate demo \"Anna wanted to find\" --max-bytes 300",
+    ],
+    "params": [
+        ("PRESET|FILE.toml", "as for train, with any flag of a run"),
+        _RUN,
+        "",
+        "Examples",
+        "  stlm params 10m",
+        "  stlm params 10m --model.patching stride --model.patching.stride 6",
+    ],
+    "report": [_RUN],
+    "patches": [
+        ("RUN", "name or folder of a run; several are shown below each other"),
+        ("TEXT", "the text to read"),
+        "",
+        "Example",
+        "  stlm patches demo \"Anna wanted to find the red kite.\"",
+    ],
+    "eval": [
+        _RUN,
+        ("hf:NAME", "a causal language model of Hugging Face, from the hub or a folder"),
+        "",
+        ("--tasks LIST", "names with commas (default: paper; with --text: bits)"),
+        TASKS,
+        ("--data FOLDER", "folder of the benchmarks (default: $STLM_DATA/eval, else the hub)"),
+        ("--text TEXT", "file or folder for bits, progression and writing. If a folder has files named validation or test, "
+                        "only these are used (default: some of the run's held-out text)"),
+        ("--limit N", "use only this many items, drawn at random by --seed; the table says so"),
+        ("--seed N", "seed of the drawn items, of the damage and of the writing (default: 0)"),
+        ("--layer N", "layer of the trunk that linear probes read (default: the last)"),
+        ("--judge RUN|hf:NAME", "a larger model that scores what the model writes"),
+        ("--output DIR", "where results.json and scores.html go (default: runs/RUN/eval)"),
+        "",
+        "  Answers are saved as they come: the same command continues an evaluation that was stopped.",
+        "",
+        "Examples",
+        "  stlm eval demo --tasks world",
+        "  stlm eval 10m --tasks blimp,arc_easy",
+        "  stlm eval 10m --text ~/notes",
+        "  stlm eval hf:EleutherAI/pythia-70m --tasks blimp --limit 2000",
+    ],
+    "zip": [
+        _RUN,
+        ("FILE", "any file, text or not"),
+        ("-o OUT", "name of the compressed file"),
+        "",
+        "  It works token by token: some ten thousand bytes take a minute. Needs  pip install 'stlm[eval]'",
+        "",
+        "Example",
+        "  stlm zip demo story.txt -o story.stlm && stlm unzip demo story.stlm -o back.txt",
+    ],
+    "unzip": [
+        ("RUN", "the model that compressed the file"),
+        ("FILE", "a file that zip wrote"),
+        ("-o OUT", "name of the restored file"),
+    ],
+    "publish": [
+        _RUN,
+        ("NAME", "name of the model: generate, eval and other verbs then find it in models/"),
+        "",
+        ("--compression KIND", f"how weights are stored: {', '.join(kinds_in('stlm.compress'))} (bfloat16; default), or one of your own"),
+        "",
+        "Example",
+        "  stlm publish 10m 10m-mine",
+    ],
+    "compare": [
+        ("RECIPE.py", "a recipe: the question, the runs, what is held equal, and what decides (see recipes/)"),
+        "",
+        ("--jobs N", "number of runs at the same time; they share the cores (default: 1)"),
+        ("--cluster KIND", "slurm; or local, to try it without a cluster. Needs  pip install 'stlm[cluster]'"),
+        ("--set NAME=VALUE", "a setting of the cluster's jobs, named as in submitit; may be given several times"),
+        "",
+        "  Finished runs are used again; runs that were stopped continue. The record is written whenever a run ends.",
+        "",
+        "Examples",
+        "  stlm compare recipes/reading_bytes.py",
+        "  stlm compare recipes/reading_bytes.py --cluster slurm --set slurm_partition=gpu --set timeout_min=60",
+    ],
+}
+
+
+def usage() -> str:
+    """The help of the program."""
+    return "\n".join([
+        "stlm: train, compare, shrink and use super tiny language models (1M to 100M parameters).", "",
+        "usage: stlm VERB ...", "",
+        *columns([(verb, summary) for verb, (_, summary) in VERBS.items()], _width()), "",
+        "  stlm VERB --help   what a verb takes", "", "First run:  stlm train demo"])
 
 
 def verb_usage(verb: str) -> str:
     """The help of one verb."""
     arguments, summary = VERBS[verb]
-    details = _DETAILS[verb]
-    if "{tasks}" in details:
-        from stlm.cli.task_list import task_lines
-        details = details.replace("{tasks}", "\n".join(task_lines()))
-    return f"stlm {verb}: {summary}\n\nusage: stlm {verb} {arguments}\n\n{details}"
+    return "\n".join([f"stlm {verb}: {summary}", "", f"usage: stlm {verb} {arguments}", "", *columns(_rows(verb), _width())])
+
+
+def _rows(verb: str) -> list[Row | str]:
+    """The help of one verb, with the tasks of `eval` read from their files where it lists them."""
+    rows = list(_DETAILS[verb])
+    if TASKS in rows:
+        from stlm.cli.task_list import task_rows
+        place = rows.index(TASKS)
+        rows[place:place + 1] = task_rows()
+    return rows
+
+
+def flags_of(verb: str) -> dict[str, str]:
+    """Flags of a verb as its help lists them, with what it says about each."""
+    rows = [row for row in _rows(verb) if not isinstance(row, str)]
+    return {flag.split()[0]: text for flag, text in rows if flag.startswith("-")}
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns - 1

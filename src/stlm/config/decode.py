@@ -11,7 +11,8 @@ import types
 import typing
 from typing import Any, TypeVar
 
-from stlm.config.slot import Slot, did_you_mean, kinds, resolve, slot_of
+from stlm.config.slot import Slot, kinds, resolve, slot_of
+from stlm.config.suggest import field_meant
 from stlm.errors import UserError
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def decode(cls: type[T], values: object, base: Any = None, where: str = "", chec
     hints = field_types(cls)
     for name in values:
         if name not in hints:
-            raise UserError(f"{_join(where, name)}: there is no such field{did_you_mean(name, list(hints))}; "
+            raise UserError(f"{_join(where, name)}: there is no such field{field_meant(name, list(hints))}; "
                             f"the fields are {', '.join(hints) or 'none'}")
     known = {name: getattr(base, name) for name in hints} if base is not None else {}
     given = {name: _value(hints[name], value, known.get(name, _default(cls, name)), _join(where, name), check)

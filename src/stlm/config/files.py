@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stlm.config.decode import decode
-from stlm.config.slot import did_you_mean
+from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
 
 T = TypeVar("T")

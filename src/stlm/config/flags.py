@@ -1,111 +1,143 @@
 """Command-line flags for every field of a config.
 
-Two steps, because a slot's kind decides which fields there are: the kinds are read first (``--model.patching stride``),
-then `tyro` parses all the other flags over the default that results.
+Two steps, because a slot's kind decides which fields there are. The kinds are read first (``--model.patching stride``): they
+settle which flags there are, and what type their values have. Then all flags become one table of values, which is decoded like
+that of a file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-import re
-from collections.abc import Iterator
+import math
+import types
+import typing
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from stlm.config.decode import alternatives, decode, field_types
-from stlm.config.slot import did_you_mean, slot_of
+from stlm.config.decode import decode, field_types
+from stlm.config.help import Field, Row, fields_of, page, show
+from stlm.config.slot import kinds, resolve
+from stlm.config.suggest import flag_meant
 from stlm.errors import UserError
 
 T = TypeVar("T")
+HELP = ("-h", "--help")
 
 
-def parse(default: T, arguments: list[str], program: str, shorthands: dict[str, str] | None = None) -> T:
-    """``default`` changed by ``arguments``; ``--help`` prints every field with its default and exits.
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """A flag as it was typed, the field that it names, and the words that follow it."""
 
-    ``shorthands`` maps a flag to the field that it stands for, as ``{"--data": "data.source"}``.
+    flag: str
+    path: str
+    words: list[str]
+
+
+def parse(default: T, arguments: list[str], program: str, shorthands: dict[str, str] | None = None,
+          own: Sequence[Row] = ()) -> T:
+    """``default`` changed by ``arguments``; ``--help`` prints every field with its value and exits.
+
+    shorthands: a flag and the field that it stands for, as ``{"--data": "data.source"}``. own: what help says about flags that
+    the program reads by itself.
     """
-    import tyro
-
-    arguments = [_longhand(argument, shorthands or {}) for argument in arguments]
-    default, rest = _choose_kinds(default, arguments)
-    known = [f"--{path.replace('_', '-')}" for path in _leaves(default)]
-    for argument in rest:
-        flag = argument.partition("=")[0].replace("_", "-")
-        if argument.startswith("--") and flag not in known and flag not in ("--help",):
-            raise UserError(f"there is no flag {flag}{did_you_mean(flag, known)}; `{program} --help` lists them")
-    rest += _dropped(default, {argument.partition("=")[0].replace("_", "-") for argument in rest})
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(type(default), default=default, args=rest, prog=program,
-                            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff))
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise UserError(_one_line(said.getvalue())) from None
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    flags = _split([argument for argument in arguments if argument not in HELP], shorthands or {}, program)
+    chosen = _choose_kinds(default, flags)
+    if any(argument in HELP for argument in arguments):
+        show(page(chosen, program, own, shorthands))
+        raise SystemExit(0)
+    fields = {field.path: field for field in fields_of(chosen)}
+    values: dict[str, Any] = {}
+    for given in flags:
+        if given.path not in fields:
+            meant = flag_meant(given.flag, _known(fields, shorthands or {}, own), *_not_chosen(fields))
+            raise UserError(f"there is no flag {given.flag}{meant}; `{program} --help` lists them")
+        _put(values, given, fields[given.path])
+    return decode(type(default), values, default)
 
 
-def _longhand(argument: str, shorthands: dict[str, str]) -> str:
-    flag, equals, value = argument.partition("=")
-    return f"--{shorthands[flag]}{equals}{value}" if flag in shorthands else argument
-
-
-def _choose_kinds(default: T, arguments: list[str]) -> tuple[T, list[str]]:
-    """Take the flags that choose a slot's kind out of ``arguments`` and into ``default``."""
-    slots = {f"--{path}": path for path in _slots(default)}
-    rest: list[str] = []
-    pending = iter(arguments)
-    for argument in pending:
-        flag, equals, value = argument.partition("=")
-        path = slots.get(flag.replace("-", "_").replace("__", "--", 1))
-        if path is None:
-            rest.append(argument)
-            continue
-        kind = value if equals else next(pending, None)
-        if kind is None:
-            raise UserError(f"{flag}: the name of a kind has to follow")
-        change: Any = kind
-        for name in reversed(path.split(".")):
-            change = {name: change}
-        default = decode(type(default), change, default, check=False)  # kinds that only go together come one after the other
-    return default, rest
-
-
-def _slots(config: Any, prefix: str = "") -> Iterator[str]:
-    for name, hint in field_types(type(config)).items():
-        value = getattr(config, name)
-        if slot_of(hint) is not None:
-            yield prefix + name
-        if dataclasses.is_dataclass(value):
-            yield from _slots(value, f"{prefix}{name}.")
-
-
-def _leaves(config: Any, prefix: str = "") -> Iterator[str]:
-    for name in field_types(type(config)):
-        value = getattr(config, name)
-        if dataclasses.is_dataclass(value):
-            yield from _leaves(value, f"{prefix}{name}.")
+def _split(arguments: list[str], shorthands: dict[str, str], program: str) -> list[Given]:
+    found: list[Given] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            path = shorthands.get(flag, flag.removeprefix("--").replace("-", "_"))
+            found.append(Given(flag, path, [value] if equals else []))
+        elif not found:
+            raise UserError(f"{argument!r}: a flag was expected here, such as --seed 1; `{program} --help` lists them")
         else:
-            yield prefix + name
+            found[-1].words.append(argument)
+    return found
 
 
-def _dropped(config: Any, given: set[str], prefix: str = "--") -> list[str]:
-    """Flags that clear the fields for which an alternative was given."""
-    out: list[str] = []
-    for name in field_types(type(config)):
-        if dataclasses.is_dataclass(value := getattr(config, name)):
-            out += _dropped(value, given, f"{prefix}{name.replace('_', '-')}.")
-    for group in alternatives(type(config)):
-        flags = {prefix + name.replace("_", "-") for name in group}
-        if flags & given:
-            out += [word for flag in sorted(flags - given) for word in (flag, "None")]
-    return out
+def _choose_kinds(default: T, flags: list[Given]) -> T:
+    """``default`` with the kinds that were chosen, outer ones first, unchecked: other fields are still to come."""
+    for given in sorted(flags, key=lambda given: given.path.count(".")):
+        if any(field.path == given.path and field.slot for field in fields_of(default)):
+            change: Any = _one(given, "the name of a kind")
+            for name in reversed(given.path.split(".")):
+                change = {name: change}
+            default = decode(type(default), change, default, check=False)
+    return default
 
 
-def _one_line(box: str) -> str:
-    """The text inside tyro's framed message, on one line."""
-    lines = [re.sub(r"[\u2500-\u257f]+", "", line).strip() for line in box.splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith("For full helptext"))
+def _put(values: dict[str, Any], given: Given, field: Field) -> None:
+    """Enter what was given where its field stands, as a file would have it."""
+    *tables, name = [*given.path.split("."), *(["kind"] if field.slot else [])]
+    for table in tables:
+        values = values.setdefault(table, {})
+    values[name] = _one(given, "the name of a kind") if field.slot else _value(field.hint, given)
+
+
+def _value(hint: Any, given: Given) -> Any:
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
+        return [_read(inner, part) for word in given.words for part in word.split(",") if part]
+    return _read(hint, _one(given, "true or false" if hint is bool else "a value"))
+
+
+def _one(given: Given, what: str) -> str:
+    if not given.words:
+        raise UserError(f"{given.flag}: {what} has to follow")
+    if len(given.words) > 1:
+        raise UserError(f"{given.flag} {' '.join(given.words)}: one value only may follow; put quotes around one with spaces")
+    return given.words[0]
+
+
+def _read(hint: Any, word: str) -> Any:
+    """The value that a word stands for; the word itself where it stands for none, of which `decode` then complains."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = next(argument for argument in typing.get_args(hint) if argument is not type(None))
+        return None if word.lower() == "none" else _read(inner, word)
+    if hint is bool:
+        return {"true": True, "false": False}.get(word.lower(), word)
+    if hint in (int, float):
+        try:
+            number = hint(word)
+        except ValueError:
+            return word
+        return number if math.isfinite(number) else word
+    return word
+
+
+def _known(fields: dict[str, Field], shorthands: dict[str, str], own: Sequence[Row]) -> dict[str, str]:
+    """All flags that there are, with what is said about them."""
+    return ({field.flag: field.text for field in fields.values()} | dict.fromkeys(shorthands, "")
+            | {flag.split()[0]: text for flag, text in own})
+
+
+def _not_chosen(fields: dict[str, Field]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Fields of the kinds that weren't chosen, and names of kinds, each with the flags that would choose such a kind."""
+    others: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
+    for field in fields.values():
+        for kind in kinds(field.slot) if field.slot else []:
+            choice = f"{field.flag} {kind}"
+            names.setdefault(kind.replace("_", "-"), []).append(choice)
+            try:
+                config = resolve(field.slot, kind, field.path) if field.slot else None
+            except ImportError:  # it needs a package that isn't installed
+                continue
+            for name in field_types(config) if config else ():
+                if f"{field.path}.{name}" not in fields:
+                    others.setdefault(f"{field.path}.{name}".replace("_", "-"), []).append(choice)
+    return others, names

@@ -1,21 +1,23 @@
 """Open slots: a part of the house that is chosen by name.
 
 A slot is a frozen base dataclass that names a package, for example ``Patching`` names ``stlm.model.patching``.
-Every module of that package is one *kind* of the slot and holds one subclass called ``Config``, beside the class that
-it builds. ``kind = "whitespace"`` names the module of that package; ``kind = "my_package.my_idea"`` names a module
-outside the tree. Nothing is registered anywhere: adding a file adds a kind.
+Every module of that package with a class ``Config`` is one *kind* of the slot: the class derives from the slot, and what it
+builds stands beside it. ``kind = "whitespace"`` names the module of that package; ``kind = "my_package.my_idea"`` names a
+module outside the tree. Nothing is registered anywhere: adding a file adds a kind.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import difflib
+import functools
 import importlib
 import importlib.util
-import pkgutil
+import re
+from pathlib import Path
 from typing import ClassVar
 
+from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
 
 
@@ -40,9 +42,21 @@ def slot_of(annotation: object) -> type[Slot] | None:
 
 
 def kinds(slot: type[Slot]) -> list[str]:
-    """Names of the kinds inside the tree, sorted; no module is imported for it but the slot's own package."""
-    package = importlib.import_module(slot.package)
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    """Names of the kinds inside the tree, sorted."""
+    return list(kinds_in(slot.package))
+
+
+@functools.cache
+def kinds_in(package: str) -> tuple[str, ...]:
+    """Names of the kinds of the slot that names ``package``, sorted. The files are read and nothing is imported, because most
+    kinds import torch.
+    """
+    top, *rest = package.split(".")
+    folder = Path(importlib.import_module(top).__path__[0], *rest)
+    modules = {path.stem: path for path in folder.glob("[!_]*.py")}
+    modules |= {path.parent.name: path for path in folder.glob("[!_]*/__init__.py")}
+    return tuple(sorted(name for name, path in modules.items()
+                        if re.search(r"^class Config\b", path.read_text(encoding="utf-8"), re.MULTILINE)))
 
 
 def resolve(slot: type[Slot], kind: str, where: str) -> type[Slot]:
@@ -67,9 +81,3 @@ def _find_spec(dotted: str) -> object | None:
         return importlib.util.find_spec(dotted)
     except (ImportError, ValueError):
         return None
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest known word, else an empty string."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stlm.config.slot import did_you_mean
+from stlm.config.suggest import did_you_mean
 from stlm.data.readers import (
     DATA_KINDS,
     READABLE,

@@ -18,38 +18,40 @@ from stlm.nn.block import BlockConfig, attention, conv
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Bytes, a causal encoder, patches, a causal trunk over the patches, a causal decoder, bytes."""
+    """The encoder reads bytes, pooling makes patches of them, the trunk reads the patches, and the decoder predicts bytes. All
+    are causal.
+    """
 
     dim: int = 256
     """Width of the trunk."""
     layers: int = 4
-    """Blocks of the trunk."""
+    """Number of blocks in the trunk."""
     trunk: BlockConfig = attention.Config()
-    """Blocks of the trunk, which reads patches."""
+    """Kind of the blocks in the trunk, which reads patches."""
     sharing: SharingConfig = unshared.Config()
-    """Which layers of the trunk own which weights."""
+    """Which layers of the trunk share weights."""
     depth: DepthConfig = full.Config()
-    """How much of the trunk a patch goes through."""
+    """How many layers of the trunk a patch goes through."""
     local_dim: int = 128
-    """Width of the byte table, the encoder and the decoder."""
+    """Width of the encoder, the decoder and the table of tokens."""
     embedding: EmbeddingConfig = symbols.Config()
-    """How a token, with those before it, becomes a vector."""
+    """How a token becomes a vector."""
     local: BlockConfig = conv.Config()
-    """Blocks of the encoder and the decoder."""
+    """Kind of the blocks in the encoder and the decoder."""
     encoder_layers: int = 2
-    """Blocks of the encoder, which reads bytes before they are pooled."""
+    """Number of blocks in the encoder, which reads bytes before they are pooled."""
     decoder_layers: int = 2
-    """Blocks of the decoder, which predicts bytes from themselves and the trunk's last answer."""
+    """Number of blocks in the decoder, which predicts bytes from the encoder's and the trunk's outputs."""
     tie_local: bool = False
-    """Whether the decoder's blocks are the encoder's."""
+    """Use the same blocks in the encoder and the decoder."""
     patching: PatchingConfig = whitespace.Config()
     """Where a patch ends."""
     pooling: PoolingConfig = mean.Config()
     """How the bytes of a patch become one vector."""
     head: HeadConfig = tied.Config()
-    """How the scores of the next token are read."""
+    """How a vector becomes scores of the next token."""
     copying: CopyingConfig = as_it_is.Config()
-    """Whether the next token may be copied from earlier in the document."""
+    """How tokens may be copied from earlier in the document."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "layers", "local_dim"):

@@ -1,4 +1,10 @@
-"""AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), PyTorch's fused kernel."""
+"""AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), PyTorch's fused kernel.
+
+With ``base_width`` above 0, a matrix of n inputs learns at lr * base_width / n, so that one ``lr`` serves all widths (Yang et
+al. 2022, arXiv 2203.03466, table 8). It decays by weight_decay * base_width / n of that, so by 1 / n^2 in all. Adaptors aren't
+matrices here. ``local_lr_mult`` is for the parts that read and write bytes (Hwang et al. 2025, H-Net, arXiv 2507.07955,
+section 2.3.3).
+"""
 
 from __future__ import annotations
 
@@ -14,23 +20,20 @@ from stlm.optim import OptimConfig, split_parameters
 
 @dataclasses.dataclass(frozen=True)
 class Config(OptimConfig):
-    """AdamW; weight decay on matrices only."""
+    """AdamW. Only matrices have weight decay."""
 
     lr: float = 2e-3
     """Peak learning rate."""
     beta1: float = 0.9
-    """Decay of the first moment."""
+    """Decay of the mean of the gradients."""
     beta2: float = 0.95
-    """Decay of the second moment."""
+    """Decay of the mean of the squared gradients."""
     weight_decay: float = 0.1
-    """Decay of matrices, as a multiple of the learning rate."""
+    """Weight decay of matrices. A step decays them by this times the learning rate."""
     base_width: int = 0
-    """Where above 0: ``lr`` was found at this width, and a matrix of n inputs learns at lr * base_width / n, so that it serves
-    other widths too (Yang et al. 2022, arXiv 2203.03466, table 8), and decays by weight_decay * base_width / n of that, so by
-    1 / n^2 in all; at 0 all matrices are treated alike. Adaptors aren't matrices here."""
+    """The width for which ``lr`` was tuned. Wider matrices get a lower rate. 0: one rate for all."""
     local_lr_mult: float = 1.0
-    """Learning rate of all that isn't the trunk (what reads and writes bytes), as a multiple of the trunk's (Hwang et al. 2025,
-    H-Net, arXiv 2507.07955, section 2.3.3)."""
+    """Learning rate of all parts outside the trunk, as a multiple of the trunk's."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:

@@ -29,9 +29,9 @@ class Config(OptimConfig):
     momentum: float = 0.95
     """Decay of the momentum."""
     weight_decay: float = 0.01
-    """Decay of matrices, as a multiple of the learning rate."""
+    """Weight decay of matrices. A step decays them by this times the learning rate."""
     adamw_lr: float = 2e-3
-    """Peak learning rate of what AdamW moves."""
+    """Peak learning rate of all other parameters, which AdamW updates."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.adamw_lr <= 0:

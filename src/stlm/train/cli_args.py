@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stlm.config.files import load
 from stlm.config.flags import parse
+from stlm.config.help import Row
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
 SHORTHANDS = {"--data": "data.source"}
 
 
-def configure(name: str, flags: list[str], program: str) -> RunConfig:
-    """The run that a preset or TOML file describes, changed by flags."""
-    return apply(load(name, PRESETS), flags, program)
+def configure(name: str, flags: list[str], program: str, own: Sequence[Row] = ()) -> RunConfig:
+    """The run that a preset or TOML file describes, changed by flags. own: flags that the program reads by itself, for help."""
+    return apply(load(name, PRESETS), flags, program, own)
 
 
-def apply(config: RunConfig, flags: list[str], program: str) -> RunConfig:
+def apply(config: RunConfig, flags: list[str], program: str, own: Sequence[Row] = ()) -> RunConfig:
     """``config`` changed by flags."""
-    return parse(config, flags, program, SHORTHANDS)
+    return parse(config, flags, program, SHORTHANDS, own)

@@ -12,7 +12,7 @@ from typing import Any
 
 from stlm.config.decode import decode, encode
 from stlm.config.files import read_json
-from stlm.config.slot import did_you_mean
+from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
 from stlm.train.checkpoint import TRAINER, Checkpoint, list_checkpoints, open_checkpoint
 from stlm.train.run_config import RunConfig

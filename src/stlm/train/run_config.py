@@ -19,16 +19,17 @@ LENGTHS = ("steps", "minutes", "megabytes", "teraflops")  # in which a run's len
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """The text."""
+    """The text to learn from."""
 
     source: str = "world"
-    """A file, a folder, hf:NAME, or world, the built-in corpus (short: --data)."""
+    """A file, a folder, hf:NAME, or world (the built-in corpus); several with commas. Files named `train*`, `validation*`,
+    `test*` are used as such; otherwise stlm sets some text aside for testing."""
     field: str = "text"
-    """Which field of jsonl and parquet holds the text."""
+    """Field of jsonl and parquet files that holds the text."""
     megabytes: float = 16.0
-    """Millions of bytes to write (world) or to take (hf:)."""
+    """Millions of bytes of text from world or hf:NAME. Files are read whole."""
     tokenizer: TokenizerConfig = byte_tokenizer.Config()
-    """Text to tokens."""
+    """How text becomes tokens."""
 
     def __post_init__(self) -> None:
         if self.megabytes <= 0:
@@ -42,60 +43,61 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How long, how much at once, and what is written on the way."""
+    """The length of the run, the size of a step, and what is saved and shown."""
 
     alternatives: ClassVar = [LENGTHS]
 
     steps: int | None = None
-    """Steps to train."""
+    """Train for this many steps."""
     minutes: float | None = None
-    """Minutes to train, instead of steps: of training proper; the decay then goes by the clock."""
+    """Train for this many minutes. Start-up and scoring don't count. The learning rate falls by time, not by steps."""
     megabytes: float | None = None
-    """Millions of bytes of text to train on, instead of steps, repetitions included."""
+    """Train on this many millions of bytes of text. Text that is read again counts again."""
     teraflops: float | None = None
-    """Floating-point operations to train with, in units of 10^12, instead of steps: those of large products are counted."""
+    """Train with this many floating-point operations, in units of 10^12. Only large matrix products are counted."""
     init_from: str | None = None
-    """A run whose weights to begin with. Its trunk may share less than this one's."""
+    """Start from the weights of this run or model (fine-tuning). Both must have the same size and parts; only sharing may
+    differ."""
     seq_len: int = 512
-    """Tokens in a row."""
+    """Number of tokens in a row, which is the longest context in training."""
     batch_size: int = 16
-    """Rows in a step."""
+    """Number of rows in a step."""
     grad_accum: int = 1
-    """Micro-batches that the rows of a step are split into, for less memory."""
+    """Split each step into this many parts, one after the other: less memory, the same result."""
     warmup: int = 50
-    """Steps until the learning rate reaches its peak."""
+    """Steps in which the learning rate rises to its peak."""
     cooldown: float = 0.5
-    """Last share of the run in which the learning rate falls to zero."""
+    """The last share of the run, in which the learning rate falls to zero (0 to 1)."""
     schedule: ScheduleConfig = linear.Config()
     """The shape of that fall."""
     grad_clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; a larger gradient is scaled down."""
     ema: float = 0.0
-    """Decay of the running average of weights that is evaluated and used; 0 for none."""
+    """Decay of a running average of the weights. If it is above 0, the averaged weights are scored and used."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Numbers to compute in; auto times both at the start and takes the faster."""
+    """Number format for computing. auto times both at the start and takes the faster one."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile; auto tries it where the run is long enough to pay for it, and keeps it where it is faster."""
+    """Whether to use torch.compile. auto tries it if the run is long enough, and keeps it if it is faster."""
     checkpoint_every: int = 200
     """Steps between checkpoints."""
     keep: int = 2
-    """How many checkpoints are kept."""
+    """Number of checkpoints to keep."""
     evaluate_every: int = 100
-    """Steps between looks at the validation text."""
+    """Steps between evaluations on the validation text."""
     evaluate_kilobytes: float = 64.0
-    """How much of the validation text is looked at on the way, in thousands of bytes; at the end, all of it."""
+    """Thousands of bytes of validation text in each of these evaluations. At the end, all of it is used."""
     sample_every: int = 200
-    """Steps between samples of text."""
+    """Steps between samples of generated text."""
     tasks: tuple[str, ...] = ()
-    """Benchmarks to look at on the way, such as blimp (names as for stlm eval)."""
+    """Benchmarks to run during training, such as blimp (names as in stlm eval)."""
     tasks_every: int = 1000
-    """Steps between such looks."""
+    """Steps between these benchmarks."""
     tasks_limit: int = 500
-    """Items of each benchmark, drawn at random and always the same."""
+    """Number of items of each benchmark. They are drawn at random, and always the same."""
     log_every: int = 10
     """Steps between lines of metrics."""
     trackers: tuple[str, ...] = ()
-    """Also log to these: tensorboard, wandb."""
+    """Send metrics to these as well: tensorboard, wandb, or a module of your own."""
 
     def __post_init__(self) -> None:
         if sum(getattr(self, name) is not None for name in LENGTHS) != 1:
@@ -115,22 +117,22 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """A whole run: the text, the model, what it is trained for and how."""
+    """A whole run: the text, the model, the objective, the optimizer and the training."""
 
     data: DataConfig = DataConfig()
-    """The text."""
+    """The text to learn from."""
     model: ModelConfig = ModelConfig()
     """The model."""
     objective: ObjectiveConfig = causal.Config()
-    """What training minimises."""
+    """What the model is trained for."""
     batches: BatchesConfig = text.Config()
     """Where batches come from."""
     optim: OptimConfig = adamw.Config()
     """The optimizer."""
     train: TrainConfig = TrainConfig(steps=1000)
-    """Length, batch and bookkeeping."""
+    """The length of the run, the size of a step, and what is saved and shown."""
     seed: int = 0
-    """Of the weights, of the order of the text, and of the built-in corpus."""
+    """Seed of the weights, of the order of the text, and of the built-in corpus."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:

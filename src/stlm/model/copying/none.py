@@ -16,7 +16,7 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Config(CopyingConfig):
-    """Nothing is copied but by the rest of the model."""
+    """No part of the model copies tokens."""
 
     copies = False
 

@@ -33,12 +33,12 @@ from stlm.text.tokenizer import Tokenizer, parts_words
 
 @dataclasses.dataclass(frozen=True)
 class Config(CopyingConfig):
-    """Each earlier word that begins as this one adds to the odds of the token that followed."""
+    """If an earlier word began like the present one, the token that followed there becomes more likely."""
 
     dim: int = 64
     """Width of queries and keys."""
     window: int = 2048
-    """How far back words are looked for, in tokens."""
+    """How many tokens back to search for words."""
 
     def __post_init__(self) -> None:
         if self.dim < 1 or self.window < 1:

@@ -25,16 +25,16 @@ from stlm.nn.stack import Block, Stack, StackCache, StackOutput
 
 @dataclasses.dataclass(frozen=True)
 class Config(DepthConfig):
-    """Earlier layers learn to answer too."""
+    """Earlier layers also learn to predict, so that a patch can skip the remaining layers."""
 
     weight: float = 0.3
-    """How much the loss of an earlier layer counts: so much for the last of those that learn, less towards the first."""
+    """Weight of the loss of earlier layers. The last of them gets this weight, those before it less."""
     exit_layers: tuple[int, ...] = ()
-    """Layers that learn to answer beside the last, counted from 1; all where empty. One that shall draft learns more alone."""
+    """Earlier layers that learn to predict, counted from 1. None: all. To draft (--speculate), a single layer is best."""
     dropout: float = 0.1
-    """How often the last layer is left out in training; others less, the first never."""
+    """How often training skips the last layer. Earlier layers are skipped less often, the first never."""
     exit_threshold: float = 0.0
-    """In use: a patch leaves where a layer's output is as like its input as this (cosine); 0 for never."""
+    """After training: skip the remaining layers once a layer hardly changes a patch (similarity 0 to 1; 0: never)."""
 
     def __post_init__(self) -> None:
         if self.weight < 0 or not 0 <= self.dropout < 1 or not 0 <= self.exit_threshold <= 1:

@@ -11,7 +11,7 @@ from stlm.nn.stack import Block, Stack
 
 @dataclasses.dataclass(frozen=True)
 class Config(DepthConfig):
-    """All layers."""
+    """All patches go through all layers."""
 
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
         return Stack(blocks)

@@ -30,18 +30,18 @@ from stlm.nn.weights import Linear
 
 @dataclasses.dataclass(frozen=True)
 class Config(DepthConfig):
-    """Some layers take some of the patches."""
+    """Some layers process only some of the patches."""
 
     capacity: float = 0.5
-    """Share of the patches that such layers take."""
+    """Share of the patches that these layers process."""
     every: int = 2
-    """Every so many spans one is such; the first never is."""
+    """Of this many groups of layers, the last processes only some patches. The first group processes all of them."""
     span: int = 1
-    """Layers that are decided about together."""
+    """Number of layers in a group. A patch goes through all of them or none."""
     nested: bool = False
-    """Whether only patches that the last such span took may be taken."""
+    """Let a group choose only among the patches that the last such group processed."""
     aux_weight: float = 0.1
-    """Weight of the loss of the router that decides in use."""
+    """Weight of the loss of the router that decides after training."""
 
     def __post_init__(self) -> None:
         if not 0 < self.capacity <= 1 or self.every < 1 or self.span < 1 or self.aux_weight < 0:

@@ -23,12 +23,12 @@ from stlm.nn.weights import Linear
 
 @dataclasses.dataclass(frozen=True)
 class Config(DepthConfig):
-    """Gates leave layers out."""
+    """A learned gate lets each patch skip layers."""
 
     target: float = 0.7
-    """Share of the layers after the first that a patch goes through, on average, that training draws towards."""
+    """Share of the layers after the first that a patch goes through on average; training aims for it."""
     aux_weight: float = 1.0
-    """Weight of the loss that draws there."""
+    """Weight of the loss that moves this share to ``target``."""
 
     def __post_init__(self) -> None:
         if not 0 < self.target <= 1 or self.aux_weight < 0:

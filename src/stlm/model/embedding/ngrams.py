@@ -22,12 +22,12 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Config(EmbeddingConfig):
-    """A row of the table for each token, and one for each hashed n-gram that ends there."""
+    """A row of a table for each token, plus a row for each hashed n-gram that ends there."""
 
     orders: tuple[int, ...] = (2, 3, 4, 5)
     """Lengths of the n-grams, in tokens."""
     rows: int = 32768
-    """Rows of the table that all n-grams share."""
+    """Number of rows in the table that all n-grams share."""
 
     def __post_init__(self) -> None:
         if not self.orders or min(self.orders) < 2:

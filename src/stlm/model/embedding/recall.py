@@ -22,12 +22,12 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Config(ngrams.Config):
-    """Hashed n-grams, and the token that followed the last few tokens when they stood in the document before."""
+    """Hashed n-grams, plus the token that followed the last time that the document had the same few tokens."""
 
     matches: tuple[int, ...] = (3, 5)
-    """How many tokens have to agree with earlier ones."""
+    """How many of the last tokens must match an earlier place; there is one search for each number."""
     window: int = 1024
-    """How far back earlier ones are looked for, in tokens."""
+    """How many tokens back to search."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Config(EmbeddingConfig):
-    """A row of the table for each token."""
+    """A row of a table for each token."""
 
     def build(self, dim: int, tokenizer: Tokenizer) -> TokenEmbedding:
         return TokenEmbedding()

@@ -27,14 +27,14 @@ from stlm.nn.weights import Role, linear
 
 @dataclasses.dataclass(frozen=True)
 class Config(HeadConfig):
-    """Each place of the next patch by itself."""
+    """All tokens of the next patch are predicted at once, without a decoder."""
 
     slots: int = 13
-    """Places of a patch, its end included; later ones are read from the last."""
+    """Number of places in a patch, its end included. Tokens further on are read from the last place."""
     layers: int = 2
-    """Blocks in which the places of a patch see each other."""
+    """Number of blocks in which the places of a patch see each other."""
     heads: int = 4
-    """Attention heads of those blocks."""
+    """Number of attention heads in these blocks."""
 
     def __post_init__(self) -> None:
         if self.slots < 1 or self.layers < 0 or self.heads < 1:

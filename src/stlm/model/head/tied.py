@@ -13,7 +13,7 @@ from stlm.model.head import Head, HeadConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config(HeadConfig):
-    """Scores by the input table."""
+    """The input table also gives the scores."""
 
     def build(self, dim: int, vocab_size: int) -> Tied:
         return Tied(dim)

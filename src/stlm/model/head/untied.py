@@ -13,7 +13,7 @@ from stlm.nn.weights import Role, linear
 
 @dataclasses.dataclass(frozen=True)
 class Config(HeadConfig):
-    """Scores by a table of their own."""
+    """A second table gives the scores."""
 
     def build(self, dim: int, vocab_size: int) -> Untied:
         return Untied(dim, vocab_size)

@@ -26,14 +26,14 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Config(PatchingConfig):
-    """A patch ends where a learned router sees a change."""
+    """A patch ends where a learned router sees a change in the text."""
 
     target: float = 5.0
-    """Tokens in a patch, on average, that training draws towards."""
+    """Mean number of tokens in a patch that training aims for."""
     ratio_loss_weight: float = 0.03
-    """Weight of the ratio loss."""
+    """Weight of the ratio loss, which moves the mean length of patches to ``target``."""
     lr_mult: float = 1.0
-    """Learning rate of the router as a multiple of the model's."""
+    """Learning rate of the router, as a multiple of the model's."""
 
     def __post_init__(self) -> None:
         if self.target <= 1:

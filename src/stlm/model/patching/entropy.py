@@ -36,18 +36,18 @@ def reader(dim: int, layers: int) -> ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config(PatchingConfig):
-    """A patch ends where a small byte model's entropy of the next byte is above a threshold."""
+    """A patch ends where a small byte model is unsure about the next byte."""
 
     run: str = "reader"
-    """The run whose weights the small model takes: of the preset reader, with the same dim and layers."""
+    """Run or model with the small model's weights: the preset reader, trained with the same ``dim`` and ``layers``."""
     threshold: float = 2.0
-    """Bits from which a patch ends."""
+    """A patch ends where the entropy of the next byte is above this many bits."""
     rule: Literal["global", "monotonic"] = "global"
-    """Whether the entropy itself is compared, or how much it has risen since the byte before."""
+    """global compares the entropy with the threshold; monotonic compares its rise since the last byte."""
     dim: int = 64
     """Width of the small model."""
     layers: int = 3
-    """Blocks of the small model."""
+    """Number of blocks in the small model."""
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Entropy:
         return Entropy(tokenizer, self)

@@ -15,7 +15,7 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Config(PatchingConfig):
-    """No pooling: the trunk reads every token."""
+    """No patches: the trunk reads every token."""
 
     every_token = True
 

@@ -17,7 +17,7 @@ class Config(PatchingConfig):
     """Patches of a fixed size, counted from the start of each document."""
 
     stride: int = 4
-    """Tokens in a patch."""
+    """Number of tokens in a patch."""
 
     def __post_init__(self) -> None:
         if self.stride < 1:

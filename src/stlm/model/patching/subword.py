@@ -19,7 +19,7 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Config(PatchingConfig):
-    """A patch ends where the tokenizer's mark stands."""
+    """A patch ends at each mark of the tokenizer. Needs the tokenizer subword."""
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Subword:
         if tokenizer.mark is None:

@@ -21,10 +21,10 @@ from stlm.text.tokenizer import Tokenizer, parts_words
 
 @dataclasses.dataclass(frozen=True)
 class Config(PatchingConfig):
-    """A patch ends at the first space-like byte after one that isn't, and every ``cap`` bytes at the latest."""
+    """A patch ends at the first space or punctuation mark after a word, and after ``cap`` bytes at the latest."""
 
     cap: int = 16
-    """The most bytes in a patch."""
+    """Largest number of bytes in a patch."""
 
     def __post_init__(self) -> None:
         if self.cap < 1:

@@ -19,10 +19,10 @@ from stlm.nn.weights import linear
 
 @dataclasses.dataclass(frozen=True)
 class Config(PoolingConfig):
-    """Cross-attention of the last byte over the bytes of the patch, added to it."""
+    """The last byte attends to all bytes of the patch, and the result is added to it."""
 
     heads: int = 4
-    """Attention heads."""
+    """Number of attention heads."""
 
     def __post_init__(self) -> None:
         if self.heads < 1:

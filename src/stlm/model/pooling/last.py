@@ -13,7 +13,7 @@ from stlm.model.pooling import Pooling, PoolingConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config(PoolingConfig):
-    """The vector of the byte that ends the patch."""
+    """The vector of the last byte in the patch."""
 
     def build(self, dim: int) -> Last:
         return Last()

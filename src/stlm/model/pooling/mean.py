@@ -14,7 +14,7 @@ from stlm.model.pooling import Pooling, PoolingConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config(PoolingConfig):
-    """The mean over the bytes of the patch."""
+    """The mean of the vectors in the patch."""
 
     def build(self, dim: int) -> Mean:
         return Mean()

@@ -42,11 +42,11 @@ class AdaptedConfig(SharingConfig):
     """Sharing in which each use may have something of its own."""
 
     rank: int = 0
-    """Rank of the adaptors (LoRA) that each use adds to shared matrices; 0 for none."""
+    """Rank of the small adaptor (LoRA) that each layer adds to a shared matrix. 0: none."""
     own_norms: bool = False
-    """Whether each use has norms of its own."""
+    """Give each layer its own norms."""
     own_scales: bool = False
-    """Whether each use has a factor of its own for what it adds."""
+    """Give each layer its own factor for the output of the shared part."""
 
     def __post_init__(self) -> None:
         if self.rank < 0:
@@ -77,7 +77,7 @@ class LoopsConfig(BlocksConfig):
     """Blocks that are gone through again and again, from the first to the last."""
 
     loop_from: float = 0.0
-    """First share of training in which they're gone through once only."""
+    """Until this share of training is over, the trunk goes through its blocks only once (0 to 1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,10 +12,10 @@ from stlm.nn.block import BlockConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config(BlocksConfig):
-    """Each block is used several times in a row."""
+    """Neighbouring layers use the same block: A A B B."""
 
     repeat: int = 2
-    """Uses of each block."""
+    """Number of neighbouring layers that use the same block."""
 
     def check(self, layers: int, block: BlockConfig) -> None:
         if self.repeat < 1 or layers % self.repeat:

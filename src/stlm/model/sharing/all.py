@@ -9,7 +9,7 @@ from stlm.model.sharing import LoopsConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config(LoopsConfig):
-    """Every layer is the same block."""
+    """All layers use the same block."""
 
     def owners(self, layers: int) -> list[int]:
         return [0] * layers

@@ -12,10 +12,10 @@ from stlm.nn.block import BlockConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config(LoopsConfig):
-    """A loop over the blocks."""
+    """The trunk goes through its blocks several times: A B A B."""
 
     loops: int = 2
-    """How often the blocks are gone through."""
+    """How many times the trunk goes through its blocks."""
 
     def check(self, layers: int, block: BlockConfig) -> None:
         if self.loops < 1 or layers % self.loops:

@@ -15,12 +15,12 @@ from stlm.nn.stack import Block
 
 @dataclasses.dataclass(frozen=True)
 class Config(AdaptedConfig):
-    """Feed-forward layers are shared, all else is each layer's own."""
+    """Layers share a feed-forward layer. Each has its own attention."""
 
     groups: int = 1
-    """Feed-forward layers; neighbouring layers share one."""
+    """Number of different feed-forward layers. Neighbouring layers share one."""
     widen: float = 1.0
-    """How many times as wide it is: as wide as there are layers, it takes as many parameters as unshared ones."""
+    """Make the shared feed-forward layers this many times wider."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

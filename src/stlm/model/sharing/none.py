@@ -11,7 +11,7 @@ from stlm.nn.stack import Block
 
 @dataclasses.dataclass(frozen=True)
 class Config(SharingConfig):
-    """Nothing is shared."""
+    """Each layer has its own weights."""
 
     def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:
         return [block.build(dim) for _ in range(layers)]

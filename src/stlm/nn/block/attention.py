@@ -28,17 +28,17 @@ class Config(BlockConfig):
     """Attention over the last ``window`` positions, then a feed-forward layer."""
 
     heads: int = 4
-    """Attention heads."""
+    """Number of attention heads. Each has an even width, so the layer's width is a multiple of twice this number."""
     kv_heads: int | None = None
-    """Heads of keys and values; fewer than heads makes groups share them. As many as heads where None."""
+    """Number of key and value heads, which groups of heads share (grouped-query attention). Not set: as many as `heads`."""
     window: int = 2048
-    """How many positions a position sees, itself included."""
+    """Number of positions that a position sees, itself included."""
     ffn: FeedForwardConfig = relu2.Config()
     """The feed-forward layer."""
     qk_norm: bool = True
-    """Whether queries and keys are scaled to unit norm."""
+    """Scale queries and keys to unit norm."""
     rope_base: float = 10000.0
-    """Base of the rotary positions."""
+    """Base of the rotary position encoding."""
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.window < 1:

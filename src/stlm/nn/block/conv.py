@@ -22,12 +22,12 @@ from stlm.nn.weights import linear
 
 @dataclasses.dataclass(frozen=True)
 class Config(BlockConfig):
-    """``out(silu(a(y)) * b(y))`` where y is the input under a causal filter of a few bytes a channel."""
+    """A short causal filter for each channel, then a gated layer: ``out(silu(a(y)) * b(y))``."""
 
     kernel_size: int = 4
-    """How many bytes a byte sees in one block, itself included."""
+    """Number of positions that a position sees in one block, itself included."""
     ratio: float = 2.0
-    """Width inside the block as a multiple of its outer width."""
+    """Width inside the block, as a multiple of its outer width."""
 
     def __post_init__(self) -> None:
         if self.kernel_size < 1:

@@ -29,11 +29,11 @@ class Config(BlockConfig):
     """Linear attention whose heads learn what to forget, then a feed-forward layer."""
 
     heads: int = 4
-    """Heads, each with a memory of its own."""
+    """Number of heads, each with its own memory."""
     key_dim: int = 32
-    """Width of a head's keys; a memory has this many rows."""
+    """Width of a head's keys: its memory has this many rows."""
     chunk: int = 64
-    """Positions that are computed together."""
+    """Number of positions computed together. It changes the speed, not the result."""
     ffn: FeedForwardConfig = relu2.Config()
     """The feed-forward layer."""
 

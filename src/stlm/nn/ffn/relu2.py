@@ -14,10 +14,10 @@ from stlm.nn.weights import linear
 
 @dataclasses.dataclass(frozen=True)
 class Config(FeedForwardConfig):
-    """``down(relu(up(x))^2)``."""
+    """Squared ReLU: ``down(relu(up(x))^2)``."""
 
     ratio: float = 4.0
-    """Hidden width as a multiple of the layer's width."""
+    """Hidden width, as a multiple of the layer's width."""
 
     def __post_init__(self) -> None:
         if self.ratio <= 0:

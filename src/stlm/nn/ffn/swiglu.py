@@ -14,10 +14,10 @@ from stlm.nn.weights import linear
 
 @dataclasses.dataclass(frozen=True)
 class Config(FeedForwardConfig):
-    """``down(silu(gate(x)) * up(x))``."""
+    """Gated SiLU: ``down(silu(gate(x)) * up(x))``."""
 
     ratio: float = 8 / 3
-    """Hidden width as a multiple of the layer's width; 8/3 has as many parameters as ``relu2`` with 4."""
+    """Hidden width, as a multiple of the layer's width. 8/3 gives as many parameters as 4 does with ``relu2``."""
 
     def __post_init__(self) -> None:
         if self.ratio <= 0:

@@ -25,12 +25,12 @@ _PIECES = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x80-\xff]+| ?[0-9]+| ?[^\sA-Za-z0-9\x
 
 @dataclasses.dataclass(frozen=True)
 class Config(TokenizerConfig):
-    """Byte-pair encoding trained on the run's own text."""
+    """Byte-pair encoding, learned from the run's own text."""
 
     vocab_size: int = 4096
-    """Tokens in all: 256 bytes, the learned merges and one special."""
+    """Number of tokens: 256 bytes, the learned merges and one special token."""
     sample_megabytes: float = 20.0
-    """How much of the training text the merges are learned from, in millions of bytes."""
+    """Millions of bytes of training text to learn from."""
 
     def __post_init__(self) -> None:
         if not 258 <= self.vocab_size <= 2**20:

@@ -16,7 +16,7 @@ MASK = 257
 
 @dataclasses.dataclass(frozen=True)
 class Config(TokenizerConfig):
-    """Raw bytes, one token each."""
+    """Each byte is a token."""
 
     def build(self, sample: Iterable[bytes] = ()) -> ByteTokenizer:
         return ByteTokenizer()

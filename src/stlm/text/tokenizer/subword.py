@@ -21,14 +21,14 @@ MARK = 257
 
 @dataclasses.dataclass(frozen=True)
 class Config(TokenizerConfig):
-    """Bytes, with marks where the tokens of a byte-pair encoding of the run's own text end."""
+    """Bytes, with a mark where each token of a byte-pair encoding ends. The encoding is learned from the run's own text."""
 
     vocab_size: int = 4096
-    """Tokens of that encoding."""
+    """Number of tokens in the encoding."""
     longest: int = 12
-    """The most bytes in a token; longer ones are marked inside too."""
+    """Largest number of bytes between two marks. Longer tokens get marks inside."""
     sample_megabytes: float = 20.0
-    """How much of the training text the encoding is learned from, in millions of bytes."""
+    """Millions of bytes of training text to learn from."""
 
     def __post_init__(self) -> None:
         if self.longest < 1:

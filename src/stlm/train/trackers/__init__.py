@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import pkgutil
 
-from stlm.config.slot import did_you_mean
+from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
 from stlm.train.folder import RunFolder
 from stlm.train.loop import Callback
