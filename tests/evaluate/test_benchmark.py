@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import Bytes, small_model
+from tests.conftest import small_model
 
 from stlm.errors import UserError
 from stlm.evaluate import benchmark, progression, world_pairs
@@ -17,6 +17,7 @@ from stlm.evaluate.items import Item
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Likelihood, Scorer, nothing
 from stlm.evaluate.tasks import TASKS, DatasetTask, choose
+from stlm.model.small import Bytes
 from stlm.text.world import WorldParseError, parse_story
 
 RECORDS = {

@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import ODD, shard_of, small_model
+from tests.conftest import shard_of, small_model
 
 from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
 from stlm.evaluate.bits import score
 from stlm.evaluate.compressors import baselines
+from stlm.model.checks import ODD
 from stlm.model.patching import PatchingConfig
 from stlm.text.tokenizer import bpe
 from stlm.text.tokenizer.bytes import ByteTokenizer

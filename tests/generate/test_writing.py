@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import ODD, small_model
+from tests.conftest import small_model
 
 from stlm.generate import utf8, writer
 from stlm.generate.sampling import Sampling, draw
 from stlm.generate.writer import characters, write
+from stlm.model.checks import ODD
 from stlm.text.tokenizer import bpe
 from stlm.text.tokenizer.bytes import ByteTokenizer
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import stlm.model.lm as lm
-from tests.conftest import Letters, small_model
-from tests.model import checks
+from stlm.model import checks
+from stlm.model.small import Letters
+from tests.conftest import small_model
 
 CELL = ("whitespace", "mean", "conv", "tied")
 ROWS = torch.tensor([checks.tokens_of(checks.TEXT, 256)])

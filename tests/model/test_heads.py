@@ -9,14 +9,15 @@ import torch
 
 from stlm.data.batch import Inputs
 from stlm.data.stream import Stream
+from stlm.model import checks
 from stlm.model.copying import pointer
 from stlm.model.head import parallel
 from stlm.model.model_config import ModelConfig
 from stlm.model.patching import none
 from stlm.model.scores import Scores
+from stlm.model.small import Bytes
 from stlm.objective.causal import Causal, further
-from tests.conftest import Bytes, shard_of, small_model
-from tests.model import checks
+from tests.conftest import shard_of, small_model
 
 pytestmark = pytest.mark.shapes
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
+from stlm.model import checks
+from stlm.model.checks import ODD
 from stlm.model.patching import PatchingConfig
-from tests.conftest import ODD, Letters, small_config, small_model
-from tests.model import checks
+from stlm.model.small import Letters
+from tests.conftest import small_config, small_model
 
 BOS = 256
 
@@ -35,11 +37,7 @@ def model_that_cuts(patching, changes):
 def test_boundaries_depend_on_the_past_only(patching, changes, training, data, opens):
     model = model_that_cuts(patching, changes).train(training)
     rows = torch.tensor([[BOS if i in opens else byte for i, byte in enumerate(data)]])
-    ends = checks.ends_of(model, rows)
-    for t in range(1, len(data) + 1):
-        assert torch.equal(checks.ends_of(model, rows[:, :t]), ends[:, :t])
-    assert ends[0, 0]
-    assert ends[rows == BOS].all()
+    checks.check_boundaries_depend_on_the_past(model, rows, 256)
 
 
 @pytest.mark.parametrize(("patching", "changes"), RULES, ids=str)
@@ -56,11 +54,10 @@ def test_boundaries_go_on_from_a_memory(patching, changes, data, cut):
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_nothing_leaks(cell, training):
     model = small_model(cell).train(training)
+    if training and not checks.causal_in_training(model.config):
+        pytest.skip("a part of this model looks ahead while it trains")
     rows = torch.tensor([checks.tokens_of(checks.TEXT, BOS), [*checks.TEXT[20:], BOS, *checks.TEXT[:20]]])
-    # the exponential of one and the same score differs in its last bit with its place in a list of pairs
-    rounding = 1e-11 if "pointer" in cell else 0.0
-    # where all tokens of a patch are predicted at once, they don't depend on each other
-    checks.check_nothing_leaks(model, rows, 256, rounding, reaches="parallel" not in cell)
+    checks.check_nothing_leaks(model, rows, 256)
 
 
 def test_likelihood_sums_to_one(cell):
@@ -85,13 +82,8 @@ def test_neighbours_do_not_matter(cell):
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_input(cell, name):
-    model = small_model(cell, layers=1, decoder_layers=1)
-    row = torch.tensor([checks.tokens_of(ODD[name][:2000], BOS)])
-    whole = checks.logits_of(model, row)
-    assert whole.isfinite().all()
-    with torch.no_grad():
-        cached = model(Inputs(row), model.new_cache(1)).logits
-    torch.testing.assert_close(cached, whole, rtol=1e-9, atol=1e-9)
+    model = small_model(cell)
+    checks.check_odd_input(model, ODD[name][:2000])
 
 
 def test_ten_thousand_times_one_letter():
@@ -113,22 +105,8 @@ def test_room_for_patches_changes_nothing(cell):
 
 @pytest.mark.shapes
 def test_every_parameter_learns(cell):
-    model = small_model(cell).train()
-    rows = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
-    output = model(Inputs(rows))
-    total = output.logits.square().sum() + sum(output.losses.values())
-    if output.ahead is not None:
-        total = total + output.ahead.square().sum()
-    total.backward()
-    idle = [name for name, p in model.named_parameters()
-            if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)]
-    assert not idle
+    checks.check_every_parameter_learns(small_model(cell), torch.tensor([checks.tokens_of(checks.TEXT, BOS)]))
 
 
 def test_a_config_survives_json(cell):
-    import json
-
-    from stlm.config.decode import decode, encode
-    from stlm.model.model_config import ModelConfig
-    config = small_config(cell)
-    assert decode(ModelConfig, json.loads(json.dumps(encode(config)))) == config
+    checks.check_config_survives_json(small_config(cell))

@@ -13,16 +13,17 @@ from stlm.config.decode import decode
 from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
+from stlm.model import checks
 from stlm.model.count import count
 from stlm.model.init_from import init_from, weights_of
 from stlm.model.lm import LM
 from stlm.model.model_config import ModelConfig
 from stlm.model.patching import PatchingConfig
 from stlm.model.sharing import SharingConfig
+from stlm.model.small import SMALL, Bytes, Letters
 from stlm.nn.block import BlockConfig
 from stlm.text.tokenizer.bytes import ByteTokenizer
-from tests.conftest import SMALL, Bytes, Letters, small_model
-from tests.model import checks
+from tests.conftest import small_model
 
 KINDS = kinds(SharingConfig)
 ADAPTED = [kind for kind in KINDS if kind != "none"]
