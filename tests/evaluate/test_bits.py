@@ -36,7 +36,7 @@ def plain_bits(model, tokenizer, documents):
 
 
 def test_scored_bytes_are_the_bytes_of_the_text(cell):
-    model = small_model(cell, layers=1)
+    model = small_model(cell)
     assert score(model, shard_of(TEXTS), TOKENIZER, 32, 40, 5).n_bytes == sum(map(len, TEXTS))
 
 

@@ -62,7 +62,7 @@ def test_likelihoods_are_those_of_each_text_alone(cell, monkeypatch):
     monkeypatch.setattr(native, "SHARED", 16)
     monkeypatch.setattr(native, "TOKENS", 300)  # several batches
     tokenizer = Bytes()
-    model = small_model(cell, tokenizer, layers=1)
+    model = small_model(cell, tokenizer)
     check(NativeScorer("it", model, tokenizer, 256), model, tokenizer)
 
 

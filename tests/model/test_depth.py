@@ -16,6 +16,7 @@ from stlm.model import checks
 from stlm.model.depth import DepthConfig
 from stlm.model.model_config import ModelConfig
 from stlm.model.patching import PatchingConfig
+from stlm.model.sharing import SharingConfig
 from stlm.model.small import SMALL, Letters
 from stlm.nn.block import BlockConfig
 from stlm.objective import causal
@@ -24,8 +25,8 @@ from tests.conftest import shard_of, small_model
 
 BOS = 256
 ROWS = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
-WAYS = {"early_exit": {"dropout": 0.3}, "leaving": {"exit_threshold": 0.3}, "mixture": {},
-        "nested": {"span": 2, "every": 1, "nested": True}, "skip": {}}
+WAYS = {**{kind: {} for kind in kinds(DepthConfig) if kind != "full"}, "early_exit": {"dropout": 0.3},
+        "leaving": {"exit_threshold": 0.3}, "nested": {"span": 2, "every": 1, "nested": True}}
 KIND = {"leaving": "early_exit", "nested": "mixture"}
 SHARING = {"nested": {"kind": "cycle", "loops": 3}, "skip": {"kind": "all", "rank": 2}}
 
@@ -37,10 +38,7 @@ def model_of(way, patching="whitespace", tokenizer=None, seed=0, trunk="attentio
     return small_model(cell, tokenizer, seed, **{**fields, **changes})
 
 
-def test_all_kinds_are_tried():
-    assert {KIND.get(way, way) for way in WAYS} | {"full"} == set(kinds(DepthConfig))
-
-
+@pytest.mark.slow  # the pairs of every day have depth among their slots
 @pytest.mark.parametrize("patching", kinds(PatchingConfig))
 @pytest.mark.parametrize("way", WAYS)
 def test_invariants(way, patching):
@@ -55,10 +53,11 @@ def test_invariants(way, patching):
     checks.check_sums_to_one(model_of(way, patching, Letters()), tokens=3, length=5)
 
 
-SHARED = {"none": {}, "ffn": {"groups": 2}, "adjacent": {"rank": 2, "own_scales": True}, "cycle": {"loops": 3},
-          "all": {"rank": 2, "own_norms": True}}
+SHARED = {**{kind: {} for kind in kinds(SharingConfig)}, "ffn": {"groups": 2}, "adjacent": {"rank": 2, "own_scales": True},
+          "cycle": {"loops": 3}, "all": {"rank": 2, "own_norms": True}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharing", SHARED)
 @pytest.mark.parametrize("way", WAYS)
 def test_with_every_sharing(way, sharing):
@@ -85,7 +84,7 @@ def test_loops_that_come_late(way):
     assert not torch.allclose(checks.logits_of(model, ROWS), early)  # the layers that run do something
 
 
-@pytest.mark.shapes
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", kinds(BlockConfig))
 @pytest.mark.parametrize("way", WAYS)
 def test_other_blocks(way, trunk):

@@ -41,6 +41,7 @@ def shared_model(kind, patching="whitespace", trunk="attention", tokenizer=None,
                        trunk={"kind": trunk, **SMALL["trunk"].get(trunk, {})})
 
 
+@pytest.mark.slow  # the pairs of every day have sharing among their slots
 @pytest.mark.parametrize("fields", [{}, OWN], ids=["plain", "adapted"])
 @pytest.mark.parametrize("patching", kinds(PatchingConfig))
 @pytest.mark.parametrize("kind", ADAPTED)
@@ -154,8 +155,8 @@ def test_how_many_weights_there_are():
     assert trunk(kind="all", rank=4) == whole // 6 + 6 * 4 * (64 + 192 + 64 + 64 + 64 + 256 + 256 + 64)
 
 
-@pytest.mark.shapes
-@pytest.mark.parametrize("patching", kinds(PatchingConfig))
+@pytest.mark.parametrize("patching", ["none", "whitespace", *(pytest.param(kind, marks=pytest.mark.slow) for kind in kinds(
+    PatchingConfig) if kind not in ("none", "whitespace"))])
 def test_encoder_and_decoder_may_be_one(patching, tmp_path):
     changes = {"encoder_layers": 2, "decoder_layers": 2}
     cell = (patching, "last" if patching == "none" else "mean", "conv", "tied")

@@ -172,10 +172,10 @@ def check_every_parameter_learns(model: LM, rows: Int[Tensor, "batch seq"]) -> N
 def check_odd_input(model: LM, text: bytes) -> None:
     """Scores are finite, and the same through the cache."""
     row = torch.tensor([tokens_of(text, model.bos)])
-    whole = logits_of(model, row)
-    _assert(whole.isfinite().all(), "there are scores that are not finite")
+    whole, said = logits_of(model, row), f"scores of a text that begins with {text[:12]!r}"
+    _assert(whole.isfinite().all(), f"{said} are not finite")
     with torch.no_grad():
-        _assert_alike(model(Inputs(row), model.new_cache(1)).logits, whole, "scores through the cache and without")
+        _assert_alike(model(Inputs(row), model.new_cache(1)).logits, whole, f"{said}, through the cache and without,")
 
 
 def check_config_survives_json(config: ModelConfig) -> None:

@@ -4,6 +4,7 @@ drawn at random, because fresh models start as near-identities.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stlm.config.decode import decode, encode, field_types
+from stlm.config.decode import decode, field_types
 from stlm.config.slot import Slot, slot_of
+from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.model.model_config import ModelConfig
 from stlm.text.tokenizer import Tokenizer
@@ -41,16 +43,31 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {("head", "parallel"): {"decoder_
 
 
 def small_config(parts: Mapping[str, str | Slot], **changes: Any) -> ModelConfig:
-    """A tiny model of these parts: by field, the name of a kind or of a variant, or a part as it is; by default as usual."""
+    """A tiny model of these parts: by field, the name of a kind or of a variant, or a part as it is; by default as usual.
+
+    changes: other fields, and slots as TOML has them. UserError where all this doesn't go together.
+    """
     values: dict[str, Any] = {"dim": 16, "layers": 4 if {"sharing", "depth"} & parts.keys() else 2, "local_dim": 8,
                               "encoder_layers": 1, "decoder_layers": 2}
     for name, part in {"trunk": "attention", **parts}.items():
-        if isinstance(part, Slot):
-            values[name] = encode(part)
-        else:
-            values[name] = {"kind": part, **SMALL.get(name, {}).get(part, {})}
-            changes = {**NEEDS.get((name, part), {}), **changes}
-    return decode(ModelConfig, {**values, **changes}, ModelConfig())
+        values[name] = part if isinstance(part, Slot) else small_part(name, part)
+        values |= NEEDS.get((name, part), {}) if isinstance(part, str) else {}
+    for name, value in changes.items():
+        values[name] = _decoded(name, value) if name in SLOTS else value
+    try:
+        return ModelConfig(**values)
+    except ValueError as error:
+        raise UserError(f"model: {error}") from None
+
+
+@functools.cache
+def small_part(name: str, kind: str) -> Slot:
+    """The part of this kind, or variant, for the field ``name`` of a small model."""
+    return _decoded(name, {"kind": kind, **SMALL.get(name, {}).get(kind, {})})
+
+
+def _decoded(name: str, value: Any) -> Slot:
+    return value if isinstance(value, Slot) else getattr(decode(ModelConfig, {name: value}, ModelConfig(), check=False), name)
 
 
 def random_model(config: ModelConfig, tokenizer: Tokenizer | None = None, seed: int = 0) -> LM:
