@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tests.conftest import ODD, Bytes, small_model
+from tests.conftest import small_model
 
 from stlm.errors import UserError
 from stlm.evaluate import archive
 from stlm.evaluate.archive import HEAD, SUM, claimed_bits, pack, split, unpack
 from stlm.evaluate.native import NativeScorer
+from stlm.model.checks import ODD
+from stlm.model.small import Bytes
 from stlm.text.tokenizer import bpe, subword
 
 CELL = ("whitespace", "mean", "conv", "tied")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import Bytes, small_model
+from tests.conftest import small_model
 
 from stlm.errors import UserError
 from stlm.evaluate import benchmark, world_pairs
@@ -19,6 +19,7 @@ from stlm.evaluate.items import Item, sample
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Likelihood, Scorer, nothing
 from stlm.evaluate.task import choose, find, progression
+from stlm.model.small import Bytes
 from stlm.text.world import WorldParseError, parse_story
 
 RECORDS = {

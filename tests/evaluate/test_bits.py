@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import ODD, shard_of, small_model
+from tests.conftest import shard_of, small_model
 
 from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
 from stlm.evaluate.bits import score
 from stlm.evaluate.compressors import baselines
+from stlm.model.checks import ODD
 from stlm.model.patching import PatchingConfig
 from stlm.text.tokenizer import bpe
 from stlm.text.tokenizer.bytes import ByteTokenizer
@@ -35,7 +36,7 @@ def plain_bits(model, tokenizer, documents):
 
 
 def test_scored_bytes_are_the_bytes_of_the_text(cell):
-    model = small_model(cell, layers=1)
+    model = small_model(cell)
     assert score(model, shard_of(TEXTS), TOKENIZER, 32, 40, 5).n_bytes == sum(map(len, TEXTS))
 
 

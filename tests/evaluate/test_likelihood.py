@@ -9,13 +9,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import ODD, Bytes, small_model
+from tests.conftest import small_model
 
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.evaluate import native
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.windows import after, cut
+from stlm.model.checks import ODD
+from stlm.model.small import Bytes
 from stlm.text.tokenizer import bpe
 
 CELL = ("whitespace", "mean", "conv", "tied")
@@ -60,7 +62,7 @@ def test_likelihoods_are_those_of_each_text_alone(cell, monkeypatch):
     monkeypatch.setattr(native, "SHARED", 16)
     monkeypatch.setattr(native, "TOKENS", 300)  # several batches
     tokenizer = Bytes()
-    model = small_model(cell, tokenizer, layers=1)
+    model = small_model(cell, tokenizer)
     check(NativeScorer("it", model, tokenizer, 256), model, tokenizer)
 
 

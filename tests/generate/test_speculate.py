@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.conftest import Bytes, small_model
+from tests.conftest import small_model
 
 from stlm.errors import UserError
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import SelfSpeculator, write_speculating
 from stlm.generate.writer import write
+from stlm.model.small import Bytes
 from stlm.text.tokenizer import bpe, subword
 
 CELLS = [("none", "last", "conv", "tied"), ("whitespace", "mean", "conv", "tied"),

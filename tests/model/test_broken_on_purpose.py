@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from stlm.model import backbone, lm
-from tests.conftest import Letters, small_model
-from tests.model import checks
+from stlm.model import backbone, checks, lm
+from stlm.model.small import Letters
+from tests.conftest import small_model
 
 CELL = ("whitespace", "mean", "conv", "tied")
 ROWS = torch.tensor([checks.tokens_of(checks.TEXT, 256)])

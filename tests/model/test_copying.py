@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stlm.data.batch import Inputs
+from stlm.model.checks import tokens_of
 from stlm.model.copying import pointer
 from tests.conftest import small_model
-from tests.model.checks import tokens_of
 
 pytestmark = pytest.mark.shapes
 

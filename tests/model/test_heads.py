@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 import torch
 
+from stlm.model import checks
 from stlm.model.copying import pointer
 from stlm.model.head import parallel
 from stlm.model.model_config import ModelConfig
 from stlm.model.patching import none
 from tests.conftest import small_model
-from tests.model import checks
 
 pytestmark = pytest.mark.shapes
 

@@ -1,4 +1,4 @@
-"""The invariants of the house, for every combination of patching, pooling, local blocks and head."""
+"""The invariants of the house, for each pair of kinds that can stand together; among the slow cases, for many more."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
+from stlm.model import checks
+from stlm.model.checks import ODD
 from stlm.model.patching import PatchingConfig
-from tests.conftest import ODD, Letters, small_config, small_model
-from tests.model import checks
+from stlm.model.small import Letters
+from tests.conftest import small_config, small_model
 
 BOS = 256
 
@@ -35,11 +37,7 @@ def model_that_cuts(patching, changes):
 def test_boundaries_depend_on_the_past_only(patching, changes, training, data, opens):
     model = model_that_cuts(patching, changes).train(training)
     rows = torch.tensor([[BOS if i in opens else byte for i, byte in enumerate(data)]])
-    ends = checks.ends_of(model, rows)
-    for t in range(1, len(data) + 1):
-        assert torch.equal(checks.ends_of(model, rows[:, :t]), ends[:, :t])
-    assert ends[0, 0]
-    assert ends[rows == BOS].all()
+    checks.check_boundaries_depend_on_the_past(model, rows, 256)
 
 
 @pytest.mark.parametrize(("patching", "changes"), RULES, ids=str)
@@ -56,11 +54,10 @@ def test_boundaries_go_on_from_a_memory(patching, changes, data, cut):
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_nothing_leaks(cell, training):
     model = small_model(cell).train(training)
+    if training and not checks.causal_in_training(model.config):
+        pytest.skip("a part of this model looks ahead while it trains")
     rows = torch.tensor([checks.tokens_of(checks.TEXT, BOS), [*checks.TEXT[20:], BOS, *checks.TEXT[:20]]])
-    # the exponential of one and the same score differs in its last bit with its place in a list of pairs
-    rounding = 1e-11 if "pointer" in cell else 0.0
-    # where all tokens of a patch are predicted at once, they don't depend on each other
-    checks.check_nothing_leaks(model, rows, 256, rounding, reaches="parallel" not in cell)
+    checks.check_nothing_leaks(model, rows, 256)
 
 
 def test_likelihood_sums_to_one(cell):
@@ -75,23 +72,17 @@ def test_one_step_at_a_time_equals_all_at_once(cell, seed):
     seq = min(map(len, rows))
     rows = torch.tensor([row[:seq] for row in rows])
     checks.check_steps_equal_whole(model, rows, seed)
-    checks.check_one_at_a_time(model, rows[seed])
+    checks.check_one_at_a_time(model, rows[seed, :44])
 
 
-@pytest.mark.shapes
 def test_neighbours_do_not_matter(cell):
     checks.check_neighbours_do_not_matter(small_model(cell), b"Another one, unfini", checks.TEXT)
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_odd_input(cell, name):
-    model = small_model(cell, layers=1, decoder_layers=1)
-    row = torch.tensor([checks.tokens_of(ODD[name][:2000], BOS)])
-    whole = checks.logits_of(model, row)
-    assert whole.isfinite().all()
-    with torch.no_grad():
-        cached = model(Inputs(row), model.new_cache(1)).logits
-    torch.testing.assert_close(cached, whole, rtol=1e-9, atol=1e-9)
+def test_odd_input(cell):
+    model = small_model(cell)
+    for text in ODD.values():
+        checks.check_odd_input(model, text[:600])  # long enough for attention over long rows
 
 
 def test_ten_thousand_times_one_letter():
@@ -111,22 +102,12 @@ def test_room_for_patches_changes_nothing(cell):
     torch.testing.assert_close(roomy, checks.logits_of(model, rows), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.shapes
 def test_every_parameter_learns(cell):
-    model = small_model(cell).train()
-    rows = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
-    output = model(Inputs(rows))
-    total = output.logits.square().sum() + sum(output.aux_losses.values())
-    total.backward()
-    idle = [name for name, p in model.named_parameters()
-            if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)]
-    assert not idle
+    sharing = small_config(cell).sharing
+    if getattr(sharing, "own_norms", False):  # then the norm of the shared block itself is read by no use
+        sharing = dataclasses.replace(sharing, own_norms=False)
+    checks.check_every_parameter_learns(small_model(cell, sharing=sharing), torch.tensor([checks.tokens_of(checks.TEXT, BOS)]))
 
 
 def test_a_config_survives_json(cell):
-    import json
-
-    from stlm.config.decode import decode, encode
-    from stlm.model.model_config import ModelConfig
-    config = small_config(cell)
-    assert decode(ModelConfig, json.loads(json.dumps(encode(config)))) == config
+    checks.check_config_survives_json(small_config(cell))

@@ -10,11 +10,11 @@ import torch
 
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
+from stlm.model import checks
 from stlm.model.patching import dynamic, entropy, subword
 from stlm.nn.weights import parameters_of
 from stlm.text.tokenizer.bytes import ByteTokenizer
 from tests.conftest import small_model
-from tests.model import checks
 
 pytestmark = pytest.mark.shapes
 

@@ -13,16 +13,17 @@ from stlm.config.decode import decode
 from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
+from stlm.model import checks
 from stlm.model.count import count
 from stlm.model.init_from import init_from, weights_of
 from stlm.model.lm import LM
 from stlm.model.model_config import ModelConfig
 from stlm.model.patching import PatchingConfig
 from stlm.model.sharing import SharingConfig
+from stlm.model.small import SMALL, Bytes, Letters
 from stlm.nn.block import BlockConfig
 from stlm.text.tokenizer.bytes import ByteTokenizer
-from tests.conftest import SMALL, Bytes, Letters, small_model
-from tests.model import checks
+from tests.conftest import small_model
 
 KINDS = kinds(SharingConfig)
 ADAPTED = [kind for kind in KINDS if kind != "none"]
@@ -40,6 +41,7 @@ def shared_model(kind, patching="whitespace", trunk="attention", tokenizer=None,
                        trunk={"kind": trunk, **SMALL["trunk"].get(trunk, {})})
 
 
+@pytest.mark.slow  # the pairs of every day have sharing among their slots
 @pytest.mark.parametrize("fields", [{}, OWN], ids=["plain", "adapted"])
 @pytest.mark.parametrize("patching", kinds(PatchingConfig))
 @pytest.mark.parametrize("kind", ADAPTED)
@@ -153,8 +155,8 @@ def test_how_many_weights_there_are():
     assert trunk(kind="all", rank=4) == whole // 6 + 6 * 4 * (64 + 192 + 64 + 64 + 64 + 256 + 256 + 64)
 
 
-@pytest.mark.shapes
-@pytest.mark.parametrize("patching", kinds(PatchingConfig))
+@pytest.mark.parametrize("patching", ["none", "whitespace", *(pytest.param(kind, marks=pytest.mark.slow) for kind in kinds(
+    PatchingConfig) if kind not in ("none", "whitespace"))])
 def test_encoder_and_decoder_may_be_one(patching, tmp_path):
     changes = {"encoder_layers": 2, "decoder_layers": 2}
     cell = (patching, "last" if patching == "none" else "mean", "conv", "tied")

@@ -160,7 +160,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         _RUN,
         ("NAME", "name of the model: generate, eval and other verbs then find it in models/"),
         "",
-        ("--compression KIND", f"how weights are stored: {', '.join(kinds_in('stlm.compress'))} (default: publish, in bfloat16)"),
+        ("--compression KIND", f"how weights are stored: {', '.join(kinds_in('stlm.compress'))} (default: publish, bfloat16)"),
         "",
         "Example",
         "  stlm publish 10m 10m-mine",
