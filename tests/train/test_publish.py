@@ -43,7 +43,7 @@ def test_it_begins_a_run_but_does_not_go_on(published, tmp_path):
     assert torch.equal(run.model.table, find_checkpoint("small").build_model().table)
     with pytest.raises(UserError, match="published without the state of its optimizer"):
         find_checkpoint("small").optimizer()
-    with pytest.raises(UserError, match="there is a model already"):
+    with pytest.raises(UserError, match="this model exists already"):
         publish(find_checkpoint("mine"), tmp_path / "models" / "small")
 
 

@@ -39,10 +39,10 @@ def run(arguments: list[str]) -> int:
     model = checkpoint.build_model().to(pick_device())
     if given.exit_threshold is not None:
         if not isinstance(model.trunk, EarlyExit):
-            raise UserError(f"--exit-threshold: {given.run} wasn't trained to be left early; --model.depth early_exit does that")
+            raise UserError(f"--exit-threshold: {given.run} wasn't trained for it; train with --model.depth early_exit")
         if not 0 <= given.exit_threshold <= 1:
             raise UserError(f"--exit-threshold {given.exit_threshold:g}: it has to lie between 0 and 1")
-        model.trunk.leave = given.exit_threshold
+        model.trunk.exit_threshold = given.exit_threshold
     prompt = given.prompt.encode("utf-8", errors="surrogateescape")
     if given.speculate is None:
         pieces = write(model, checkpoint.tokenizer, prompt, given.max_bytes, how, given.seed)

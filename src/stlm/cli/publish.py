@@ -16,6 +16,6 @@ def run(arguments: list[str]) -> int:
         raise UserError("`stlm publish RUN NAME` takes a run and the name of a model")
     folder = MODELS / arguments[1] if Path(arguments[1]).name == arguments[1] else Path(arguments[1])
     size = publish(find_checkpoint(arguments[0]), folder)
-    Console(stderr=True).print(f"{folder}: {size / 1e6:.1f} MB of weights; write a README.md that says what they were trained "
+    Console(stderr=True).print(f"{folder}: {size / 1e6:.1f} MB of weights; add a README.md that says what they were trained "
                                f"on\nnext:  stlm generate {folder.name} \"Once upon a time\"", highlight=False, soft_wrap=True)
     return 0

@@ -22,8 +22,8 @@ from stlm.nn.lora import AdaptedBlock, AdaptedLayer, Adaptors
 def init_from(model: LM, source: LM) -> None:
     """Give ``model`` the weights of ``source``. UserError where they don't fit."""
     if len(model.trunk.blocks) != len(source.trunk.blocks):
-        raise UserError(f"train.init_from: that model has {len(source.trunk.blocks)} layers, this one {len(model.trunk.blocks)}; "
-                        "set --model.layers to as many")
+        raise UserError(f"train.init_from: that model has {len(source.trunk.blocks)} layers and this one "
+                        f"{len(model.trunk.blocks)}; set --model.layers {len(source.trunk.blocks)}")
     rest, own = _outside_blocks(source), _outside_blocks(model)
     for name in rest.keys() ^ own.keys():  # routers and gates that one of the two has
         if name.startswith("trunk."):
@@ -77,8 +77,8 @@ def _check(weights: dict[str, Tensor], others: dict[str, Tensor]) -> None:
     mine, theirs = ({name: value.shape for name, value in part.items()} for part in (weights, others))
     if mine != theirs:
         name = next(name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name))
-        raise UserError(f"train.init_from: {name} is {_said(theirs.get(name))} in that model and {_said(mine.get(name))} in this "
-                        "one; choose the same dims, parts and tokenizer")
+        raise UserError(f"train.init_from: {name} is {_said(theirs.get(name))} in that model and {_said(mine.get(name))} in "
+                        "this one; use the same widths, parts and tokenizer")
 
 
 def _said(shape: torch.Size | None) -> str:
