@@ -92,6 +92,7 @@ def test_the_report_stands_alone(trained):
     assert "exact entropy" in page
     assert "xz -9e" in page and "zstd -19" in page
     assert page.count("<svg") == 3  # against bytes, seconds and FLOPs
+    assert "on 1 thread of" in page and "reads windows of 256 tokens that overlap by\n  128;" in page
     shown = re.search(r'class="reading">(.*?)</p>', page, re.S)[1]
     assert len(re.findall(r'<u class="odd">', shown)) > 25 and len(re.findall(r"<u>", shown)) > 25
     results = json.loads(Path("runs/mine/results.json").read_text())
@@ -108,15 +109,15 @@ def test_the_report_of_an_unfinished_run(capsys, trained):
 
 
 def test_going_on_and_going_further(capsys, trained):
-    assert "a run of that name is there already; --resume goes on with it" in fault(
+    assert "this run exists already; continue it with --resume" in fault(
         capsys, "train", "tiny.toml", "--name", "mine", "--train.steps", "12")
     status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--train.steps", "16")
     assert status == 0
     assert "going on from step 12" in err
     assert json.loads(Path("runs/mine/results.json").read_text())["steps"] == 16
-    assert "--model: it cannot change when a run goes on" in fault(
+    assert "--model: it can't change in a run that continues" in fault(
         capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--model.dim", "32")
-    assert "this run's optimizer is adamw" in fault(
+    assert "this run uses adamw, and another optimizer can't continue it" in fault(
         capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--optim", "muon")
 
 
@@ -179,7 +180,7 @@ def test_patches_that_have_to_be_predicted(capsys):
     (["train", "tiny.toml", "--seed", "-1"], "seed = -1: it has to be 0 or more"),
     (["train", "demo", "--train.steps", "0"], "steps = 0: it has to be above 0"),
     (["train", "demo", "--name"], "--name: a value has to follow"),
-    (["train", "demo", "--data.tokenizer", "bpe"], "whitespace reads bytes"),
+    (["train", "demo", "--data.tokenizer", "bpe"], "whitespace needs the tokenizer bytes"),
     (["generate", "nothing", "x"], "there is no run 'nothing'"),
     (["generate", "nothing"], "the following arguments are required: prompt"),
     (["generate", "nothing", "x", "--max-tokens", "9"], "there is no flag --max-tokens (did you mean '--max-bytes'?)"),
@@ -239,13 +240,13 @@ def test_a_step_that_needs_too_much_memory(capsys, monkeypatch):
     def refuse(*arguments, **keywords):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried ...")
     monkeypatch.setattr("stlm.train.loop.Trainer.advance", refuse)
-    assert "raise --train.grad-accum, or lower --train.batch-size" in fault(capsys, "train", "tiny.toml", "--name", "big")
+    assert "increase --train.grad-accum, or decrease --train.batch-size" in fault(capsys, "train", "tiny.toml", "--name", "big")
 
 
 def test_params(capsys):
     status, out, _ = stlm(capsys, "params", "demo")
     assert status == 0
-    for part in ("tables", "local networks", "trunk", "unique", "total", "50,257 subwords", "of them", "what bytes save"):
+    for part in ("tables", "local networks", "trunk", "unique", "total", "50,257 subwords", "saved", "what bytes save"):
         assert part in out
     status, out, _ = stlm(capsys, "params", "paper")
     saved = {int(row[0]): row[1:] for row in re.findall(r"\u2502 +(\d{3}) .*?([\d.]+)% .*?([\d.]+)% ", out)}
@@ -269,8 +270,10 @@ def test_params_of_every_kind(capsys, flags):
 
 
 def test_what_does_not_go_together(capsys):
-    assert "nothing to pool" in fault(capsys, "params", "demo", "--model.patching", "none", "--model.pooling", "attention")
-    assert "cannot be split" in fault(capsys, "params", "demo", "--model.pooling", "attention", "--model.pooling.heads", "3")
+    words = ("params", "demo", "--model.pooling", "attention")
+    assert "each token is a patch; choose pooling = last" in fault(capsys, *words, "--model.patching", "none")
+    assert "local_dim = 128 doesn't fit 3 heads: use a multiple of 3, such as 126 or 129" in fault(
+        capsys, *words, "--model.pooling.heads", "3")
 
 
 @pytest.mark.parametrize("verb", ["train", "generate", "params", "report", "patches", "compare"])

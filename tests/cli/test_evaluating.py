@@ -107,7 +107,7 @@ def test_a_published_model_whose_text_is_elsewhere(capsys):
 def test_packing_and_unpacking(capsys):
     Path("short.txt").write_text("Anna wanted to find her red kite.\n" * 5)
     status, _, said = stlm(capsys, "zip", "tiny", "short.txt", "-o", "short.stlm")
-    assert status == 0 and "170 bytes packed into" in said and "the model said" in said
+    assert status == 0 and "170 bytes compressed to" in said and "the model's own figure" in said
     assert stlm(capsys, "unzip", "tiny", "short.stlm", "-o", "back.txt")[0] == 0
     assert Path("back.txt").read_bytes() == Path("short.txt").read_bytes()
 
@@ -124,7 +124,7 @@ def test_packing_and_unpacking(capsys):
     (("eval", "hf:runs", "--tasks", "world"), "cannot be loaded"),
     (("zip", "tiny", "nowhere.txt", "-o", "x"), "cannot be read"),
     (("zip", "tiny", "text.txt"), "-o"),
-    (("unzip", "tiny", "text.txt", "-o", "x"), "no file of `stlm zip`"),
+    (("unzip", "tiny", "text.txt", "-o", "x"), "wasn't written by `stlm zip`"),
     (("zip", "tiny", "short.txt", "-o", "nowhere/x"), "cannot be written"),
     (("train", "tiny.toml", "--name", "other", "--train.tasks", "blimb"), "did you mean 'blimp'"),
 ])

@@ -58,7 +58,8 @@ def test_a_kind_outside_the_tree(tmp_path, monkeypatch):
     ({"model": {"patching": {"stride": 3}}}, "model.patching.stride: there is no such field; the fields are cap"),
     ({"model": {"dim": "wide"}}, "model.dim: expected a whole number, found 'wide'"),
     ({"model": {"dim": 2.5}}, "model.dim: expected a whole number, found 2.5"),
-    ({"model": {"dim": 100, "trunk": {"heads": 3}}}, "model: dim = 100 cannot be split into heads = 3 of an even width"),
+    ({"model": {"dim": 100, "trunk": {"heads": 3}}},
+     "model: dim = 100 doesn't fit 3 heads: use a multiple of 6, such as 96 or 102"),
     ({"model": {"layers": 0}}, "model: layers = 0: it has to be 1 or more"),
     ({"model": 3}, "model: expected a table of fields, found 3"),
     ({"train": {"precision": "fp8"}}, "train.precision: 'fp8' is not one of 'auto', 'fp32', 'bf16'"),
@@ -146,7 +147,10 @@ def test_flags():
     (["--model.embedding", "ngrams", "--model.embedding.orders", "2", "x"], "orders[1]: expected a whole number, found 'x'"),
     (["notes.txt"], "'notes.txt': a flag was expected here"),
     (["--model.patching"], "the name of a kind has to follow"),
-    (["--model.dim", "7"], "cannot be split into heads"),
+    (["--model.dim", "250"], "dim = 250 doesn't fit 4 heads: use a multiple of 8, such as 248 or 256"),
+    (["--model.dim", "7"], "use a multiple of 8, such as 8"),
+    (["--model.local", "linear", "--model.local-dim", "9"],
+     "local_dim = 9 doesn't fit 4 heads: use a multiple of 4, such as 8 or 12"),
 ])
 def test_faults_of_flags(flags, message):
     with pytest.raises(UserError) as caught:

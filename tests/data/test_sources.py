@@ -202,7 +202,7 @@ def test_the_rule_is_found_late_and_without_reading_all(tmp_path):
     fill(tmp_path, {"a.jsonl": jsonl(LINES * 2), "b.jsonl": b"no JSON"})
     source = open_source(str(tmp_path))  # no fault yet: nothing was read
     assert len(list(itertools.islice(source.documents("train"), 400))) == 400
-    with pytest.raises(UserError, match=r"b\.jsonl:1: this is no JSON"):
+    with pytest.raises(UserError, match=r"b\.jsonl:1: this isn't JSON"):
         list(source.documents("train"))
     with pytest.raises(KeyError):
         source.documents("test")
@@ -250,19 +250,19 @@ def test_a_source_is_the_same_at_another_place_and_in_another_process(tmp_path):
 @pytest.mark.parametrize(("files", "spec", "said"), [
     ({"tales.txt": TEXT}, "tale.txt", "no such file or folder (did you mean 'tales.txt'?); give"),
     ({"tales.txt": TEXT}, "tales.txt/deeper/q", "no such file or folder; give a file, a folder"),
-    ({"a.png": RAW}, "", "no readable file in this folder; what is read is .txt "),
-    ({}, "", ".jsonl .ndjson .parquet, each also with .gz or .zst"),
-    ({"a.txt": RAW}, "", "0 bytes of text"), ({"a.md": b""}, "a.md", "at least 1 kB is needed"),
+    ({"a.png": RAW}, "", "there is no text in this folder; stlm reads text, source code, .jsonl and .parquet, "),
+    ({}, "", "also compressed as .gz or .zst"),
+    ({"a.txt": RAW}, "", "0 bytes of text"), ({"a.md": b""}, "a.md", "stlm needs at least 1 kB"),
     ({"a.txt": b"a" * 999}, "", "999 bytes"), ({"a.jsonl": jsonl(["x"] * 60)}, "", "60 bytes"),
     ({"train.txt": b"a" * 500, "valid.txt": b"b" * 400}, "", "900 bytes of text"),
     ({"train.txt": b"", "valid.txt": TEXT}, "", "there is no text in its train split"),
     ({"train.txt": TEXT, "valid.txt": b""}, "", "there is no text in its validation split"),
-    ({"test.txt": TEXT}, "", "all of its files are named test*, so there is none to train on"),
-    ({"valid.txt": TEXT, "test.md": TEXT}, "", "named test* or validation*, so there is none"),
+    ({"test.txt": TEXT}, "", "all of its files are named test*, so there are none to train on"),
+    ({"valid.txt": TEXT, "test.md": TEXT}, "", "named test* or validation*, so there are none"),
     ({"a.parquet": table(title=LINES, n=range(300))}, "",
      "a.parquet: there is no column 'text'; the columns are 'title', 'n'; choose one with"),
     ({"a.parquet": table(title=LINES, text=range(300))}, "",
-     "the column 'text' holds int64, no strings; the columns with strings are 'title'; choose"),
+     "the column 'text' holds int64, not strings; the columns with strings are 'title'; choose"),
     ({"a.parquet": b"x" * 3000}, "", "a.parquet: a damaged parquet file (Parquet magic bytes"),
     ({"a.parquet": table(text=LINES)[:100] + b"\xff" * 999 + table(text=LINES)[1099:]}, "",
      "a.parquet: cannot be read ("),
@@ -288,13 +288,13 @@ def test_faults_of_what_was_asked_for(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize(("line", "said"), [
-    (b"{'text': 1}", "this is no JSON (Expecting property name enclosed in double quotes"),
-    (b'{"text": "a', "this is no JSON ("), (b"[" * 100_000, "this is no JSON ("),
-    (b'{"text": "\xff"}', "this is no JSON ('utf-8' codec can't decode"),
-    (b'["text"]', "this is no JSON object"), (b"{}", "the fields are none"),
+    (b"{'text': 1}", "this isn't JSON (Expecting property name enclosed in double quotes"),
+    (b'{"text": "a', "this isn't JSON ("), (b"[" * 100_000, "this isn't JSON ("),
+    (b'{"text": "\xff"}', "this isn't JSON ('utf-8' codec can't decode"),
+    (b'["text"]', "this isn't a JSON object"), (b"{}", "the fields are none"),
     (b'{"a": "a", "b": "b"}', "there is no field 'text'; the fields are 'a', 'b'; choose"),
-    (b'{"text": 3, "a": "b"}', "'text' holds int, no string; the fields with strings are 'a'"),
-    (b'{"text": null}', "holds NoneType, no string; the fields with strings are none"),
+    (b'{"text": 3, "a": "b"}', "'text' holds int, not a string; the fields with strings are 'a'"),
+    (b'{"text": null}', "holds NoneType, not a string; the fields with strings are none"),
     (b'{"text": "ab\\ud800"}', "holds half a surrogate pair at character 2"),
     (b'{"text": "ab\xed\xa0\x80"}', "holds half a surrogate pair at character 2"),
 ])
@@ -368,12 +368,12 @@ def test_splits_of_the_hub(hub):
 @pytest.mark.parametrize(("split", "stream", "said"), [
     ("test", rows(90), "hf:thing: it has no split named train; its splits are test; choose"),
     ("train", [{"a": "b"}], "hf:thing, train row 1: there is no field 'text'; the fields are 'a'"),
-    ("train", [{"text": 3}], "hf:thing, train row 1: the field 'text' holds int, no string"),
+    ("train", [{"text": 3}], "hf:thing, train row 1: the field 'text' holds int, not a string"),
     ("train", [*rows(30), {"text": "\ud800"}], "train row 31: the field 'text' holds half a"),
     ("train", [*rows(30), OSError("the line is dead\nsay the wires")],
-     "hf:thing: cannot be had from the hub (the line is dead); check its name and the network"),
-    ("train", [TimeoutError()], "cannot be had from the hub (TimeoutError)"),
-    ("train", rows(3), "at least 1 kB is needed"),
+     "hf:thing: cannot be read from the hub (the line is dead); check its name and the network"),
+    ("train", [TimeoutError()], "cannot be read from the hub (TimeoutError)"),
+    ("train", rows(3), "stlm needs at least 1 kB"),
 ])
 def test_faults_of_the_hub(hub, split, stream, said):
     hub.splits = {split: stream}

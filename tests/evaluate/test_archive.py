@@ -72,7 +72,7 @@ def test_damage_is_found():
     for place in (0, 9, 20, HEAD.size + 3, len(packed) - 1):
         damaged = bytearray(packed)
         damaged[place] ^= 1
-        with pytest.raises(UserError, match=r"damaged|no file of"):
+        with pytest.raises(UserError, match=r"damaged|wasn't written by"):
             unpack(scorer, bytes(damaged))
     for short in (packed[:-3], packed[:10], b"", b"something else altogether, and long enough to be taken for a whole file"):
         with pytest.raises(UserError):

@@ -194,9 +194,9 @@ def test_gates_are_drawn_to_their_target():
 
 
 def test_what_does_not_go_together():
-    with pytest.raises(UserError, match="layers = 2 or more"):
+    with pytest.raises(UserError, match="needs 2 layers or more"):
         decode(ModelConfig, {"layers": 1, "depth": "early_exit"}, ModelConfig())
-    with pytest.raises(UserError, match=r"exit_layers = \[6\]: these have to lie between 1 and 5"):
+    with pytest.raises(UserError, match=r"exit_layers = \[6\]: each has to be between 1 and 5"):
         decode(ModelConfig, {"layers": 6, "depth": {"kind": "early_exit", "exit_layers": [6]}}, ModelConfig())
-    with pytest.raises(UserError, match="span = 4 has to divide layers = 6"):
+    with pytest.raises(UserError, match="layers = 6 has to be a multiple of span = 4"):
         decode(ModelConfig, {"layers": 6, "depth": {"kind": "mixture", "span": 4}}, ModelConfig())

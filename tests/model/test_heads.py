@@ -30,7 +30,7 @@ def test_a_patch_is_predicted_from_the_answer_alone():
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"patching": none.Config()}, "patching = none has no patches"),
-    ({"copying": pointer.Config()}, "can't go with copying = pointer"),
+    ({"copying": pointer.Config()}, "doesn't go with copying = pointer"),
     ({"decoder_layers": 1}, "set decoder_layers = 0"),
 ])
 def test_what_parallel_cannot_go_with(changes, message):

@@ -167,13 +167,15 @@ def test_encoder_and_decoder_may_be_one(patching, tmp_path):
     assert count(apart).unique - count(model).unique == local
     safetensors.torch.save_model(model, str(tmp_path / "model.safetensors"))
     safetensors.torch.load_model(small_model(cell, tie_local=True, seed=4, **changes), tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match="as many blocks in the encoder as in the decoder"):
+    with pytest.raises(UserError, match="the same number of blocks in the encoder and the decoder"):
         decode(ModelConfig, {"tie_local": True, "encoder_layers": 1, "decoder_layers": 2}, ModelConfig())
 
 
 def test_what_cannot_be_shared_is_refused():
-    for sharing, message in (({"kind": "adjacent"}, "has to divide layers = 3"), ({"kind": "cycle"}, "has to divide layers"),
-                             ({"kind": "ffn", "groups": 2}, "has to divide"), ({"kind": "all", "rank": -1}, "0 or more")):
+    for sharing, message in (({"kind": "adjacent"}, "layers = 3 has to be a multiple of repeat = 2"),
+                             ({"kind": "cycle"}, "layers = 3 has to be a multiple of loops = 2"),
+                             ({"kind": "ffn", "groups": 2}, "layers = 3 has to be a multiple of groups = 2"),
+                             ({"kind": "all", "rank": -1}, "0 or more")):
         with pytest.raises(UserError, match=message):
             decode(ModelConfig, {"layers": 3, "sharing": sharing}, ModelConfig())
     with pytest.raises(UserError, match="no feed-forward layer"):

@@ -50,10 +50,10 @@ def run(arguments: list[str]) -> int:
     missing = [run for _, _, run in plan.runs() if run.name not in known.runs]
     first = [run for run in plan.first.values() if any(run.name in other.after for other in missing)]
     if known.others:
-        console.print("the record has runs that this recipe no longer describes; "
-                      f"{record.set_aside(plan)} keeps them", highlight=False)
+        console.print("the record has runs that this recipe no longer describes; they are kept in "
+                      f"{record.set_aside(plan)}", highlight=False)
     if known.runs:
-        console.print(f"{len(known.runs)} runs are on record; delete results/{plan.name} to have them run again",
+        console.print(f"{len(known.runs)} runs are on record and used again; to run them anew, delete results/{plan.name}",
                       highlight=False)
     try:
         with _Display(plan, known, console) as display:
@@ -88,7 +88,7 @@ def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
     if jobs is not None and not (jobs.isdecimal() and int(jobs) >= 1):
         raise UserError(f"--jobs {jobs}: it has to be 1 or more")
     if kind not in (None, "slurm", "local"):
-        raise UserError(f"--cluster {kind}: it has to be slurm, or local to try it without one")
+        raise UserError(f"--cluster {kind}: it has to be slurm, or local (to try it without a cluster)")
     at_once = int(jobs) if jobs else 10_000 if kind else 1
     return at_once, 0 if kind else max(1, cores // at_once)  # on a cluster, what a job is given decides
 
@@ -145,8 +145,8 @@ def _table(plan: Plan, found: dict[str, Any]) -> Table:
     recipe, arms = plan.recipe, found["arms"]
     seeds = sorted({row["n"] for row in arms.values()})
     out = Table(title=f"bits per byte of held-out text at equal cost: {found['held_equal']}", box=box.SIMPLE_HEAD,
-                caption=f"n = {' or '.join(map(str, seeds))}: mean ± deviation; p by Welch's t-test", padding=(0, 1, 0, 0),
-                show_edge=False)
+                caption=f"n = {' or '.join(map(str, seeds))}: mean ± standard deviation; p by Welch's t-test",
+                padding=(0, 1, 0, 0), show_edge=False)
     out.add_column("")
     narrow = (f"against {recipe.baseline}", *(f"p against {arm}" for arm in recipe.opponents))
     for column in ("unique", "bits per byte", *(words.replace(" ", "\n") for words in narrow)):

@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
             raise UserError(f"--exit-threshold: {given.run} has no early exits; train with --model.depth early_exit")
         if not 0 <= given.exit_threshold <= 1:
             raise UserError(f"--exit-threshold {given.exit_threshold:g}: it has to lie between 0 and 1")
-        model.trunk.leave = given.exit_threshold
+        model.trunk.exit_threshold = given.exit_threshold
     prompt = given.prompt.encode("utf-8", errors="surrogateescape")
     if given.speculate is None:
         pieces = write(model, checkpoint.tokenizer, prompt, given.max_bytes, how, given.seed)

@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     name, flags = arguments[0], arguments[1:]
     if is_run(name):
         if flags:
-            raise UserError(f"{flags[0]}: a trained run has its parameters; flags go with a preset or a TOML file")
+            raise UserError(f"{flags[0]}: a trained run takes no flags; give a preset or a TOML file with them")
         checkpoint = find_checkpoint(name)
         model, tokenizer = checkpoint.config.model, checkpoint.tokenizer
     else:
@@ -57,8 +57,8 @@ def table(name: str, counted: Count) -> Table:
         value = getattr(counted, part)
         out.add_row({"local": "local networks"}.get(part, part), f"{value:,}", f"{value / counted.unique:.1%}")
     out.add_section()
-    out.add_row("unique, as stored", f"{counted.unique:,}", "")
-    out.add_row("total, each use counted", f"{counted.total:,}", "")
+    out.add_row("unique, each stored once", f"{counted.unique:,}", "")
+    out.add_row("total, counted at each use", f"{counted.total:,}", "")
     out.add_row("megabytes, in bfloat16", f"{2 * counted.unique / 1e6:.1f}", "")
     out.add_row("megabytes, in float32", f"{4 * counted.unique / 1e6:.1f}", "")
     return out
@@ -67,20 +67,20 @@ def table(name: str, counted: Count) -> Table:
 def beside_subwords(model: ModelConfig, counted: Count) -> Table:
     """What the same trunk would carry with GPT-2's table of subwords, tied to its head and untied."""
     front = counted.unique - counted.trunk
-    out = Table(title="beside the same trunk over GPT-2's 50,257 subwords")
-    for column in ("", "tables and local networks", "all", "saved here"):
+    out = Table(title="compared with the same trunk over GPT-2's 50,257 subwords")
+    for column in ("", "tables and local networks", "all", "saved"):
         out.add_column(column, justify="left" if column == "" else "right")
     out.add_row("this model", f"{front:,}", f"{counted.unique:,}", "")
     for label, uses in (("one table, tied", 1), ("two tables, untied", 2)):
         theirs = uses * SUBWORDS * model.dim
-        out.add_row(label, f"{theirs:,}", f"{theirs + counted.trunk:,}", f"{1 - front / theirs:.0%} of them")
+        out.add_row(label, f"{theirs:,}", f"{theirs + counted.trunk:,}", f"{1 - front / theirs:.0%}")
     return out
 
 
 def by_width(model: ModelConfig, tokenizer: Tokenizer) -> Table:
     """The claim of arXiv 2405.14159, that bytes save 90 to 95 % of what subwords cost, for trunks of several widths."""
-    out = Table(title="what bytes save, by the trunk's width (bold: 90 % and more, as the paper claims)",
-                caption="The trunk left out. Local networks: encoder, decoder, and the ways into the trunk and out of it.")
+    out = Table(title="what bytes save, by the width of the trunk (bold: 90 % or more, as the paper claims)",
+                caption="Without the trunk. Local networks: encoder, decoder, and the layers into and out of the trunk.")
     for column in ("width", "tables here", "local networks here", "GPT-2's, tied", "saved", "GPT-2's, untied", "saved"):
         out.add_column(column, justify="right")
     for dim in WIDTHS:

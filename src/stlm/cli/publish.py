@@ -29,6 +29,6 @@ def run(arguments: list[str]) -> int:
         raise UserError("`stlm publish RUN NAME` takes a run and the name of a model")
     folder = MODELS / names[1] if Path(names[1]).name == names[1] else Path(names[1])
     size = write_compressed(find_checkpoint(names[0]), folder, given.compression)
-    Console(stderr=True).print(f"{folder}: {size / 1e6:.1f} MB of weights; write a README.md that says what they were trained "
+    Console(stderr=True).print(f"{folder}: {size / 1e6:.1f} MB of weights; add a README.md that says what they were trained "
                                f"on\nnext:  stlm generate {folder.name} \"Once upon a time\"", highlight=False, soft_wrap=True)
     return 0

@@ -12,7 +12,7 @@ from stlm.train.folder import RUNS, RunFolder
 def run(arguments: list[str]) -> int:
     name = arguments[0]
     if len(arguments) > 1:
-        raise UserError(f"{arguments[1]}: `stlm report` takes a run and nothing else")
+        raise UserError(f"{arguments[1]}: `stlm report` takes only the name of a run")
     folder = next((RunFolder(path) for path in (Path(name), RUNS / name) if RunFolder(path).exists), None)
     if folder is None:
         raise UserError(f"there is no run {name!r}; give the name of a folder in {RUNS}/")

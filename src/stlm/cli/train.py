@@ -53,8 +53,7 @@ def run(arguments: list[str]) -> int:
     if resume and folder.exists:
         config = _changed_on_resume(folder, flags, program)
     elif folder.exists:
-        raise UserError(f"{folder.path}: a run of that name is there already; --resume goes on with it, "
-                        "or choose another --name")
+        raise UserError(f"{folder.path}: this run exists already; continue it with --resume, or choose another --name")
     else:
         config = configure(preset, flags, program, TRAIN_FLAGS)
     corpus, device = open_corpus(config, console), pick_device()
@@ -100,13 +99,13 @@ def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> Run
     before = folder.config()
     after = apply(before, flags, program, TRAIN_FLAGS)
     if before.optim.kind != after.optim.kind:
-        raise UserError(f"--optim: this run's optimizer is {before.optim.kind}, and its state fits no other; "
-                        "train anew under another --name")
+        raise UserError(f"--optim: this run uses {before.optim.kind}, and another optimizer can't continue it; start a new run "
+                        "with another --name")
     for name, value in encode(before).items():
         if name not in FREE_ON_RESUME and encode(after)[name] != value:
-            raise UserError(f"--{name}: it cannot change when a run goes on, only "
+            raise UserError(f"--{name}: it can't change in a run that continues, only "
                             f"{' and '.join(f'--{free}' for free in FREE_ON_RESUME)} can; "
-                            "train anew under another --name")
+                            "start a new run with another --name")
     return after
 
 
@@ -134,8 +133,8 @@ def _enough_memory() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
             raise
-        raise UserError("a step needs more memory than there is; raise --train.grad-accum, "
-                        "or lower --train.batch-size or --train.seq-len") from None
+        raise UserError("a step needs more memory than there is; increase --train.grad-accum, "
+                        "or decrease --train.batch-size or --train.seq-len") from None
 
 
 def _finish(trainer: Trainer, console: Console) -> None:

@@ -40,7 +40,8 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
 def _provenance(arms: dict[str, Any]) -> list[tuple[str, int]]:
     """Each way in which runs were trained (machine, precision, version), and how many were."""
     def words(by: dict[str, Any]) -> str:
-        return (f"{by['threads']} threads of {by['cpu'] if by['device'] == 'cpu' else by['device']}, torch {by['torch']}, "
+        machine, s = by["cpu"] if by["device"] == "cpu" else by["device"], "" if by["threads"] == 1 else "s"
+        return (f"{by['threads']} thread{s} of {machine}, torch {by['torch']}, "
                 f"{by['precision']}{', compiled' if by['compile'] else ''}, version {by['git']}")
     return Counter(words(seed["provenance"]) for found in arms.values() for seed in found["seeds"]).most_common()
 

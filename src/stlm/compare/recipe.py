@@ -85,7 +85,7 @@ def _split(words: str) -> list[str]:
     split = [os.path.expandvars(word) for word in shlex.split(words)]
     for word in split:
         if unset := re.search(r"\$\{?(\w+)", word):
-            raise UserError(f"the variable {unset[1]}, which this recipe needs, is not set; set it and start again")
+            raise UserError(f"this recipe needs the variable {unset[1]}, which is not set; set it and start again")
     return split
 
 

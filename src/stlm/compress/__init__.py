@@ -23,7 +23,7 @@ def write_compressed(checkpoint: Checkpoint, folder: Path, compression: Compress
     where the text lay, only the names of files and folders stay. Raises UserError where the folder is taken.
     """
     if (folder / TRAINER).exists():
-        raise UserError(f"{folder}: there is a model already; delete it, or choose another name")
+        raise UserError(f"{folder}: this model exists already; delete it, or choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     config, model = checkpoint.config, LM(checkpoint.config.model, checkpoint.tokenizer)
     checkpoint.load_model(model, averaged=True)

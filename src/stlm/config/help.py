@@ -82,7 +82,7 @@ def page(config: Any, program: str, own: Sequence[Row] = (), shorthands: dict[st
              for flag, path in (shorthands or {}).items() if path in places]
     out = [f"usage: {program} [flags]", "", *textwrap.wrap(INTRODUCTION, width), ""]
     if own or short:
-        out += ["flags of this command", *columns([*own, *short], width), ""]
+        out += ["command: flags that aren't fields of the run", *columns([*own, *short], width), ""]
     for path, table, fields in tables(config):
         if fields:
             out += [*_heading(path, table, width), *columns([field.row() for field in fields], width), ""]
@@ -96,7 +96,7 @@ def show(text: str) -> None:
 
     styled = Text(text)
     styled.highlight_regex(r"--[\w.-]+", "bold")
-    styled.highlight_regex(r"(?m)^\S[^:\n]*", "bold")
+    styled.highlight_regex(r"(?m)^[\w.-]+( = [\w.]+)?(?=:)", "bold")
     Console(highlight=False).print(styled, soft_wrap=True)
 
 
@@ -145,7 +145,7 @@ def _heading(path: str, table: Any, width: int) -> list[str]:
     for group in alternatives(type(table)):
         flags = [f"--{path}.{name}".replace("_", "-") for name in field_types(type(table)) if name in group]
         text += f" Give one of {', '.join(flags)}: it takes the place of the others."
-    return textwrap.wrap(f"{title}: {text}", width, break_on_hyphens=False)
+    return textwrap.wrap(f"{title}: {text}", width, break_on_hyphens=False, subsequent_indent="    ")
 
 
 def _plain(docstring: str) -> str:

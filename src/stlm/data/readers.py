@@ -77,7 +77,7 @@ def records_of(path: Path) -> Iterator[dict[str, Any]]:
             return
         for where, record in _lines(file, path):
             if not isinstance(record, dict):
-                raise UserError(f"{where}: this is no JSON object; each line has to be one")
+                raise UserError(f"{where}: this isn't a JSON object; each line has to be one")
             yield record
 
 
@@ -87,7 +87,7 @@ def _faults(path: Path) -> Iterator[None]:
         yield
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path}: a damaged {path.suffix} file ({reason(error)}); "
-                        "pack it or fetch it again") from None
+                        "compress it or download it again") from None
     except OSError as error:
         raise unreadable(path, error) from None
 
@@ -95,7 +95,7 @@ def _faults(path: Path) -> Iterator[None]:
 def text_of(record: object, field: str, where: str) -> bytes:
     """The string that a record holds under ``field``, as UTF-8; UserError where there is none."""
     if not isinstance(record, Mapping):
-        raise UserError(f"{where}: this is no JSON object; each line has to be one, such as "
+        raise UserError(f"{where}: this isn't a JSON object; each line has to be one, such as "
                         f'{{"{field}": "..."}}')
     if field not in record:
         names = ", ".join(map(repr, record)) or "none"
@@ -103,19 +103,19 @@ def text_of(record: object, field: str, where: str) -> bytes:
     value = record[field]
     if not isinstance(value, str):
         texts = ", ".join(repr(name) for name, other in record.items() if isinstance(other, str))
-        raise UserError(f"{where}: the field {field!r} holds {type(value).__name__}, no string; "
+        raise UserError(f"{where}: the field {field!r} holds {type(value).__name__}, not a string; "
                         f"the fields with strings are {texts or 'none'}; {_CHOOSE}")
     try:
         return value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(f"{where}: the field {field!r} holds half a surrogate pair at character "
-                        f"{error.start}, which UTF-8 cannot hold; mend or drop the line") from None
+                        f"{error.start}, which UTF-8 cannot hold; correct or delete the line") from None
 
 
 def unreadable(path: Path | str, error: OSError) -> UserError:
     """What to tell about a file or folder that the system refuses."""
     return UserError(f"{path}: cannot be read ({reason(error)}); "
-                     "check that it is whole and that you may read it")
+                     "check that it is complete and that you may read it")
 
 
 def reason(error: Exception) -> str:
@@ -207,7 +207,7 @@ def _lines(file: io.BufferedIOBase, path: Path) -> Iterator[tuple[str, Any]]:
             yield where, json.loads(line)
         except (ValueError, RecursionError) as error:
             said = getattr(error, "msg", None) or reason(error)
-            raise UserError(f"{where}: this is no JSON ({said}); each line has to be an object, "
+            raise UserError(f"{where}: this isn't JSON ({said}); each line has to be an object, "
                             'such as {"text": "..."}') from None
 
 
@@ -242,7 +242,7 @@ def _table(file: io.BufferedIOBase, path: Path) -> Iterator[Any]:
         yield parquet.ParquetFile(io.BytesIO(file.read()) if packed else file)
     except pyarrow.ArrowException as error:
         raise UserError(f"{path}: a damaged parquet file ({reason(error)}); "
-                        "write it or fetch it again") from None
+                        "write it or download it again") from None
 
 
 def _check_column(schema: Any, field: str, path: Path) -> None:
@@ -251,7 +251,7 @@ def _check_column(schema: Any, field: str, path: Path) -> None:
         raise UserError(f"{path}: there is no column {field!r}; the columns are {names}; {_CHOOSE}")
     texts = [column.name for column in schema if _holds_strings(column.type)]
     if field not in texts:
-        raise UserError(f"{path}: the column {field!r} holds {schema.field(field).type}, no "
+        raise UserError(f"{path}: the column {field!r} holds {schema.field(field).type}, not "
                         f"strings; the columns with strings are "
                         f"{', '.join(map(repr, texts)) or 'none'}; {_CHOOSE}")
 

@@ -17,7 +17,6 @@ from typing import Any
 from stlm.config.suggest import did_you_mean
 from stlm.data.readers import (
     DATA_KINDS,
-    READABLE,
     documents_of,
     is_packed,
     kind_of,
@@ -167,7 +166,7 @@ class Hub(Source):
     def __init__(self, spec: str, field: str, megabytes: float) -> None:
         match = re.fullmatch(r"hf:([\w.-]+(?:/[\w.-]+)?)(?::([^\s:]+))?", spec)
         if match is None:
-            raise UserError(f"{spec}: this is no name on the hub; write hf:NAME or hf:NAME:CONFIG, "
+            raise UserError(f"{spec}: this isn't a name on the hub; write hf:NAME or hf:NAME:CONFIG, "
                             "as in hf:roneneldan/TinyStories")
         self.name, self._field = spec, field
         self._path, self._config = match.groups()
@@ -222,7 +221,7 @@ class Hub(Source):
         except UserError:
             raise
         except Exception as error:  # of dozens of kinds; each means that the text can't be had
-            raise UserError(f"{self.name}: cannot be had from the hub ({reason(error)}); "
+            raise UserError(f"{self.name}: cannot be read from the hub ({reason(error)}); "
                             "check its name and the network") from None
 
 
@@ -321,7 +320,7 @@ def _size(documents: Iterator[bytes], at_most: int) -> int:
 def _check_size(where: str, n_bytes: int) -> None:
     if n_bytes < LEAST:
         raise UserError(f"{where}: {n_bytes} bytes of text are too little to learn from; "
-                        "at least 1 kB is needed (empty and binary files in folders do not count)")
+                        "stlm needs at least 1 kB (empty and binary files in folders don't count)")
 
 
 def _is_folder(spec: str, path: Path) -> bool:
@@ -337,7 +336,7 @@ def _is_folder(spec: str, path: Path) -> bool:
         raise unreadable(spec, error) from None
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise UserError(f"{spec or repr(spec)}: this is neither a file nor a folder; give one of "
-                        "them (text is read more than once, so pipes have to be saved first)")
+                        "them (text is read more than once, so save what comes from a pipe to a file)")
     return stat.S_ISDIR(mode)
 
 
@@ -352,16 +351,17 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
     """The files to read for each split; no entry for validation where no name says so."""
     files = readable_files(folder)
     if not files:
-        raise UserError(f"{folder}: there is no readable file in this folder; what is read is "
-                        f"{' '.join(READABLE)}, each also with .gz or .zst")
+        raise UserError(f"{folder}: there is no text in this folder; stlm reads text, source code, .jsonl and .parquet, "
+                        "also compressed as .gz or .zst, and skips names that begin with a dot; another kind of file "
+                        "has to be named itself")
     named: dict[str | None, list[Path]] = {}
     for file in files:
         named.setdefault(split_of(file.relative_to(folder)), []).append(file)
     train = named.get(TRAIN) or named.get(None)
     if not train:
         others = " or ".join(f"{name}*" for name in sorted(map(str, named)))
-        raise UserError(f"{folder}: all of its files are named {others}, so there is none to train "
-                        "on; name some train*, or give one file alone")
+        raise UserError(f"{folder}: all of its files are named {others}, so there are none to train "
+                        "on; name some train*, or give a single file")
     return {TRAIN: train} | ({VALIDATION: named[VALIDATION]} if VALIDATION in named else {})
 
 

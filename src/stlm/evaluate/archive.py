@@ -53,13 +53,13 @@ def unpack(scorer: NativeScorer, packed: bytes, progress: Progress = lambda shar
     import constriction
 
     if len(packed) < HEAD.size + SUM or packed[:len(MAGIC)] != MAGIC:
-        raise UserError("this is no file of `stlm zip`")
+        raise UserError("this file wasn't written by `stlm zip`")
     body, check = packed[:-SUM], packed[-SUM:]
     if _sum(body) != check:
-        raise UserError("the file is damaged: its checksum is another; fetch it again")
+        raise UserError("the file is damaged: its checksum is wrong; copy or download it again")
     _, model, n_bytes, vocab_size, n_parts, window, whole = HEAD.unpack_from(body)
     if model.hex() != scorer.fingerprint or window != scorer.limit:
-        raise UserError(f"this file was packed with another model (fingerprint {model.hex()}, this one's is "
+        raise UserError(f"this file was compressed with another model (fingerprint {model.hex()}; this model has "
                         f"{scorer.fingerprint})")
     coder = constriction.stream.queue.RangeDecoder(np.frombuffer(body[HEAD.size:], dtype="<u4").astype(np.uint32))
     parts = np.array_split(np.zeros(vocab_size, dtype=np.int32), n_parts)
@@ -74,8 +74,8 @@ def unpack(scorer: NativeScorer, packed: bytes, progress: Progress = lambda shar
             progress(step / len(parts[0]))
     data = scorer.tokenizer.decode(np.concatenate(parts).tolist())
     if len(data) != n_bytes or _sum(data) != whole:
-        raise UserError("the text came out otherwise than it went in: this machine, or its version of PyTorch, computes other "
-                        "numbers than the one where the file was packed; unpack it there")
+        raise UserError("the restored file differs from the original: this machine, or its version of PyTorch, computes "
+                        "other numbers than the machine that compressed it; restore it there")
     return data
 
 

@@ -77,8 +77,8 @@ class HuggingFaceScorer(Scorer):
             try:
                 text = document.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise UserError(f"hf:{self.name}: a text isn't UTF-8 at byte {error.start}, and its tokenizer reads nothing "
-                                "else") from None
+                raise UserError(f"hf:{self.name}: a text isn't UTF-8 (byte {error.start}), and its tokenizer reads only "
+                                "UTF-8") from None
             tokens = self._tokens(text)
             if self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False).strip() != text.strip():
                 raise UserError(f"hf:{self.name}: its tokenizer changes the text, so bits per byte would be of another text")

@@ -73,7 +73,7 @@ def _from_hub(place: Place) -> list[Record]:
         return [record for config in configs for record in datasets.load_dataset(place.hub, config, split=place.split)]
     except Exception as error:  # whatever the network or the hub may raise
         said = str(error).strip().splitlines()
-        raise UserError(f"{place.hub}: cannot be had from the hub ({said[0] if said else type(error).__name__}); "
+        raise UserError(f"{place.hub}: cannot be read from the hub ({said[0] if said else type(error).__name__}); "
                         "set STLM_DATA, or give a folder with --data") from None
 
 

@@ -23,8 +23,8 @@ from stlm.nn.weights import parameters_of
 def init_from(model: LM, source: LM) -> None:
     """Give ``model`` the weights of ``source``. UserError where they don't fit."""
     if len(model.trunk.blocks) != len(source.trunk.blocks):
-        raise UserError(f"train.init_from: that model has {len(source.trunk.blocks)} layers, this one "
-                        f"{len(model.trunk.blocks)}; set --model.layers to as many")
+        raise UserError(f"train.init_from: that model has {len(source.trunk.blocks)} layers and this one "
+                        f"{len(model.trunk.blocks)}; set --model.layers {len(source.trunk.blocks)}")
     rest, own = _outside_blocks(source), _outside_blocks(model)
     routers = {info.name for one in (model, source) for info in parameters_of(one) if info.in_trunk}
     for name in (rest.keys() ^ own.keys()) & routers:  # those of a depth that one of the two has
@@ -67,7 +67,7 @@ def _check(weights: dict[str, Tensor], others: dict[str, Tensor]) -> None:
     if mine != theirs:
         name = next(name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name))
         raise UserError(f"train.init_from: {name} is {_shape(theirs.get(name))} in that model and {_shape(mine.get(name))} in "
-                        "this one; choose the same dims, parts and tokenizer")
+                        "this one; use the same widths, parts and tokenizer")
 
 
 def _shape(shape: torch.Size | None) -> str:

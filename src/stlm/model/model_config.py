@@ -13,7 +13,7 @@ from stlm.model.patching import PatchingConfig, whitespace
 from stlm.model.pooling import PoolingConfig, mean
 from stlm.model.sharing import SharingConfig
 from stlm.model.sharing import none as unshared
-from stlm.nn.block import BlockConfig, attention, conv
+from stlm.nn.block import BlockConfig, attention, check_width, conv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +61,12 @@ class ModelConfig:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be 0 or more")
         if self.tie_local and self.encoder_layers != self.decoder_layers:
-            raise ValueError(f"tie_local needs as many blocks in the encoder as in the decoder, not {self.encoder_layers} and "
-                             f"{self.decoder_layers}")
-        self.trunk.check(self.dim)
+            raise ValueError(f"tie_local needs the same number of blocks in the encoder and the decoder; encoder_layers = "
+                             f"{self.encoder_layers}, decoder_layers = {self.decoder_layers}")
+        check_width("dim", self.dim, self.trunk)
         self.sharing.check(self.layers, self.trunk)
         if self.encoder_layers + self.decoder_layers > 0:
-            self.local.check(self.local_dim)
+            check_width("local_dim", self.local_dim, self.local)
         self.pooling.check(self)
         self.head.check(self)
         self.depth.check(self)

@@ -56,7 +56,7 @@ def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label:
            spent: Callable[[dict[str, Any]], float]) -> str:
     train, held = ([(spent(m), m[name]) for m in metrics if name in m] for name in ("train/bits_per_byte", EXCERPT_BITS))
     figure, axes = drawing(4.6, 3.4)
-    axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, label="training text, as it goes")
+    axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, label="training text")
     if held:
         axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=3, label="held-out text")
     top = max(value for _, value in train)
@@ -69,7 +69,7 @@ def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label:
                           fontsize=9)
         if results["entropy"] is not None:
             axes.axhline(results["entropy"], color=INK, linewidth=1, linestyle="--")
-            axes.annotate("exact entropy: the floor", (1, results["entropy"]),
+            axes.annotate("exact entropy: the lower limit", (1, results["entropy"]),
                           xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
     axes.set(xlabel=label, ylabel="bits per byte", ylim=(0, top * 1.03), xlim=(0, None))
     axes.legend(frameon=False, loc="upper right", fontsize=9)

@@ -110,9 +110,9 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
         if self.batch_size % self.grad_accum:
-            raise ValueError(f"grad_accum = {self.grad_accum} has to divide batch_size = {self.batch_size}")
+            raise ValueError(f"batch_size = {self.batch_size} has to be a multiple of grad_accum = {self.grad_accum}")
         if self.warmup < 0 or not 0 <= self.cooldown <= 1 or not 0 <= self.ema < 1:
-            raise ValueError("warmup has to be 0 or more, cooldown between 0 and 1, ema at least 0 and below 1")
+            raise ValueError("warmup has to be 0 or more, cooldown between 0 and 1, ema 0 or more and below 1")
 
 
 @dataclasses.dataclass(frozen=True)

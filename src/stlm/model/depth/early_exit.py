@@ -42,9 +42,9 @@ class Config(DepthConfig):
 
     def check(self, model: Any) -> None:
         if model.layers < 2:
-            raise ValueError("depth = early_exit needs layers = 2 or more")
+            raise ValueError("depth = early_exit needs 2 layers or more")
         if any(not 1 <= layer < model.layers for layer in self.exit_layers):
-            raise ValueError(f"exit_layers = {list(self.exit_layers)}: these have to lie between 1 and {model.layers - 1}")
+            raise ValueError(f"exit_layers = {list(self.exit_layers)}: each has to be between 1 and {model.layers - 1}")
 
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
         return EarlyExit(blocks, self)

@@ -49,7 +49,7 @@ class Config(DepthConfig):
 
     def check(self, model: Any) -> None:
         if model.layers % self.span:
-            raise ValueError(f"depth = mixture: span = {self.span} has to divide layers = {model.layers}")
+            raise ValueError(f"depth = mixture: layers = {model.layers} has to be a multiple of span = {self.span}")
 
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
         return Mixture(blocks, dim, self)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from stlm.model.backbone import TrunkOutput
 from stlm.model.head import Head, HeadConfig
 from stlm.model.layout import latest, take
-from stlm.nn.block import attention
+from stlm.nn.block import attention, check_width
 from stlm.nn.memory import Memory
 from stlm.nn.norm import RMSNorm
 from stlm.nn.weights import Role, linear
@@ -42,14 +42,14 @@ class Config(HeadConfig):
 
     def check(self, model: Any) -> None:
         if model.patching.every_token:
-            raise ValueError("head = parallel writes the tokens of a patch at once, and patching = none has no patches; "
+            raise ValueError("head = parallel predicts all tokens of a patch at once, but patching = none has no patches; "
                              "choose another patching")
         if model.copying.copies:
-            raise ValueError(f"head = parallel can't go with copying = {model.copying.kind}, which reads the tokens of the "
-                             "patch in progress; choose copying = none")
+            raise ValueError(f"head = parallel doesn't go with copying = {model.copying.kind}, which needs the first tokens of "
+                             "a patch to predict the others; choose copying = none")
         if model.decoder_layers > 0:
-            raise ValueError("head = parallel takes the decoder's place; set decoder_layers = 0")
-        attention.Config(heads=self.heads).check(model.local_dim)
+            raise ValueError("head = parallel works without a decoder; set decoder_layers = 0")
+        check_width("local_dim", model.local_dim, attention.Config(heads=self.heads))
 
     def build(self, dim: int, vocab_size: int) -> Parallel:
         return Parallel(dim, vocab_size, self)

@@ -73,8 +73,8 @@ class Entropy(Patching[ReaderMemory]):
         try:
             load(self.config.run, self.reader)
         except UserError as error:
-            raise UserError(f"model.patching.run: {error}; `stlm train reader --data TEXT` makes one of width 64 with "
-                            "3 blocks") from None
+            raise UserError(f"model.patching.run: {error}; to train one of width 64 with 3 blocks:  stlm train reader --data "
+                            "TEXT") from None
 
     def new_memory(self, batch: int, device: torch.device) -> ReaderMemory:
         return ReaderMemory(self.reader.new_cache(batch), self.reader.table.new_zeros(batch, 1))

@@ -23,8 +23,7 @@ class Config(PatchingConfig):
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Subword:
         if tokenizer.mark is None:
-            raise UserError("model.patching: subword needs a text with marks between its tokens; use it with "
-                            "tokenizer = \"subword\" (--data.tokenizer subword)")
+            raise UserError("model.patching: subword needs the tokenizer subword (--data.tokenizer subword)")
         return Subword(tokenizer.mark)
 
 

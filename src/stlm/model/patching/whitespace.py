@@ -32,8 +32,8 @@ class Config(PatchingConfig):
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Whitespace:
         if any(len(token) > 1 for token in tokenizer.token_bytes):
-            raise UserError("model.patching: whitespace reads bytes; use it with tokenizer = \"bytes\", "
-                            "or choose patching = \"none\" or \"stride\" for this tokenizer")
+            raise UserError("model.patching: whitespace needs the tokenizer bytes; with other tokenizers use "
+                            "--model.patching none or stride")
         return Whitespace(self.cap, [parts_words(token) for token in tokenizer.token_bytes])
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stlm.model.layout import Layout, take
 from stlm.model.pooling import Pooling, PoolingConfig
+from stlm.nn.block import check_multiple
 from stlm.nn.norm import rms_norm
 from stlm.nn.weights import linear
 
@@ -30,10 +31,12 @@ class Config(PoolingConfig):
 
     def check(self, model: Any) -> None:
         if model.patching.every_token:
-            raise ValueError("pooling = attention has nothing to pool where every token is a patch (patching = none); "
+            raise ValueError("pooling = attention pools several tokens, but with patching = none each token is a patch; "
                              "choose pooling = last")
-        if model.local_dim % self.heads:
-            raise ValueError(f"local_dim = {model.local_dim} cannot be split into pooling heads = {self.heads}")
+        try:
+            check_multiple(model.local_dim, self.heads, self.heads)
+        except ValueError as error:
+            raise ValueError(f"pooling = attention: local_dim = {error}") from None
 
     def build(self, dim: int) -> Attention:
         return Attention(dim, self.heads)

@@ -19,7 +19,7 @@ class Config(BlocksConfig):
 
     def check(self, layers: int, block: BlockConfig) -> None:
         if self.repeat < 1 or layers % self.repeat:
-            raise ValueError(f"sharing = adjacent: repeat = {self.repeat} has to divide layers = {layers}")
+            raise ValueError(f"sharing = adjacent: layers = {layers} has to be a multiple of repeat = {self.repeat}")
 
     def owners(self, layers: int) -> list[int]:
         return [layer // self.repeat for layer in range(layers)]

@@ -19,7 +19,7 @@ class Config(LoopsConfig):
 
     def check(self, layers: int, block: BlockConfig) -> None:
         if self.loops < 1 or layers % self.loops:
-            raise ValueError(f"sharing = cycle: loops = {self.loops} has to divide layers = {layers}")
+            raise ValueError(f"sharing = cycle: layers = {layers} has to be a multiple of loops = {self.loops}")
 
     def owners(self, layers: int) -> list[int]:
         return [layer % (layers // self.loops) for layer in range(layers)]

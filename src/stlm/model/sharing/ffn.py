@@ -29,10 +29,10 @@ class Config(AdaptedConfig):
 
     def check(self, layers: int, block: BlockConfig) -> None:
         if not hasattr(block, "ffn"):
-            raise ValueError(f"sharing = ffn: blocks of the kind {block.kind} have no feed-forward layer; choose "
-                             "trunk = attention or linear, or another sharing")
+            raise ValueError(f"sharing = ffn: trunk = {block.kind} has no feed-forward layers to share; choose trunk = "
+                             "attention or linear, or another sharing")
         if self.groups < 1 or layers % self.groups:
-            raise ValueError(f"sharing = ffn: groups = {self.groups} has to divide layers = {layers}")
+            raise ValueError(f"sharing = ffn: layers = {layers} has to be a multiple of groups = {self.groups}")
 
     def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:
         kind: Any = block

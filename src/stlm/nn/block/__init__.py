@@ -17,8 +17,26 @@ class BlockConfig(Slot):
     package: ClassVar[str] = "stlm.nn.block"
 
     def check(self, dim: int) -> None:
-        """ValueError, saying what would be right, where vectors of ``dim`` don't suit it."""
+        """ValueError where vectors of ``dim`` don't fit, as ``250 doesn't fit 4 heads: use a multiple of 8``. `check_width`
+        puts the field's name before it.
+        """
 
     @abc.abstractmethod
     def build(self, dim: int) -> Block:
         """The layer for vectors of ``dim``."""
+
+
+def check_width(name: str, width: int, block: BlockConfig) -> None:
+    """`BlockConfig.check` of a width, with the name of its field in the message."""
+    try:
+        block.check(width)
+    except ValueError as error:
+        raise ValueError(f"{name} = {error}") from None
+
+
+def check_multiple(width: int, of: int, heads: int) -> None:
+    """ValueError, with the nearest widths that fit, where ``heads`` need a multiple of ``of``."""
+    if width % of:
+        below = width // of * of
+        near = " or ".join(str(multiple) for multiple in (below, below + of) if multiple)
+        raise ValueError(f"{width} doesn't fit {heads} heads: use a multiple of {of}, such as {near}")

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stlm.nn.block import BlockConfig
+from stlm.nn.block import BlockConfig, check_multiple
 from stlm.nn.ffn import FeedForwardConfig, relu2
 from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm, rms_norm
@@ -44,11 +44,10 @@ class Config(BlockConfig):
         if self.heads < 1 or self.window < 1:
             raise ValueError("heads and window have to be 1 or more")
         if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
-            raise ValueError(f"kv_heads = {self.kv_heads} has to divide heads = {self.heads}")
+            raise ValueError(f"heads = {self.heads} has to be a multiple of kv_heads = {self.kv_heads}")
 
     def check(self, dim: int) -> None:
-        if dim % self.heads or (dim // self.heads) % 2:
-            raise ValueError(f"dim = {dim} cannot be split into heads = {self.heads} of an even width")
+        check_multiple(dim, 2 * self.heads, self.heads)  # rotary positions turn pairs of numbers
 
     def build(self, dim: int) -> AttentionBlock:
         return AttentionBlock(dim, self.heads, self.kv_heads or self.heads, self.window, self.ffn, self.qk_norm,

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stlm.nn.block import BlockConfig
+from stlm.nn.block import BlockConfig, check_multiple
 from stlm.nn.ffn import FeedForwardConfig, relu2
 from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm, rms_norm
@@ -43,8 +43,7 @@ class Config(BlockConfig):
                 raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
 
     def check(self, dim: int) -> None:
-        if dim % self.heads:
-            raise ValueError(f"dim = {dim} cannot be split into heads = {self.heads}")
+        check_multiple(dim, self.heads, self.heads)
 
     def build(self, dim: int) -> LinearBlock:
         return LinearBlock(dim, self)
