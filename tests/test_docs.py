@@ -21,19 +21,16 @@ from stlm.cli.usage import VERBS, verb_usage
 from stlm.compare.recipe import load_recipe
 from stlm.config.decode import decode, field_types
 from stlm.config.slot import Slot, kinds, resolve, slot_of
+from stlm.model import checks
 from stlm.model.model_config import ModelConfig
+from stlm.model.small import Letters
 from stlm.train.checkpoint import open_checkpoint
 from stlm.train.cli_args import configure
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
-from tests.conftest import Letters, small_model
+from tests.conftest import small_model
 from tests.markdown import anchors, blocks, links, spans
 from tests.train.tiny import tiny_config, tiny_trainer
-
-try:
-    from stlm.model import checks  # type: ignore[attr-defined]
-except ImportError:
-    from tests.model import checks
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "docs/results.md", "docs/parts.md"]

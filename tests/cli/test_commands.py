@@ -77,7 +77,7 @@ def test_a_run_from_nothing_to_text(capsys, trained):
     names = {path.name for path in Path("runs/mine").iterdir()}
     assert {"config.json", "env.json", "metrics.jsonl", "report.html", "results.json", "samples.jsonl", "checkpoints"} <= names
     results = json.loads(Path("runs/mine/results.json").read_text())
-    assert results["bytes"] >= 2**18
+    assert results["protocol"]["bytes"] >= 2**18
     assert 0.4 < results["entropy"] < 0.43
     status, out, err = stlm(capsys, "generate", "mine", "Long ago", "--max-bytes", "40", "--seed", "1")
     assert (status, err) == (0, "")
@@ -164,7 +164,7 @@ def test_patches_that_have_to_be_predicted(capsys):
     status, out, _ = stlm(capsys, "generate", "marked", "Long ago", "--max-bytes", "60")
     assert status == 0 and 1 <= len(out.encode()) <= 61
     results = json.loads(Path("runs/marked/results.json").read_text())
-    assert results["bytes"] >= 2**18 and results["bytes_per_patch"] < 12
+    assert results["protocol"]["bytes"] >= 2**18 and results["bytes_per_patch"] < 12
     assert "\u00b7" in Path("runs/marked/report.html").read_text()
 
 

@@ -38,7 +38,7 @@ def test_what_is_stored_is_what_is_loaded(kind, run, tmp_path):
     with torch.no_grad():
         assert torch.equal(loaded(Inputs(ROWS)).logits, found.build_model()(Inputs(ROWS)).logits)
         torch.testing.assert_close(loaded(Inputs(ROWS)).logits, direct.float()(Inputs(ROWS)).logits)
-    with pytest.raises(UserError, match="there is a model already"):
+    with pytest.raises(UserError, match="this model exists already"):
         write_compressed(run, tmp_path / "small", compression)
 
 

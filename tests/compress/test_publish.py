@@ -43,7 +43,7 @@ def test_a_run_is_initialised_from_it_but_does_not_resume_it(published, tmp_path
     assert torch.equal(run.model.table, find_checkpoint("small").build_model().table)
     with pytest.raises(UserError, match="published without the state of its optimizer"):
         find_checkpoint("small").optimizer()
-    with pytest.raises(UserError, match="there is a model already"):
+    with pytest.raises(UserError, match="this model exists already"):
         write_compressed(find_checkpoint("mine"), tmp_path / "models" / "small", publish.Config())
 
 

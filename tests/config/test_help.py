@@ -173,12 +173,13 @@ def test_flags_of_the_short_help_are_accepted(verb, tmp_path, monkeypatch, capsy
     """The run isn't there, but the flag is known."""
     monkeypatch.chdir(tmp_path)
     train = {field.flag for field in fields_of(RunConfig())} | {row[0].split()[0] for row in TRAIN_FLAGS} | set(SHORTHANDS)
-    other = {"eval": ["nothing"], "generate": ["nothing", "x"], "compare": ["nothing.py"]}
+    values = {"--set": "a=1", "--cluster": "slurm", "--compression": "publish"}
+    other = {"eval": ["nothing"], "generate": ["nothing", "x"], "compare": ["nothing.py"], "publish": ["nothing", "x"]}
     for flag in re.findall(r"^  (--\S+)", verb_usage(verb), re.M):
         if verb == "train":
             assert flag in train
         else:
-            assert main([verb, *other[verb], flag, "a=1" if flag == "--set" else "slurm" if flag == "--cluster" else "1"]) == 2
+            assert main([verb, *other[verb], flag, values.get(flag, "1")]) == 2
             assert "there is no flag" not in capsys.readouterr().err
 
 

@@ -6,10 +6,9 @@ It is read from the files of the kinds, because importing them would import torc
 from __future__ import annotations
 
 import ast
-import importlib.util
-import pkgutil
 from collections import defaultdict
-from pathlib import Path
+
+from stlm.config.slot import files_of
 
 PACKAGE = "stlm.evaluate.task"
 
@@ -27,12 +26,7 @@ def task_rows() -> list[tuple[str, str]]:
 
 def _kinds() -> dict[str, ast.Module]:
     """The source of each kind, by name."""
-    spec = importlib.util.find_spec(PACKAGE)
-    assert spec is not None and spec.submodule_search_locations is not None
-    folders = list(spec.submodule_search_locations)
-    names = sorted(module.name for module in pkgutil.iter_modules(folders))
-    found = {name: next(file for folder in folders if (file := Path(folder) / f"{name}.py").exists()) for name in names}
-    return {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in found.items()}
+    return {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in files_of(PACKAGE).items()}
 
 
 def _groups(tree: ast.Module) -> tuple[str, ...]:

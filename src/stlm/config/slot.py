@@ -46,17 +46,22 @@ def kinds(slot: type[Slot]) -> list[str]:
     return list(kinds_in(slot.package))
 
 
-@functools.cache
 def kinds_in(package: str) -> tuple[str, ...]:
-    """Names of the kinds of the slot that names ``package``, sorted. The files are read and nothing is imported, because most
-    kinds import torch.
+    """Names of the kinds of the slot that names ``package``, sorted."""
+    return tuple(files_of(package))
+
+
+@functools.cache
+def files_of(package: str) -> dict[str, Path]:
+    """The kinds of the slot that names ``package``, sorted, and the file of each. The files are read and nothing is imported,
+    because most kinds import torch.
     """
     top, *rest = package.split(".")
     folder = Path(importlib.import_module(top).__path__[0], *rest)
     modules = {path.stem: path for path in folder.glob("[!_]*.py")}
     modules |= {path.parent.name: path for path in folder.glob("[!_]*/__init__.py")}
-    return tuple(sorted(name for name, path in modules.items()
-                        if re.search(r"^class Config\b", path.read_text(encoding="utf-8"), re.MULTILINE)))
+    return {name: path for name, path in sorted(modules.items())
+            if re.search(r"^class Config\b", path.read_text(encoding="utf-8"), re.MULTILINE)}
 
 
 def resolve(slot: type[Slot], kind: str, where: str) -> type[Slot]:

@@ -67,7 +67,7 @@ def check_nothing_leaks(model: LM, rows: Int[Tensor, "batch seq"], tokens: int, 
     _assert(leaked[t] <= rounding, f"token {t} leaks to the scores of token {t} or earlier, by {leaked[t]:.1e}")
     reached = moved.diagonal()
     t = int((reached <= rounding).long().argmax())
-    _assert(reached[t] > rounding or model.head.answer_dim is not None, f"token {t} doesn't reach the scores of its successor")
+    _assert(reached[t] > rounding or not model.head.reads_patch, f"token {t} doesn't reach the scores of its successor")
 
 
 def _moved(model: LM, rows: Int[Tensor, "batch seq"], changed: Int[Tensor, "n batch seq"]

@@ -34,6 +34,9 @@ class HeadConfig(Slot):
 class Head(nn.Module, abc.ABC, Generic[M]):
     """trunk_dim: the width in which it wants the trunk's outputs."""
 
+    reads_patch: bool = True
+    """Whether a token's scores depend on the tokens of the patch in progress."""
+
     def __init__(self, trunk_dim: int) -> None:
         super().__init__()
         self.trunk_dim = trunk_dim

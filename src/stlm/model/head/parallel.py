@@ -63,6 +63,8 @@ class SlotMemory(Memory):
 
 
 class Parallel(Head[SlotMemory]):
+    reads_patch = False
+
     def __init__(self, dim: int, vocab_size: int, config: Config) -> None:
         super().__init__(trunk_dim=config.slots * dim)
         self.slots = config.slots
