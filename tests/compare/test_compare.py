@@ -149,7 +149,8 @@ def test_a_comparison_that_is_killed_goes_on(compared, tmp_path):
     process.wait()
     ended = {path.with_name("results.json"): path.with_name("results.json").stat().st_mtime
              for path in (tmp_path / "runs").glob("*/measures.json")}
-    assert subprocess.run(command, cwd=tmp_path, env=env, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    again = subprocess.run(command, cwd=tmp_path, env=env, check=False, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
     assert ended and all(path.stat().st_mtime == at for path, at in ended.items())
     both = [json.loads((folder / "results" / "tiny" / "results.json").read_text())["arms"] for folder in (compared, tmp_path)]
     for arm, found in both[0].items():
