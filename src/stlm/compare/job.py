@@ -48,6 +48,11 @@ class Run:
         return self.folder / "measures.json"
 
     @property
+    def trained(self) -> bool:
+        """Trained to the end."""
+        return (self.folder / "results.json").exists()
+
+    @property
     def finished(self) -> bool:
         """Trained to the end, and measured on all texts."""
         return self._measures.exists() and read_json(self._measures)["texts"].keys() >= self.texts.keys()
@@ -62,7 +67,7 @@ class Run:
 
     def carry_out(self) -> int:
         """Train and measure, in this process and one of its own; the exit status."""
-        if not (self.folder / "results.json").exists():
+        if not self.trained:
             train = [sys.executable, "-m", "stlm", "train", *self.words, "--name", self.name, "--resume"]
             if status := subprocess.run(train, check=False).returncode:
                 return status

@@ -103,7 +103,7 @@ def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, en
 
     Raises UserError, with the last line of its log, where one fails; whatever happens, the others are stopped, and are saved.
     """
-    waiting, at_work = list({run.name: run for run in runs}.values()), list[Job]()
+    waiting, at_work, again = list({run.name: run for run in runs}.values()), list[Job](), set[str]()
     try:
         while waiting or at_work:
             while len(at_work) < at_once and (run := _next(waiting, at_work)):
@@ -115,7 +115,9 @@ def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, en
                 at_work.append(start(run))
             for job in [job for job in at_work if job.over()]:
                 at_work.remove(job)
-                if not job.run.finished and RunFolder(job.run.folder).busy:  # one that was just starting when we looked
+                # another process may have been starting when we looked: it trains there still, or has done so meanwhile
+                if not job.run.finished and (RunFolder(job.run.folder).busy or job.run.trained and job.run.name not in again):
+                    again.add(job.run.name)
                     waiting.insert(0, job.run)
                     continue
                 if not job.run.finished:
