@@ -184,6 +184,7 @@ def test_the_time_of_answers_is_kept_with_them(tmp_path, monkeypatch):
     assert benchmark.seconds_of(kept) == 15
 
 
+@pytest.mark.slow
 def test_a_random_model_is_at_chance(real_data):
     tokenizer = Bytes()
     model = small_model(("stride", "last", "conv", "tied"), tokenizer, layers=1, encoder_layers=0, decoder_layers=1).float()
@@ -197,9 +198,10 @@ def test_a_random_model_is_at_chance(real_data):
         assert found["n"] == 300 and found["source"] in ("STLM_DATA", "built-in corpus")
 
 
-def test_a_constant_model_gets_nothing(real_data):
+@pytest.mark.parametrize("tasks", ["blimp,arc_easy,lambada_openai", pytest.param("all", marks=pytest.mark.slow)])
+def test_a_constant_model_gets_nothing(real_data, tasks):
     scorer = Fixed(lambda context, text: -1.0)
-    for task in choose("all"):
+    for task in choose(tasks):
         found = run(scorer, task, limit=50)
         assert found["acc,none"] == 0
         assert task.name == "lambada_openai" or found["ties"] == (50 if task.metrics[0] == "acc" else found["ties"])
@@ -209,6 +211,7 @@ def test_a_constant_model_gets_nothing(real_data):
     assert found["acc,none"] == 0 and found["ties"] == 50
 
 
+@pytest.mark.slow
 def test_sizes_and_groups(real_data):
     sizes = {task.name: len(task.items()[0]) for task in choose("all") if isinstance(task, DatasetTask)}
     assert all(sizes[name] == TASKS[name].whole for name in sizes if name != "hellaswag") and sizes["hellaswag"] == 1000
@@ -246,7 +249,8 @@ def test_folders_in_the_layout_of_the_hub(tmp_path):
         TASKS["boolq"].items(Path("nowhere"))
 
 
-def test_pairs_of_the_world():
+def test_pairs_of_the_world(monkeypatch):
+    monkeypatch.setattr(world_pairs, "EACH", 60)
     items = world_pairs.pairs()
     kinds = [item.groups[0] for item in items]
     assert {kind: kinds.count(kind) for kind in kinds} == dict.fromkeys(

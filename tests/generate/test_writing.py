@@ -24,10 +24,11 @@ def text_of(model, prompt, n, how=None, seed=0, cached=True, tokenizer=TOKENIZER
     return b"".join(write(model, tokenizer, prompt, n, how or Sampling(1.0), seed, cached))
 
 
-@pytest.mark.parametrize(("prompt", "temperature"), [(b"", 1.0), ("Once naïve 超".encode(), 0.0)])
+@pytest.mark.parametrize(("prompt", "temperature"), [
+    ("Once naïve 超".encode(), 1.0), pytest.param(b"", 0.0, marks=pytest.mark.slow)])
 def test_the_cache_gives_what_full_computation_gives(cell, prompt, temperature):
     model, how = small_model(cell, seed=1), Sampling(temperature)
-    assert text_of(model, prompt, 24, how) == text_of(model, prompt, 24, how, cached=False)
+    assert text_of(model, prompt, 18, how) == text_of(model, prompt, 18, how, cached=False)
 
 
 def test_a_long_prompt_is_read_in_pieces(monkeypatch):
