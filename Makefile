@@ -11,10 +11,10 @@ demo: $(VENV)/.ready
 	$(VENV)/bin/stlm train demo
 
 test: $(VENV)/.ready-test
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.ready-slow
-	STLM_SHAPES=1 $(VENV)/bin/python -m pytest -m "slow or shapes"
+	STLM_SHAPES=1 $(VENV)/bin/python -m pytest -n 2 -m "slow or shapes or hypothesis"
 
 lint: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check src tests benchmarks recipes

@@ -29,11 +29,12 @@ def pairwise(columns: dict[str, list[str]], usual: dict[str, str], fits: Callabl
     def ok(row: dict[str, str]) -> bool:
         return fits(tuple(row.get(name, usual[name]) for name in columns))
 
-    todo = {frozenset(begun.items()): found for begun in _pairs(columns) if (found := _completed(begun, columns, ok))}
-    rows, used = [], dict.fromkeys(((name, value) for name, values in columns.items() for value in values), 0)
+    wide = dict(sorted(columns.items(), key=lambda column: -len(column[1])))  # the widest first, which makes fewer rows
+    todo = {frozenset(begun.items()): found for begun in _pairs(wide) if (found := _completed(begun, wide, ok))}
+    rows, used = [], dict.fromkeys(((name, value) for name, values in wide.items() for value in values), 0)
     while todo:
         row = dict(next(iter(todo.values())))
-        for name, values in columns.items():
+        for name, values in wide.items():
             if name not in row:  # what makes most new pairs, and among such values what has been least used
                 row[name] = max((value for value in values if ok(row | {name: value})), key=lambda value: (
                     sum(frozenset([item, (name, value)]) in todo for item in row.items()), -used[name, value]))

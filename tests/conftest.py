@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,12 @@ from stlm.text.tokenizer import Tokenizer
 from stlm.text.tokenizer.bytes import ByteTokenizer
 from tests.cells import CELLS, SLOTS, crossed
 
-settings.register_profile("stlm", deadline=None, max_examples=30, derandomize=True)
-settings.load_profile("stlm")
+settings.register_profile("daily", deadline=None, max_examples=8, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=40, derandomize=True)
+settings.load_profile("thorough" if os.environ.get("STLM_SHAPES") else "daily")
 torch.set_num_threads(1)  # the models here are far too small for more
+TOGETHER = {"tests/cli/test_commands.py", "tests/cli/test_evaluating.py", "tests/compare/test_compare.py",
+            "tests/text/test_world.py", "tests/train/test_checkpoints.py"}
 
 def cell_id(cell: tuple[str, ...]) -> str:
     return "-".join(cell)
@@ -52,6 +56,22 @@ def cell(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return request.param
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Spread single tests over the workers, but keep files together whose tests share something expensive.
+
+    ``--dist loadgroup`` is meant for that, but doesn't find its groups with pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByTest(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return ByTest(config, log)
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The folder of real text and benchmarks, from ``STLM_DATA``."""
@@ -61,7 +81,17 @@ def real_data() -> Path:
     return Path(folder)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the corpora that tests write out of the user's cache; tests of one process share them."""
-    monkeypatch.setenv("STLM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STLM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_peak() -> Iterator[None]:
+    """Tell runs how fast this machine is: a large product takes longer than their training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stlm.train.machine.peak_flops", lambda device, precision: 1e11)
+        yield

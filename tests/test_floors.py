@@ -53,6 +53,7 @@ def test_every_config_field_is_documented():
     assert not bare
 
 
+@pytest.mark.slow
 def test_the_core_imports_little():
     """Training, scoring and writing need torch, numpy, safetensors and jaxtyping only, as on a bare GPU machine."""
     spared = ("rich", "zstandard", "tokenizers", "pyarrow", "datasets", "matplotlib", "jinja2", "scipy",

@@ -12,6 +12,7 @@ from stlm.compare.recipe import Recipe, load_recipe
 from stlm.model.count import count
 from stlm.model.lm import LM
 from stlm.train.cli_args import configure
+from stlm.train.run_config import RunConfig
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
@@ -25,22 +26,36 @@ def at_home(monkeypatch):
     monkeypatch.setenv("STLM_DATA", "elsewhere")
 
 
+def config_of(recipe: Recipe, arm: str) -> RunConfig:
+    """The description of an arm's runs."""
+    preset, *flags = (re.sub(r"\{(\w+)\}", r"\1", word) for word in recipe.words(arm, 0))
+    return configure(preset, flags, "stlm train")
+
+
 def sizes(recipe: Recipe) -> dict[str, int]:
     """Unique parameters of each arm."""
     found = {}
     for arm in recipe.arms:
-        preset, *flags = (re.sub(r"\{(\w+)\}", r"\1", word) for word in recipe.words(arm, 0))
-        config = configure(preset, flags, "stlm train")
+        config = config_of(recipe, arm)
         with torch.device("meta"):
             found[arm] = count(LM(config.model, config.data.tokenizer.outline())).unique
     return found
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_first_and_last_arm_are_runs(path, at_home):
+    recipe = load_recipe(path)
+    for arm in {next(iter(recipe.arms)), next(reversed(recipe.arms))}:
+        assert config_of(recipe, arm).model.dim > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_arm_is_a_model(path, at_home):
     assert min(sizes(load_recipe(path)).values()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reading_bytes", "reading_longer"])
 def test_arms_have_as_many_parameters(name, at_home):
     found = sizes(load_recipe(ROOT / "recipes" / f"{name}.py"))

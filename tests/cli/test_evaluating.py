@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.cli.test_commands import TINY, stlm
+from tests.cli.conftest import PAIRS, TINY, stlm, train
 
 from stlm.evaluate import quality
 from stlm.evaluate.task import progression
@@ -16,21 +16,16 @@ from stlm.evaluate.task import progression
 def home(tmp_path_factory):
     """A folder with a tiny trained run and a text."""
     folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("STLM_CACHE", str(folder / "cache"))
-        looks = 'tasks = ["world"]\ntasks_every = 6\ntasks_limit = 20\n'
-        (folder / "tiny.toml").write_text(TINY + looks)
-        (folder / "text.txt").write_text("Anna wanted to find her red kite. " * 40)
-        from stlm.cli import main
-        assert main(["train", "tiny.toml", "--name", "tiny"]) == 0
+    looks = 'tasks = ["world"]\ntasks_every = 6\ntasks_limit = 20\n'
+    (folder / "tiny.toml").write_text(TINY + looks)
+    (folder / "text.txt").write_text("Anna wanted to find her red kite. " * 40)
+    train(folder, "tiny.toml", "--name", "tiny")
     return folder
 
 
 @pytest.fixture(autouse=True)
 def at_home(home, monkeypatch):
     monkeypatch.chdir(home)
-    monkeypatch.setenv("STLM_CACHE", str(home / "cache"))
 
 
 def results():
@@ -46,9 +41,9 @@ def test_without_any_data(capsys, monkeypatch):
     monkeypatch.setattr(quality, "MOST", 3)
     monkeypatch.setattr(progression, "MOST", 10)
     status, _, said = stlm(capsys, "eval", "tiny", "--tasks", "world,bits,progression,writing", "--limit", "40")
-    assert status == 0 and "built-in pairs" in said and "40 of 1,000" in said and "bits_per_byte" in said
+    assert status == 0 and "built-in pairs" in said and "40 of 100 " in said and "bits_per_byte" in said
     found = results()
-    assert found["n-samples"]["world"] == {"original": 1000, "effective": 40}
+    assert found["n-samples"]["world"] == {"original": 4 * PAIRS, "effective": 40}
     assert {"acc,none", "acc_stderr,none", "alias", "chance"} <= found["results"]["world"].keys()
     assert "world_pronouns" in found["group_subtasks"]["world"] and 0 < found["results"]["bits"]["bits_per_byte,none"] < 9
     assert found["results"]["writing_written"]["distinct-1"] >= 0
@@ -58,7 +53,7 @@ def test_without_any_data(capsys, monkeypatch):
     assert results()["results"]["world"]["n"] == 30 and "bits" in results()["results"]
     assert stlm(capsys, "eval", "tiny", "--tasks", "world")[0] == 0
     assert stlm(capsys, "eval", "tiny", "--tasks", "world", "--limit", "30")[0] == 0
-    assert results()["results"]["world"]["n"] == 1000  # a subset doesn't take the place of the whole
+    assert results()["results"]["world"]["n"] == 4 * PAIRS  # a subset doesn't take the place of the whole
 
 
 def test_the_benchmarks_of_the_paper(capsys, real_data):
@@ -94,10 +89,11 @@ def test_a_folder_of_text_and_a_published_model(capsys):
     assert status == 2 and "long enough" in said
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_published_model_whose_text_is_elsewhere(capsys):
     Path("deep").mkdir()
     Path("deep/story.txt").write_text("Nora lost her silver bell. " * 60)
-    assert stlm(capsys, "train", "tiny.toml", "--data", "deep/story.txt", "--name", "told")[0] == 0
+    assert stlm(capsys, "train", "tiny.toml", "--data", "deep/story.txt", "--name", "told", "--train.steps", "2")[0] == 0
     assert stlm(capsys, "publish", "told", "retold")[0] == 0
     status, _, said = stlm(capsys, "eval", "retold", "--tasks", "bits")
     assert status == 2 and "not at hand (story.txt: " in said and "name another with --text" in said

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stlm.cli import main
 from stlm.compare import job, launch
-from stlm.compare.comparison_page import _end
+from stlm.compare.comparison_page import _end, write_page
 from stlm.compare.job import Run
 from stlm.compare.plan import make_plan
 from stlm.compare.recipe import Recipe, load_recipe
@@ -39,7 +40,29 @@ RECIPE = Recipe(question="Does it matter?", rule="The lowest mean.", equal="mega
 IMPORT = "from stlm.compare.recipe import Recipe\n"
 
 
-@pytest.fixture(scope="module")
+class Here(launch.Job):
+    """A run that is trained and measured in this process, when it is started: a process of its own imports torch twice."""
+
+    def __init__(self, run: Run, threads: int) -> None:
+        super().__init__(run)
+        self.run.folder.mkdir(parents=True, exist_ok=True)
+        assert run.carry_out() == 0
+
+    def over(self) -> bool:
+        return True
+
+    def stop(self) -> None:
+        """It is over."""
+
+
+def run_here(command, **keywords):
+    """What `subprocess.run` does, for ``python -m stlm``."""
+    if command[1:3] != ["-m", "stlm"]:
+        return subprocess.run(command, **keywords)
+    return SimpleNamespace(returncode=main(command[3:]))
+
+
+@pytest.fixture(scope="session")
 def compared(tmp_path_factory):
     """A folder in which a small recipe was run."""
     folder = tmp_path_factory.mktemp("compared")
@@ -48,9 +71,20 @@ def compared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("TEXT", str(folder / "text.txt"))
-        patch.setenv("STLM_CACHE", str(folder / "cache"))
+        patch.setattr(launch, "Process", Here)
+        patch.setattr(job, "subprocess", SimpleNamespace(run=run_here))
+        patch.setattr("stlm.compare.writing.WRITTEN", 16)
+        patch.setattr(job, "FURTHER", 2000)
+        patch.setattr("stlm.cli.train.write_report", lambda folder: None)  # pictures take longer than training
+        patch.setattr("stlm.cli.train.check_fits", lambda *about: None)
+        patch.setattr("stlm.cli.compare.write_page", last(write_page))
         assert main(["compare", "tiny.py", "--jobs", "2"]) == 0
     return folder
+
+
+def last(write):
+    """The page that is written when all runs were measured in turns; those before it, of fewer runs, are left out."""
+    return lambda plan, found: all(run.finished and run.timed_in_turns for _, _, run in plan.runs()) and write(plan, found)
 
 
 def test_the_record(compared):
@@ -279,6 +313,15 @@ class Trivial(Run):
         return [sys.executable, "-c", f"{write}; print('done')"]
 
 
+@pytest.mark.usefixtures("fakes")
+def test_a_process_of_its_own():
+    """What it prints is kept, and one that fails says why."""
+    run, ended = Trivial("one", [], {}), []
+    launch.carry_out([run], lambda run: launch.Process(run, 1), 1, ended.append, lambda at_work: time.sleep(0.05))
+    assert ended == [run] and (run.folder / launch.LOG).read_text() == "done\n"
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("fakes")
 def test_jobs_of_a_cluster():
     executor, ended = launch.cluster("local", {"timeout_min": "1"}), []

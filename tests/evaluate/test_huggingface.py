@@ -11,6 +11,8 @@ from stlm.errors import UserError
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install 'stlm[hf]'")
 
+pytestmark = pytest.mark.slow  # transformers takes longer to import than all of this takes
+
 TEXT = "the cat sat on the mat, and the ice melts in the sun when it is warm "
 
 

@@ -26,28 +26,27 @@ def alike(model, tokenizer, prompt, n, how, seed, **more):
     return plain
 
 
-@pytest.mark.shapes
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("temperature", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_the_same_text(cell, temperature):
     tokenizer = Bytes()
     model = small_model(cell, tokenizer, layers=4)
-    for seed, drafts, layer in ((0, 1, None), (1, 3, 2), (2, 7, 3)):
-        alike(model, tokenizer, "Once, naïve ".encode(), 30, Sampling(temperature), seed, drafts=drafts, layer=layer)
+    for seed, drafts, layer in ((0, 2, None), (1, 7, 3)):
+        alike(model, tokenizer, "Once, naïve ".encode(), 20, Sampling(temperature), seed, drafts=drafts, layer=layer)
     alike(model, tokenizer, b"", 20, Sampling(temperature), 0, drafts=4)
 
 
-@pytest.mark.shapes
 @pytest.mark.parametrize("changes", [
     {"depth": {"kind": "early_exit", "dropout": 0.2}}, {"sharing": {"kind": "cycle", "loops": 2}},
     {"sharing": {"kind": "all", "rank": 2, "own_norms": True, "loop_from": 0.5}},
     {"sharing": {"kind": "ffn", "own_scales": True}}])
-@pytest.mark.parametrize("patching", ["none", "whitespace", "entropy"])
+@pytest.mark.parametrize("patching", [
+    "whitespace", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("none", "entropy"))])
 def test_models_that_share_or_exit_early(patching, changes):
     tokenizer = Bytes()
     model = small_model((patching, "last", "conv", "tied", "recall", "pointer"), tokenizer, layers=4, **changes)
     for layer in (1, 3):
-        alike(model, tokenizer, b"It rained ", 30, Sampling(1.0), 0, drafts=3, layer=layer)
+        alike(model, tokenizer, b"It rained ", 20, Sampling(1.0), 0, drafts=3, layer=layer)
     if "loop_from" in changes.get("sharing", {}):
         model.set_progress(0.1)
         with pytest.raises(UserError, match="two layers"):
@@ -65,9 +64,9 @@ def test_in_single_precision():
     """There, rounding may tip a draw, but seldom."""
     tokenizer = Bytes()
     model = small_model(CELLS[1], tokenizer, layers=4).float()
-    ways = [[b"".join(way(model, tokenizer, b"The", 40, Sampling(1.0), seed)) for seed in range(20)]
+    ways = [[b"".join(way(model, tokenizer, b"The", 40, Sampling(1.0), seed)) for seed in range(6)]
             for way in (write, write_speculating)]
-    assert sum(a == b for a, b in zip(*ways, strict=True)) >= 19
+    assert sum(a == b for a, b in zip(*ways, strict=True)) >= 5
 
 
 @pytest.mark.parametrize("kind", [bpe.Config(vocab_size=300), subword.Config(vocab_size=300)])

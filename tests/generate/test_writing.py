@@ -39,10 +39,11 @@ def plain_text_of(model, prompt, n, how):
     return out
 
 
-@pytest.mark.parametrize(("prompt", "temperature"), [(b"", 1.0), ("Once naïve 超".encode(), 0.0)])
+@pytest.mark.parametrize(("prompt", "temperature"), [
+    ("Once naïve 超".encode(), 1.0), pytest.param(b"", 0.0, marks=pytest.mark.slow)])
 def test_the_cache_gives_what_full_computation_gives(cell, prompt, temperature):
     model, how = small_model(cell, seed=1), Sampling(temperature)
-    assert text_of(model, prompt, 24, how) == plain_text_of(model, prompt, 24, how)
+    assert text_of(model, prompt, 18, how) == plain_text_of(model, prompt, 18, how)
 
 
 def test_a_long_prompt_is_read_in_pieces(monkeypatch):

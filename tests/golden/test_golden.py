@@ -23,7 +23,8 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", list(record.presets(False)))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "preset demo" else pytest.mark.slow)
+                                  for name in record.presets(False)])
 def test_presets(name, workplace):
     check_alike(record.presets(False)[name](), GOLDEN[name])
 
@@ -39,6 +40,7 @@ def test_cells(name, workplace):
     check_alike(record.cell(name), GOLDEN[f"cell {name}"])
 
 
+@pytest.mark.slow
 def test_what_a_trained_model_is_used_for(workplace):
     """Scores, packed bits, texts: choices near a tie may fall otherwise on another processor, so only there to the letter."""
     check_alike(record.cell(record.WATCHED), GOLDEN[f"cell {record.WATCHED}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 
 import pytest
 import torch
@@ -15,10 +16,17 @@ from stlm.train.folder import find_checkpoint
 from tests.train.tiny import tiny_trainer
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run. Nothing is written to it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    tiny_trainer(folder, steps=8).run()
+    return folder
+
+
 @pytest.fixture
-def saved(tmp_path):
-    trainer = tiny_trainer(tmp_path / "run", steps=8)
-    trainer.run()
+def saved(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
     return list_checkpoints(tmp_path / "run" / "checkpoints")
 
 

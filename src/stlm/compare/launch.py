@@ -116,7 +116,7 @@ def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, en
             for job in [job for job in at_work if job.over()]:
                 at_work.remove(job)
                 # another process may have been starting when we looked: it trains there still, or has done so meanwhile
-                if not job.run.finished and (RunFolder(job.run.folder).busy or job.run.trained and job.run.name not in again):
+                if not job.run.finished and (RunFolder(job.run.folder).busy or (job.run.trained and job.run.name not in again)):
                     again.add(job.run.name)
                     waiting.insert(0, job.run)
                     continue

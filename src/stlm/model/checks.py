@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -150,23 +151,23 @@ def check_neighbours_do_not_matter(model: LM, first: bytes, second: bytes) -> No
     _assert_alike(packed[1, :len(other)], alone, "scores of a document before another and alone")
 
 
-def check_every_parameter_learns(model: LM, rows: Int[Tensor, "batch seq"]) -> None:
-    """Every parameter that asks for a gradient gets one, in one of a few calls in training with other text and other luck."""
-    model.train()
-    idle = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    for call in range(LEARNING_CALLS):
-        torch.manual_seed(call)
-        output = model(Inputs(rows.roll(call, dims=1)))
-        total = output.logits.square().sum() + sum(output.aux_losses.values())
-        for scores in (scores.logits() for scores, _ in output.exits):
-            total = total if scores is None else total + scores.square().sum()
-        total.backward()
-        idle -= {name for name, parameter in model.named_parameters()
-                 if parameter.grad is not None and parameter.grad.abs().sum() > 0}
-        if not idle:
-            break
-    model.zero_grad(set_to_none=True)
-    _assert(not idle, f"no gradient reaches {', '.join(sorted(idle))}")
+def check_every_parameter_learns(make: Callable[[int], LM], rows: Int[Tensor, "batch seq"]) -> None:
+    """Every parameter that asks for a gradient gets one while the model trains, in one of a few calls with other weights (by
+    which gates open) and other luck. ``make(seed)`` is the model with weights drawn by that seed.
+    """
+    seen, asked = set[str](), set[str]()
+    for seed in range(LEARNING_CALLS):
+        model = make(seed).train()
+        torch.manual_seed(seed)
+        output = model(Inputs(rows))
+        scores = [output.logits, *(early.logits() for early, _ in output.exits)]
+        (sum(each.square().sum() for each in scores) + sum(output.aux_losses.values())).backward()
+        named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        asked |= {name for name, _ in named}
+        seen |= {name for name, parameter in named if parameter.grad is not None and parameter.grad.abs().sum() > 0}
+        if seen == asked:
+            return
+    raise AssertionError(f"no gradient reaches {', '.join(sorted(asked - seen))}")
 
 
 def check_odd_input(model: LM, text: bytes) -> None:
