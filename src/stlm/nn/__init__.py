@@ -1,1 +1,1 @@
-"""Layers that have never heard of language."""
+"""Layers for any sequence. They know nothing of text."""
