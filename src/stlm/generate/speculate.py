@@ -95,7 +95,7 @@ class SpeculativeSession(Session):
 class SelfSpeculator:
     """Two models that share all weights of one model. The trunk of the drafter is the first layers. The trunk of the verifier
     is the remaining layers, and continues from the outputs of the first layers. In each round, call `draft` any number of
-    times, then `verify`, then `keep` unless all drafts are accepted.
+    times, then `verify`, then `keep` with the number of accepted drafts.
     """
 
     def __init__(self, model: LM, layer: int | None) -> None:

@@ -12,7 +12,7 @@ from stlm.model.lm import LM
 
 @dataclasses.dataclass(frozen=True)
 class CompressionConfig(Slot):
-    """How weights are stored. Both methods change a model in place. After both, the names of its tensors are the same."""
+    """How weights are stored. Both methods change a model in place. Neither changes the names of its tensors."""
 
     package: ClassVar[str] = "stlm.compress"
 

@@ -1,1 +1,1 @@
-"""Layers for any sequence. They know nothing of text."""
+"""Layers for any sequence. Nothing in them is specific to text."""

@@ -46,9 +46,7 @@ class Block(nn.Module, abc.ABC, Generic[Ctx]):
     @abc.abstractmethod
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Ctx, past: KV | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], KV]:
-        """The output, and what later positions need of these positions (keys and values, for example): tensors [batch, seq,
-        ...].
-        """
+        """The output, and what later positions need of these positions, such as keys and values: [batch, seq, ...]."""
 
     def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Ctx, past: KV | None) -> KV:
         """What later positions need of these positions, without the output."""

@@ -39,10 +39,10 @@ class Config(OptimConfig):
 
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(parameters)
-        alike = [one.parameter for one in matrices if one.lr_mult == 1.0]  # Muon updates all of its matrices at one rate
+        standard = [one.parameter for one in matrices if one.lr_mult == 1.0]  # Muon updates all of its matrices at one rate
         others = [one for one in matrices if one.lr_mult != 1.0]
         rest = adamw([([*others, *tables, *vectors], 0.0)], self.adamw_lr, (0.9, 0.95), lambda one: one.lr_mult)
-        return [Muon(alike, self.lr, self.momentum, self.weight_decay), rest]
+        return [Muon(standard, self.lr, self.momentum, self.weight_decay), rest]
 
 
 class Muon(Optimizer):

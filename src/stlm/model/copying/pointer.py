@@ -8,8 +8,7 @@ trunk predicts anyway, while attention that copies has to learn two steps. Evide
 proportional to exp(logit of c) + the sum of exp(score) over the positions that c followed.
 
 The mix of a pointer and a softmax is that of the pointer sentinel (Merity et al. 2017, arXiv 1609.07843). Keys are cached
-hidden states as in Grave et al. 2017 (arXiv 1612.04426). The condition that the tokens since the word began agree is added
-here.
+hidden states as in Grave et al. 2017 (arXiv 1612.04426). New is the condition that the tokens since the word began are equal.
 """
 
 from __future__ import annotations
@@ -92,9 +91,9 @@ class Pointer(Copying[WordsMemory]):
             seen, keys = torch.stack([tokens, segment_ids, words], dim=2), take(keys, patch_index)
             if (past := memory.keys.shape[1]) > 0:
                 seen, keys = torch.cat([memory.seen, seen], dim=1), torch.cat([memory.keys, keys], dim=1)
-            kept = None if lengths is None else past + lengths
-            memory.seen = update_cache(None, seen, self.window, kept, empty=NOTHING)
-            memory.keys = update_cache(None, keys, self.window, kept)
+            n_valid = None if lengths is None else past + lengths
+            memory.seen = update_cache(None, seen, self.window, n_valid, empty=NOTHING)
+            memory.keys = update_cache(None, keys, self.window, n_valid)
             tokens, segment_ids, words = seen.unbind(2)
         word_keys, scores = words + segment_ids * MIX, queries @ keys.mT
         gate = hidden @ self.gate.to(hidden.dtype) + self.bias

@@ -1,6 +1,6 @@
 """Some layers process only selected patches: mixture of depths (Raposo et al. 2024, arXiv 2404.02258).
 
-In training a router scores the patches of a row, and the layer processes those with the highest scores. The layer's output is
+In training a router scores the patches of a row, and the layer processes those with the highest scores. What the layer adds is
 multiplied by the router's output, so that the router has a gradient. In decoding this ranking is impossible, because later
 patches don't exist yet. So a second router learns to predict from each patch alone whether it is selected, and this router
 decides after training. In training the selection of a patch depends on later patches, as in the paper; after training it
@@ -58,7 +58,7 @@ class Config(DepthConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """chosen: the selected patches; gate: the factor of the layer's output; room: the largest number of selected patches in a
+    """chosen: the selected patches; gate: the factor of what the layer adds; room: the largest number of selected patches in a
     row, None if it isn't known. Only in training: loss: the loss of the second router; in_use: the share of patches that it
     selects.
     """

@@ -31,9 +31,9 @@ class Config(HeadConfig):
     """All tokens of the next patch are predicted at once, without a decoder."""
 
     slots: int = 13
-    """Number of places in a patch, its end included. Tokens further on are read from the last place."""
+    """Largest number of tokens in a patch, its end included. Later tokens all use the last slot."""
     layers: int = 2
-    """Number of blocks in which the places of a patch see each other."""
+    """Number of blocks in which the slots of a patch see each other."""
     heads: int = 4
     """Number of attention heads in these blocks."""
 

@@ -58,7 +58,7 @@ class Config(BlockConfig):
 
 @dataclasses.dataclass
 class Context:
-    """What all attention blocks of a stack share.
+    """What depends on positions only, for all attention blocks of a stack.
 
     allowed: the mask of the positions that a position sees. bias: the same mask as numbers that are added to scores; None where
     the fused kernel is used. rotation: of queries and keys. band: if above 0, rows are split into blocks of so many positions,
