@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import shutil
 from pathlib import Path
 
 import pytest
-from stlm.evaluate.tasks import TASKS
 
 from stlm.cli import main
 from stlm.evaluate.callbacks import Samples
@@ -50,7 +48,6 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
     """Less of the built-in corpus, and of the pairs that are made of it."""
     patch.setattr("stlm.data.sources.WORLD_VALIDATION", HELD_OUT)
     patch.setattr("stlm.evaluate.world_pairs.EACH", PAIRS)
-    patch.setitem(TASKS, "world", dataclasses.replace(TASKS["world"], whole=4 * PAIRS))
 
 
 def train(folder: Path, *words: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.test_commands import TINY, stlm
+from tests.cli.conftest import TINY, stlm
 
 from stlm.cli import main, task_list
 from stlm.cli.usage import verb_usage

@@ -26,8 +26,8 @@ from tests.conftest import shard_of, small_model
 BOS = 256
 ROWS = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
 WAYS = {**{kind: {} for kind in kinds(DepthConfig) if kind != "full"}, "early_exit": {"dropout": 0.3},
-        "leaving": {"exit_threshold": 0.3}, "nested": {"span": 2, "every": 1, "nested": True}}
-KIND = {"leaving": "early_exit", "nested": "mixture"}
+        "exiting": {"exit_threshold": 0.3}, "nested": {"span": 2, "every": 1, "nested": True}}
+KIND = {"exiting": "early_exit", "nested": "mixture"}
 SHARING = {"nested": {"kind": "cycle", "loops": 3}, "skip": {"kind": "all", "rank": 2}}
 
 
@@ -131,7 +131,7 @@ def test_losses_of_layers_with_exits():
 
 @pytest.mark.shapes
 def test_a_patch_that_exits_stays_as_it_is():
-    model, never = model_of("leaving"), model_of("leaving", depth={"kind": "early_exit"})
+    model, never = model_of("exiting"), model_of("exiting", depth={"kind": "early_exit"})
     assert not torch.equal(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
     with torch.no_grad():  # a patch that has exited isn't computed any more: its cached keys and values are the same
         model.trunk.exit_threshold = -1.0
@@ -148,7 +148,7 @@ def test_a_patch_that_exits_stays_as_it_is():
     torch.testing.assert_close(checks.logits_of(model, ROWS), checks.logits_of(never, ROWS))
 
 
-def test_a_mixture_takes_its_share():
+def test_a_mixture_selects_its_share():
     model = model_of("mixture", depth={"kind": "mixture", "capacity": 0.25}, patching="none").train()
     seen = []
     plain = model.trunk.residual
@@ -157,12 +157,12 @@ def test_a_mixture_takes_its_share():
     output, n = model(Inputs(ROWS)), ROWS.shape[1]
     wanted = -(-n // 4)
     assert [(depth, count) for depth, count, _ in seen] == [(1, wanted), (3, wanted), (5, wanted)]
-    assert all(wanted <= room < n // 2 for _, _, room in seen)  # what isn't taken costs nothing
-    assert 0 <= output.metrics["taken in use"] <= 1
+    assert all(wanted <= room < n // 2 for _, _, room in seen)  # patches that aren't selected cost nothing
+    assert 0 <= output.metrics["share selected in use"] <= 1
 
 
 def test_a_mixture_of_all_is_a_stack_with_a_gate():
-    """With all patches taken, and a router that says 1, nothing is left of it."""
+    """With all patches selected and a router output of 1, it is a plain stack."""
     model = model_of("mixture", depth={"kind": "mixture", "capacity": 1.0}).train()
     for router in model.trunk.routers.values():
         torch.nn.init.zeros_(router.weight)
@@ -173,14 +173,14 @@ def test_a_mixture_of_all_is_a_stack_with_a_gate():
     torch.testing.assert_close(model(Inputs(ROWS)).logits, checks.logits_of(plain, ROWS))
 
 
-def test_gates_are_drawn_to_their_target():
+def test_the_loss_moves_gates_to_their_target():
     model = model_of("skip").train()
-    for bias, share in ((0.1, 1.0), (-0.1, 0.0)):  # what counts is who goes through, not how likely that seems
+    for bias, share in ((0.1, 1.0), (-0.1, 0.0)):  # the share counts decisions, not probabilities
         for gate in model.trunk.gates:
             torch.nn.init.zeros_(gate.weight)
             torch.nn.init.constant_(gate.bias, bias)
         output = model(Inputs(ROWS))
-        assert output.metrics["gone through"] == share
+        assert output.metrics["share run"] == share
         assert output.aux_losses["gates"].item() == pytest.approx((share - 0.7) ** 2)
         model.zero_grad()
         output.aux_losses["gates"].backward()

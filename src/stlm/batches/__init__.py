@@ -1,4 +1,4 @@
-"""Where batches come from. The slot ``batches``: text is one source, a game that a model plays against itself another."""
+"""Where batches come from. The slot ``batches``. Text is one source; a game that a model plays against itself is another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stlm.objective import Objective
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
     """What a source is built from. seq_len: tokens in a row; batch_size: rows in a step, in ``grad_accum`` micro-batches;
-    boundaries: finds the ends of patches where tokens alone decide them, None where it takes the model.
+    boundaries: a function that finds the ends of patches, None if that needs the model and not only tokens.
     """
 
     corpus: Corpus
@@ -42,21 +42,21 @@ class BatchesConfig(Slot):
 
 class BatchSource(abc.ABC):
     pure: bool = False
-    """True where batches depend on the step alone, so that they may be made ahead, and there is no state to keep."""
+    """True if batches depend only on the step. They may then be prefetched, and there is no state to save."""
 
     @abc.abstractmethod
     def batches(self, step: int, model: LM) -> list[Batch]:
-        """The micro-batches of one step, on the CPU, as the objective prepared them and with ends of patches."""
+        """The micro-batches of one step, on the CPU, prepared by the objective and with the ends of patches."""
 
     @abc.abstractmethod
     def probe(self, step: int = 0) -> Batch:
-        """A micro-batch such as those of ``step``, to time and count with. It changes nothing in the source."""
+        """A micro-batch like those of ``step``, for timing and counting. The state of the source doesn't change."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What has to be kept to go on: tensors and plain values."""
+        """The state that is needed to resume: tensors and plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Resume from a `state_dict`."""
         if state:
             raise ValueError(f"{type(self).__name__} keeps no state")

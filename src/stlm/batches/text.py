@@ -1,4 +1,4 @@
-"""Batches of the corpus: a pure function of the seed and the step."""
+"""Batches of the corpus. They are a pure function of the seed and the step."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Writing text, one token at a time."""
+"""Text generation, one token at a time."""

@@ -1,4 +1,4 @@
-"""What may come next in a text that is being written."""
+"""Constraints on the tokens of a generated text."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from stlm.text.tokenizer import Tokenizer
 
 
 class Constraint(abc.ABC):
-    """The tokens that are allowed next. It never changes: `after` gives the constraint behind another token."""
+    """The tokens that are allowed next. A constraint is immutable: `after` returns the constraint for the next token."""
 
     @abc.abstractmethod
     def allowed(self) -> Bool[Tensor, " token"]:
-        """The tokens that may come; none where the text has to end."""
+        """The tokens that are allowed next; none if the text has to end."""
 
     @abc.abstractmethod
     def after(self, token: int) -> Constraint:
-        """The constraint when ``token`` has been written."""
+        """The constraint after ``token``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodingConstraint(Constraint):
-    """Valid UTF-8 within a budget. state: of the UTF-8 automaton; budget: bytes that may still be written; last: the token
-    before.
+    """Valid UTF-8 within a budget. state: the state of the UTF-8 automaton; budget: the number of bytes that may still be
+    generated; last: the last token.
     """
 
     tokenizer: Tokenizer
@@ -38,13 +38,13 @@ class DecodingConstraint(Constraint):
 
     @classmethod
     def after_prompt(cls, tokenizer: Tokenizer, prompt: bytes, tokens: list[int], budget: int) -> DecodingConstraint:
-        """Ready to go on after a prompt, of which the tokens are given too, for ``budget`` bytes."""
+        """The constraint after a prompt, for ``budget`` more bytes. tokens: the tokens of the prompt."""
         return cls(tokenizer, Utf8.of(tokenizer), state_after(prompt), budget, tokens[-1])
 
     def allowed(self) -> Bool[Tensor, " token"]:
         mask = self.table.mask(self.state, self.budget)
         if self.tokenizer.mark is not None and self.last == self.tokenizer.mark:
-            mask[self.tokenizer.mark] = False  # a mark ends something, so two would stand for nothing
+            mask[self.tokenizer.mark] = False  # a mark ends a token of the text, so a second mark would end an empty one
         return mask & (self.budget > 0)
 
     def after(self, token: int) -> DecodingConstraint:

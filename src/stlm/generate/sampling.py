@@ -1,4 +1,4 @@
-"""From scores to one token."""
+"""Sampling of one token from scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Sampling:
     """How tokens are drawn."""
 
     temperature: float = 0.8
-    """Scores are divided by this; 0 always takes the likeliest."""
+    """Scores are divided by this. 0 always selects the likeliest token."""
     top_p: float = 1.0
     """Keep the likeliest tokens that together have this probability (Holtzman et al. 2020, arXiv 1904.09751)."""
     min_p: float = 0.0
@@ -32,12 +32,12 @@ class Sampling:
 
 def draw(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: Sampling,
          generator: torch.Generator) -> int:
-    """One of the allowed tokens. The draw itself takes one number of ``generator`` a token, whatever the scores."""
+    """Draw one of the allowed tokens. It reads as many numbers from ``generator`` as there are tokens, whatever the scores."""
     return pick(logits, allowed, how, gumbel_noise(generator, len(logits)))
 
 
 def gumbel_noise(generator: torch.Generator, n: int) -> Float[np.ndarray, " token"]:
-    """A generator's next Gumbel noise, for one draw among ``n`` tokens."""
+    """Gumbel noise for one draw among ``n`` tokens, from the next numbers of ``generator``."""
     return -np.log(torch.empty(n, dtype=torch.float64).exponential_(generator=generator).numpy())
 
 
@@ -45,11 +45,11 @@ def pick(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: 
          gumbel: Float[np.ndarray, " token"]) -> int:
     """The allowed token with the highest sum of score and Gumbel noise.
 
-    Two models with the same noise agree (1 - d) / (1 + d) of the time at least, where d is the total variation between them,
-    and no way in which neither knows of the other can promise more (Daliri et al. 2024, arXiv 2408.07978): so drafts are often
-    kept.
+    Two models with the same noise draw the same token with a probability of at least (1 - d) / (1 + d), where d is the total
+    variation between them. No method in which neither model knows the other has a better bound (Daliri et al. 2024, arXiv
+    2408.07978). So drafts are often accepted.
     """
-    # in NumPy, whose calls cost a fraction of torch's for so few numbers
+    # NumPy, because its calls cost much less than torch's for so few numbers
     scores = np.where(allowed.numpy(), logits.detach().double().numpy(), -np.inf)
     if how.temperature == 0:
         return int(scores.argmax())
@@ -64,7 +64,7 @@ def pick(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: 
 
 
 def log_probability(logits: Float[Tensor, " token"], token: int) -> float:
-    """The natural logarithm of a token's probability under the model, whatever sampling does with it."""
+    """The natural logarithm of a token's probability under the model, before temperature, top_p and min_p."""
     scores = logits.detach().double().numpy()
     most = scores.max()
     return float(scores[token] - most - np.log(np.exp(scores - most).sum()))

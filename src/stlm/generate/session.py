@@ -1,7 +1,7 @@
-"""One decoding session: texts that a model reads and continues side by side, token by token.
+"""A decoding session: a model reads and continues several texts at the same time, token by token.
 
-Everything that writes or reads a text step by step stands on this: writing, speculation, packing, evaluation that generates,
-the speed of decoding. The trunk runs once a patch; the rest moves on from its small memories.
+Everything that generates or reads a text step by step uses it: generation, speculation, packing, evaluation that generates, and
+the speed of decoding. The trunk runs once for each patch. The other parts run for each token, with small caches.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from stlm.generate.sampling import Sampling, gumbel_noise, log_probability, pick
 from stlm.model.lm import LM, Cache
 from stlm.text.tokenizer import Tokenizer
 
-CHUNK = 2048  # tokens of a prompt that are read at once: memory stays flat, however long it is
+CHUNK = 2048  # tokens of a prompt that are read at once, so that long prompts need no more memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One more token of a text, the bytes that it stands for, and the logarithm of its probability under the model."""
+    """One more token of a text, its bytes, and the natural logarithm of its probability under the model."""
 
     token: int
     data: bytes
@@ -35,7 +35,7 @@ class Step:
 
 @dataclasses.dataclass
 class Text:
-    """A text of a session. written: its bytes behind the prompt, up to a stop string; log_prob: of all of its tokens."""
+    """A text of a session. written: its bytes after the prompt, up to a stop string; log_prob: the sum over its tokens."""
 
     constraint: Constraint
     generator: torch.Generator
@@ -45,19 +45,19 @@ class Text:
     ended: bool = False
 
     def take(self, step: Step, bos: int) -> None:
-        """Add a token. The text ends with BOS, and where a stop string is complete."""
+        """Add a token. The text ends at BOS, or where a stop string is complete."""
         self.log_prob += step.log_prob
         if step.token == bos:
             self.ended = True
             return
         self.constraint = self.constraint.after(step.token)
         self.written += step.data
-        places = [place for stop in self.stops if (place := self.written.find(stop)) >= 0]
-        if places:
-            self.written, self.ended = self.written[:min(places)], True
+        found = [start for stop in self.stops if (start := self.written.find(stop)) >= 0]
+        if found:
+            self.written, self.ended = self.written[:min(found)], True
 
     def copy(self) -> Text:
-        """The same text, which draws the same from here on."""
+        """A copy of the text, which draws the same tokens from here on."""
         other = copy.copy(self)
         other.generator = torch.Generator().manual_seed(0)
         other.generator.set_state(self.generator.get_state())
@@ -66,7 +66,7 @@ class Text:
 
 @dataclasses.dataclass
 class Mark:
-    """A point that a session can go back to."""
+    """A state of a session, for `Session.rewind`."""
 
     texts: list[Text]
     cache: Cache | None
@@ -76,25 +76,25 @@ class Mark:
 
 
 class Session:
-    """Several texts, each in a row of its own; n texts come out as n sessions of one text would have them.
+    """Several texts, each in its own row. A session of n texts gives the same results as n sessions of one text.
 
-    Either `prefill` prompts and `step`, which draws a token for each text that hasn't ended; or `feed` tokens that are given,
-    and read `logits`.
+    To generate, `prefill` prompts and then `step`, which draws a token for each text that hasn't ended. To read given tokens,
+    `feed` them and read `logits`.
     """
 
     def __init__(self, model: LM, tokenizer: Tokenizer, sampling: Sampling | None = None) -> None:
         self.model, self.tokenizer, self.sampling = model, tokenizer, sampling or Sampling()
         self.texts: list[Text] = []
         self._cache: Cache | None = None
-        self._rows: list[int] = []  # the texts that the memory has rows for
+        self._rows: list[int] = []  # the texts that have a row in the cache
         self._unread: list[list[int]] = []
-        self._logits: Tensor | None = None  # [row of the memory, token], after everything that has been read
+        self._logits: Tensor | None = None  # [row of the cache, token], after the last token that was read
 
     def prefill(self, prompts: Sequence[bytes], max_bytes: int, seeds: Sequence[int] | None = None,
                 stops: Sequence[bytes] = (), constraints: Sequence[Constraint] | None = None) -> None:
-        """Begin a text behind each prompt. max_bytes: to write at most; seeds: of the draws, 0, 1, 2, ... where None.
+        """Begin a text after each prompt. max_bytes: the largest number of bytes to generate; seeds: 0, 1, 2, ... if None.
 
-        Without ``constraints``, what is written is valid UTF-8 as a continuation of the prompt, and never stops inside a
+        Without ``constraints``, the generated text is valid UTF-8 as a continuation of the prompt, and never stops inside a
         character.
         """
         tokens = [[self.tokenizer.bos, *self.tokenizer.encode(prompt).tolist()] for prompt in prompts]
@@ -113,7 +113,7 @@ class Session:
         return all(text.ended for text in self.texts)
 
     def feed(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Add given tokens to each row, to be read when `logits` are asked for. The first call says how many rows there are."""
+        """Add given tokens to each row. `logits` reads them. The first call determines the number of rows."""
         if not self._unread:
             self._unread, self._rows = [[] for _ in tokens], list(range(len(tokens)))
         for row, more in enumerate(tokens):
@@ -121,18 +121,18 @@ class Session:
 
     @torch.inference_mode()
     def logits(self) -> Float[Tensor, "row token"]:
-        """Scores of the next token of each row that hasn't ended, in order."""
+        """Read the tokens that are pending. Returns the scores of the next token of each row that hasn't ended, in order."""
         self._drop_ended()
         while any(self._unread[row] for row in self._rows):
             pieces = [self._unread[row][:CHUNK] for row in self._rows]
             for row in self._rows:
                 self._unread[row] = self._unread[row][CHUNK:]
             self._logits = self._read(pieces)
-        assert self._logits is not None, "a session reads something before it has scores"
+        assert self._logits is not None, "a session needs tokens before it has scores"
         return self._logits
 
     def step(self) -> list[Step | None]:
-        """Draw one more token for each text; None for those that have ended."""
+        """Draw one more token for each text; None for texts that have ended."""
         steps: list[Step | None] = [None] * len(self.texts)
         allowed = self._allowed()
         if not allowed:
@@ -146,13 +146,13 @@ class Session:
         return steps
 
     def fork(self, rows: Sequence[int]) -> Session:
-        """A session that goes on from some rows of this one, each as often as it's named."""
+        """A session that continues from some rows of this session. A row may be listed several times."""
         self.logits()
         other = copy.copy(self)
         other.texts = [self.texts[row].copy() for row in rows] if self.texts else []
         other._unread = [[] for _ in rows]
-        other._rows = [place for place, row in enumerate(rows) if row in self._rows]
-        index = torch.tensor([self._rows.index(rows[place]) for place in other._rows], dtype=torch.long,
+        other._rows = [new for new, row in enumerate(rows) if row in self._rows]
+        index = torch.tensor([self._rows.index(rows[new]) for new in other._rows], dtype=torch.long,
                              device=self.model.device)
         with torch.inference_mode():
             assert self._cache is not None and self._logits is not None
@@ -160,19 +160,19 @@ class Session:
         return other
 
     def mark(self) -> Mark:
-        """The present state, for `rewind`."""
+        """The current state, for `rewind`."""
         cache = None if self._cache is None else self._cache.copy()
         return Mark([text.copy() for text in self.texts], cache, list(self._rows), [list(row) for row in self._unread],
                     self._logits)
 
     def rewind(self, mark: Mark) -> None:
-        """Go back to a mark; what was read and drawn since is forgotten. A mark serves any number of times."""
+        """Go back to the state of a mark. A mark can be used any number of times."""
         self.texts, self._rows = [text.copy() for text in mark.texts], list(mark.rows)
         self._cache = None if mark.cache is None else mark.cache.copy()
         self._unread, self._logits = [list(row) for row in mark.unread], mark.logits
 
     def _allowed(self) -> dict[int, Bool[Tensor, " token"]]:
-        """What may come next in each text that goes on; the others have ended."""
+        """The allowed tokens of each text that continues. A text without any ends here."""
         found = {}
         for row, text in enumerate(self.texts):
             if not text.ended:
@@ -184,17 +184,18 @@ class Session:
         return Step(token, self.tokenizer.token_bytes[token], log_probability(scores, token))
 
     def _drop_ended(self) -> None:
-        """Texts that have ended take no more room in the memory."""
-        running = [place for place, row in enumerate(self._rows) if not (self.texts and self.texts[row].ended)]
+        """Remove the rows of texts that have ended from the cache."""
+        running = [index for index, row in enumerate(self._rows) if not (self.texts and self.texts[row].ended)]
         if len(running) == len(self._rows):
             return
+        self._rows = [self._rows[index] for index in running]
         index = torch.tensor(running, device=self.model.device)
-        self._rows = [self._rows[place] for place in running]
         if self._cache is not None and self._logits is not None:
             self._cache, self._logits = self._cache.select(index), self._logits.index_select(0, index)
 
     def _read(self, pieces: list[list[int]]) -> Float[Tensor, "row token"]:
-        """Read a piece of each row; the scores after its last token, or the old ones of rows without any."""
+        """Read a piece of each row. Returns the scores after its last token, or the old scores for a row with an empty piece.
+        """
         if self._cache is None:
             self._cache = self.model.new_cache(len(pieces))
         sizes = [len(piece) for piece in pieces]

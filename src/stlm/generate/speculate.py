@@ -1,11 +1,11 @@
-"""Self-speculative decoding: the first layers of the trunk draft, the rest verify (LayerSkip, Elhoushi et al. 2024, arXiv
-2404.16710, section 4.3).
+"""Self-speculative decoding: the first layers of the trunk draft, and the remaining layers verify (LayerSkip, Elhoushi et al.
+2024, arXiv 2404.16710, section 4.3).
 
-A draft of a few tokens costs a few passes through the first layers; the other layers then read the whole draft at once, going
-on from what the first ones computed. Each token is drawn with the same noise both times, so the text is what full decoding
-writes: the first token that differs is replaced by the full model's, and the rest of the draft is thrown away. The text is the
-same up to rounding: products of one row and of several add in another order, so where two tokens are all but tied, the other
-one may be drawn (``python -m benchmarks speculation`` counts how often).
+The first layers draft a few tokens, one pass for each. Then the remaining layers read the whole draft at once and continue from
+the outputs of the first layers. Each token is drawn with the same Gumbel noise both times. The first token that differs is
+replaced by the full model's token, and the rest of the draft is dropped. So the text is the same as in full decoding, up to
+rounding: products of one row and of several rows add in a different order. Where two tokens have almost the same score, the
+other token may be drawn (``python -m benchmarks speculation`` counts how often).
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from stlm.text.tokenizer import Tokenizer
 
 def write_speculating(model: LM, tokenizer: Tokenizer, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0,
                       drafts: int = 6, layer: int | None = None) -> Iterator[bytes]:
-    """What `writer.write` yields, drafting ``drafts`` tokens at a time by the first ``layer`` layers; an eighth where None."""
+    """Yield the same bytes as `writer.write`. The first ``layer`` layers (an eighth if None) draft ``drafts`` tokens at a time.
+    """
     session = SpeculativeSession(model, tokenizer, how, drafts, layer)
     session.prefill([prompt], max_bytes, [seed])
     return stream(session)
 
 
 class SpeculativeSession(Session):
-    """A session of one text whose tokens are drafted and verified, several at a time."""
+    """A session of one text. Several tokens at a time are drafted and verified."""
 
     def __init__(self, model: LM, tokenizer: Tokenizer, sampling: Sampling, drafts: int = 6, layer: int | None = None) -> None:
         super().__init__(model, tokenizer, sampling)
@@ -70,20 +71,21 @@ class SpeculativeSession(Session):
 
     @torch.inference_mode()
     def _round(self) -> None:
-        """Draft some tokens, and verify them: at least one comes out."""
+        """Draft some tokens and verify them. At least one token is accepted."""
         text, tokenizer, speculator = self.texts[0], self.tokenizer, self._speculator
         self._noise += [gumbel_noise(text.generator, tokenizer.vocab_size) for _ in range(self._drafts - len(self._noise))]
-        drafted, ahead = list[int](), text.constraint
-        while len(drafted) < self._drafts and ahead.allowed().any() and (not drafted or drafted[-1] != tokenizer.bos):
+        drafted, draft_constraint = list[int](), text.constraint
+        while (len(drafted) < self._drafts and draft_constraint.allowed().any()
+               and (not drafted or drafted[-1] != tokenizer.bos)):
             scores = speculator.draft([drafted[-1]] if drafted else self._unread[0])
-            drafted.append(pick(scores, ahead.allowed(), self.sampling, self._noise[len(drafted)]))
-            ahead = ahead.after(drafted[-1])
+            drafted.append(pick(scores, draft_constraint.allowed(), self.sampling, self._noise[len(drafted)]))
+            draft_constraint = draft_constraint.after(drafted[-1])
         constraint = text.constraint
-        for place, scores in enumerate(speculator.verify()):
-            token = pick(scores, constraint.allowed(), self.sampling, self._noise[place])
+        for n, scores in enumerate(speculator.verify()):
+            token = pick(scores, constraint.allowed(), self.sampling, self._noise[n])
             self._verified.append(self._step_of(token, scores))
             constraint = constraint.after(token)
-            if token != drafted[place] or token == tokenizer.bos:
+            if token != drafted[n] or token == tokenizer.bos:
                 break
         kept = len(self._verified)
         self._noise, self._unread = self._noise[kept:], [[self._verified[-1].token]]
@@ -91,8 +93,9 @@ class SpeculativeSession(Session):
 
 
 class SelfSpeculator:
-    """A model as two that share all weights: the trunk of one is the first layers, that of the other the rest, which goes on
-    from what the first made. `draft` any number of times, `verify` and, where not all counts, `keep` follow each other.
+    """Two models that share all weights of one model. The trunk of the drafter is the first layers. The trunk of the verifier
+    is the remaining layers, and continues from the outputs of the first layers. In each round, call `draft` any number of
+    times, then `verify`, then `keep` with the number of accepted drafts.
     """
 
     def __init__(self, model: LM, layer: int | None) -> None:
@@ -108,77 +111,77 @@ class SelfSpeculator:
         layer = max(1, n // 8) if layer is None else layer
         if not 1 <= layer < n:
             raise UserError(f"--draft-layer {layer}: it has to lie between 1 and {n - 1}, for this model has {n} layers")
-        self._first, self._rest = _First(blocks[:layer]), _Rest(blocks[layer:])
+        self._first, self._rest = _FirstLayers(blocks[:layer]), _RemainingLayers(blocks[layer:])
         self._drafter, self._verifier = (model.with_trunk(part).eval() for part in (self._first, self._rest))
         self._draft_cache, self._cache = self._drafter.new_cache(1), self._verifier.new_cache(1)
-        self._before, self._read, self._ends = list[Cache](), list[list[int]](), list[Tensor]()
+        self._before, self._drafted, self._ends = list[Cache](), list[list[int]](), list[Tensor]()
 
     @torch.inference_mode()
     def draft(self, tokens: list[int]) -> Float[Tensor, " token"]:
-        """The first layers' scores of what follows these tokens."""
+        """The drafter's scores of the token after these tokens."""
         self._before.append(self._draft_cache.copy())
         output = self._drafter(self._inputs(tokens), self._draft_cache)
-        self._read.append(tokens)
+        self._drafted.append(tokens)
         self._ends.append(output.ends)
         return output.logits[0, -1].cpu()
 
     @torch.inference_mode()
     def verify(self) -> Float[Tensor, "n token"]:
-        """The whole model's scores of what follows each of the drafts since the last time."""
-        self._checked, self._ended, self._start = self._read, self._ends, self._cache.copy()
-        self._rest.given, self._first.made = self._first.made, []
-        self._drafts, self._before, self._read, self._ends = self._before, [], [], []
-        return self._verifier(self._of_checked(), self._cache).logits[0, len(self._checked[0]) - 1:].cpu()
+        """The full model's scores after each draft since the last call."""
+        self._verified, self._verified_ends, self._start = self._drafted, self._ends, self._cache.copy()
+        self._rest.inputs, self._first.outputs = self._first.outputs, []
+        self._drafts, self._before, self._drafted, self._ends = self._before, [], [], []
+        return self._verifier(self._verified_inputs(), self._cache).logits[0, len(self._verified[0]) - 1:].cpu()
 
     def keep(self, n: int) -> None:
-        """Of the drafts that were verified, the first ``n`` count; neither half remembers the others."""
-        if n == len(self._checked):
+        """Keep the first ``n`` verified drafts, and remove the others from both caches."""
+        if n == len(self._verified):
             return
         self._draft_cache, self._cache = self._drafts[n], self._start
-        self._rest.again = True
-        self._verifier(self._of_checked(n), self._cache)
-        self._rest.again = False
+        self._rest.replay = True
+        self._verifier(self._verified_inputs(n), self._cache)
+        self._rest.replay = False
 
-    def _of_checked(self, n: int | None = None) -> Inputs:
-        """The tokens that are verified, or the first ``n`` of these drafts; patches end where they did when they were read."""
-        tokens = [token for part in self._checked[:n] for token in part]
-        return dataclasses.replace(self._inputs(tokens), ends=torch.cat(self._ended[:n], dim=1))
+    def _verified_inputs(self, n: int | None = None) -> Inputs:
+        """The inputs of the verified drafts, or of the first ``n``. The ends of patches are those that the drafter found."""
+        tokens = [token for part in self._verified[:n] for token in part]
+        return dataclasses.replace(self._inputs(tokens), ends=torch.cat(self._verified_ends[:n], dim=1))
 
     def _inputs(self, tokens: list[int]) -> Inputs:
         inputs: Int[Tensor, "1 n"] = torch.tensor([tokens], device=self._drafter.device)
         return Inputs(inputs)
 
 
-class _First(Stack):
-    """The first layers. made: their outputs since that was last emptied."""
+class _FirstLayers(Stack):
+    """The first layers. outputs: their outputs since the last verification."""
 
     def __init__(self, blocks: list[Any]) -> None:
         super().__init__(blocks)
-        self.made: list[Tensor] = []
+        self.outputs: list[Tensor] = []
 
     def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
                 lengths: Tensor | None = None, bidirectional: bool = False) -> StackOutput:
         found = super().forward(x, segment_ids, positions, cache, lengths, bidirectional)
-        self.made.append(found.states)
+        self.outputs.append(found.states)
         return found
 
 
-class _Rest(Stack):
-    """The other layers. given: what to go on from, in place of the input. again: take what the last call computed, of which the
-    beginning is asked for once more.
+class _RemainingLayers(Stack):
+    """The remaining layers. inputs: the outputs of the first layers, which are read instead of the input. replay: reuse what
+    the last call computed, for a call with the first of its positions.
     """
 
     def __init__(self, blocks: list[Any]) -> None:
         super().__init__(blocks)
-        self.given: list[Tensor] = []
-        self.again = False
+        self.inputs: list[Tensor] = []
+        self.replay = False
 
     def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
                 lengths: Tensor | None = None, bidirectional: bool = False) -> StackOutput:
         assert cache is not None
         n = x.shape[1]
-        if not self.again:
-            self._found, self._new = torch.cat(self.given, dim=1)[:, :n], []
+        if not self.replay:
+            self._found, self._new = torch.cat(self.inputs, dim=1)[:, :n], []
             context = self._context(x, segment_ids, positions, cache)
             for depth in range(self.active):
                 block: Any = self.blocks[depth]

@@ -1,8 +1,8 @@
 """Text that is valid UTF-8 by construction.
 
-A small automaton knows, after the bytes so far, which bytes may follow (Unicode standard, table 3-7: no overlong
-forms, no surrogates, nothing above U+10FFFF). Run over the bytes of every token it gives, for each of its states, which
-tokens are allowed and where they lead; so bytes and BPE tokens are held to UTF-8 alike.
+The state of a small automaton determines which bytes may follow (Unicode standard, table 3-7: no overlong forms, no surrogates,
+nothing above U+10FFFF). Running it over the bytes of every token gives, for each state, the allowed tokens and the states after
+them. So it works for byte tokens and for BPE tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from stlm.text.tokenizer import Tokenizer
 
 START = 0
-# state: ranges of bytes that may come next, and the state each leads to
+# state: ranges of bytes that are allowed next, and the state after them
 _RULES: dict[int, list[tuple[int, int, int]]] = {
     START: [(0x00, 0x7F, START), (0xC2, 0xDF, 1), (0xE0, 0xE0, 4), (0xE1, 0xEC, 2), (0xED, 0xED, 5), (0xEE, 0xEF, 2),
             (0xF0, 0xF0, 6), (0xF1, 0xF3, 3), (0xF4, 0xF4, 7)],
@@ -35,7 +35,7 @@ _NEXT = {state: {byte: to for low, high, to in rules for byte in range(low, high
 
 
 def run(state: int, data: bytes) -> int | None:
-    """The state after ``data``; None where it can't be continued to valid UTF-8."""
+    """The state after ``data``; None if it isn't the beginning of valid UTF-8."""
     at: int | None = state
     for byte in data:
         at = _NEXT[at].get(byte) if at is not None else None
@@ -44,7 +44,9 @@ def run(state: int, data: bytes) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Utf8:
-    """Which tokens keep a text valid. allowed: [state, token]; cost: bytes that a token adds and then still needs."""
+    """The tokens that keep a text valid. allowed: for each state; cost: bytes of the token and bytes to complete its last
+    character.
+    """
 
     allowed: Bool[Tensor, "state token"]
     cost: Int[Tensor, "state token"]
@@ -53,7 +55,7 @@ class Utf8:
     @classmethod
     @functools.lru_cache(maxsize=8)
     def of(cls, tokenizer: Tokenizer) -> Utf8:
-        """The table of a tokenizer, made once."""
+        """The table of a tokenizer. It is cached."""
         n = tokenizer.vocab_size
         allowed = torch.zeros(len(_RULES), n, dtype=torch.bool)
         cost = torch.zeros(len(_RULES), n, dtype=torch.long)
@@ -62,16 +64,16 @@ class Utf8:
                 after = run(state, data) if data else state if token == tokenizer.mark else None
                 if after is not None:
                     allowed[state, token], cost[state, token] = True, len(data) + _MISSING[after]
-        allowed[START, tokenizer.bos] = True  # a text may end where a character does
+        allowed[START, tokenizer.bos] = True  # a text may end after a complete character
         return cls(allowed, cost, tokenizer.token_bytes)
 
     def mask(self, state: int, budget: int) -> Bool[Tensor, " token"]:
-        """Tokens that may come now, when ``budget`` more bytes may be written in all."""
+        """The tokens that are allowed next, if at most ``budget`` more bytes may be generated."""
         return self.allowed[state] & (self.cost[state] <= budget)
 
 
 def state_after(prompt: bytes) -> int:
-    """The state in which to go on after a prompt; bytes that aren't UTF-8 themselves leave no trace."""
+    """The state after a prompt. Bytes that aren't valid UTF-8 are ignored."""
     for back in range(1, min(4, len(prompt) + 1)):
         lead = prompt[-back]
         if lead >= 0xC0:

@@ -1,4 +1,4 @@
-"""Continue one text, piece by piece as it's written."""
+"""Generation of one text as a stream of bytes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from stlm.text.tokenizer import Tokenizer
 
 
 def write(model: LM, tokenizer: Tokenizer, prompt: bytes, max_bytes: int, how: Sampling, seed: int = 0) -> Iterator[bytes]:
-    """Yield the bytes that follow ``prompt``, token by token, until the text ends or ``max_bytes`` are written.
+    """Yield the bytes that follow ``prompt``, token by token, until the text ends or ``max_bytes`` are generated.
 
-    What is written is valid UTF-8 as a continuation of the prompt, and never stops inside a character.
+    The generated text is valid UTF-8 as a continuation of the prompt, and never stops inside a character.
     """
     session = Session(model, tokenizer, how)
     session.prefill([prompt], max_bytes, [seed])
@@ -22,25 +22,25 @@ def write(model: LM, tokenizer: Tokenizer, prompt: bytes, max_bytes: int, how: S
 
 
 def stream(session: Session) -> Iterator[bytes]:
-    """The bytes of a session's only text as they come. What may be the beginning of a stop string waits until it's clear."""
+    """Yield the bytes of a session's only text. Bytes that may begin a stop string are held back until that is decided."""
     (text,), shown = session.texts, 0
     while not session.done:
         session.step()
-        sure = len(text.written) - (0 if text.ended else _waiting(text.written, text.stops))
-        if sure > shown:
-            yield text.written[shown:sure]
-            shown = sure
+        final = len(text.written) - (0 if text.ended else _held_back(text.written, text.stops))
+        if final > shown:
+            yield text.written[shown:final]
+            shown = final
     if len(text.written) > shown:
         yield text.written[shown:]
 
 
-def _waiting(data: bytes, stops: tuple[bytes, ...]) -> int:
-    """How many bytes at the end may be the beginning of a stop string."""
+def _held_back(data: bytes, stops: tuple[bytes, ...]) -> int:
+    """The number of bytes at the end that may be the beginning of a stop string."""
     return max((n for stop in stops for n in range(1, len(stop)) if data.endswith(stop[:n])), default=0)
 
 
 def characters(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Whole characters of a stream of bytes, each as soon as it's complete."""
+    """Yield the characters of a stream of bytes, each as soon as it is complete."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for piece in pieces:
         if text := decoder.decode(piece):

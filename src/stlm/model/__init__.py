@@ -1,1 +1,1 @@
-"""Bytes to patches to trunk to bytes."""
+"""The language model and its parts: bytes to patches, patches through the trunk, and back to bytes."""

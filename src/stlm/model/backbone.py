@@ -1,7 +1,7 @@
-"""Patches through the trunk and back: what comes of the encoder's vectors, for whole rows or piece by piece.
+"""The backbone: from the encoder's vectors to the trunk's outputs, over whole rows or piece by piece.
 
-`PatchBackbone` pools bytes to patches, runs the trunk over them and hands every byte the output at the last patch that ended.
-`TokenBackbone` is the same without patches, where every token goes through the trunk.
+`PatchBackbone` pools bytes to patches and runs the trunk over the patches. Each byte reads the output of the last patch that
+has ended. `TokenBackbone` has no patches: the trunk runs over every token.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ M = TypeVar("M", bound=Memory)
 
 @dataclasses.dataclass(frozen=True)
 class TrunkOutput:
-    """The trunk's outputs. states: one a patch; patch_index: which of them each byte reads; boundaries: where patches end.
-    exits: outputs of an earlier layer, in training, with the weight of their loss; aux_losses: what the trunk adds to the
-    loss, by name; metrics: further figures, by name.
+    """The trunk's outputs. states: one for each patch; patch_index: the index of the state that each byte reads; boundaries:
+    where patches end; exits: in training, the outputs of an earlier layer, with the weight of their loss; aux_losses: losses of
+    the trunk's own parts, by name; metrics: further figures, by name.
     """
 
     states: Float[Tensor, "batch n dim"]
@@ -45,18 +45,18 @@ class TrunkOutput:
         return self.boundaries.straight_through(take(self.states, self.patch_index))
 
     def joined(self, encoded: Float[Tensor, "batch byte dim"]) -> Float[Tensor, "batch byte dim"]:
-        """What the decoder starts from: the encoder's vectors and the trunk's output."""
+        """The input of the decoder: the encoder's vectors plus the trunk's outputs."""
         return encoded + self.per_token()
 
     def at_exits(self) -> Iterator[tuple[TrunkOutput, float]]:
-        """The same as earlier layers have it, each with the weight of its loss."""
+        """The trunk's output at each of ``exits``, with the weight of its loss."""
         for states, weight in self.exits:
             yield dataclasses.replace(self, states=states), weight
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenOutput(TrunkOutput):
-    """The trunk's outputs where every token has one: they are what the decoder starts from."""
+    """The trunk's outputs if every token has one. They alone are the input of the decoder."""
 
     def per_token(self) -> Float[Tensor, "batch byte dim"]:
         return self.states
@@ -66,7 +66,7 @@ class TokenOutput(TrunkOutput):
 
 
 class Backbone(nn.Module, abc.ABC, Generic[M]):
-    """The way into the trunk, the trunk, and the way back."""
+    """The pooling, the projection into the trunk, the trunk, and the projection out of it."""
 
     def __init__(self, pooling: Pooling, to_trunk: nn.Module, trunk: Stack, from_trunk: nn.Module) -> None:
         super().__init__()
@@ -81,7 +81,9 @@ class Backbone(nn.Module, abc.ABC, Generic[M]):
     def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
                 lengths: Int[Tensor, " batch"] | None, memory: M | None, bidirectional: bool = False) -> TrunkOutput:
-        """Over whole rows, or with ``memory`` going on from it. n_patches: room for that many a row, where it's known."""
+        """Run over whole rows, or continue from ``memory``. n_patches: the number of patches to allocate for each row, if
+        known.
+        """
 
     def _output(self, found: StackOutput, states: list[Tensor], index: Tensor, boundaries: Boundaries,
                 kind: type[TrunkOutput]) -> TrunkOutput:
@@ -90,7 +92,7 @@ class Backbone(nn.Module, abc.ABC, Generic[M]):
 
 
 class TokenBackbone(Backbone[StackCache]):
-    """Every token goes through the trunk: nothing is pooled, and nothing has to wait."""
+    """The trunk runs over every token. Nothing is pooled."""
 
     def new_memory(self, batch: int, width: int, output_width: int, device: torch.device) -> StackCache:
         return self.trunk.new_cache(batch, device)
@@ -106,8 +108,9 @@ class TokenBackbone(Backbone[StackCache]):
 
 @dataclasses.dataclass
 class PatchMemory(Memory):
-    """trunk: of its layers. last_patch: segment id and position of the last patch. pending, pending_ids: encoded bytes whose
-    patch has not ended, right-aligned, and their segment ids. output: the trunk's last output, as bytes read it.
+    """trunk: the trunk's cache. last_patch: segment id and position of the last patch. pending, pending_ids: encoded bytes
+    whose patch has not ended, right-aligned, and their segment ids. output: the last output of the trunk, in the form that
+    bytes read.
     """
 
     trunk: StackCache
@@ -118,7 +121,7 @@ class PatchMemory(Memory):
 
 
 class PatchBackbone(Backbone[PatchMemory]):
-    """Bytes are pooled to patches, and only patches go through the trunk."""
+    """Bytes are pooled to patches, and the trunk runs over the patches."""
 
     def new_memory(self, batch: int, width: int, output_width: int, device: torch.device) -> PatchMemory:
         def nothing(*shape: int) -> Tensor:
@@ -133,7 +136,7 @@ class PatchBackbone(Backbone[PatchMemory]):
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
                 lengths: Int[Tensor, " batch"] | None, memory: PatchMemory | None, bidirectional: bool = False) -> TrunkOutput:
         if memory is not None:
-            return self._go_on(encoded, segment_ids, boundaries, lengths, memory)
+            return self._continue(encoded, segment_ids, boundaries, lengths, memory)
         room = n_patches or rounded_up(int(boundaries.ends.sum(dim=1).max()))
         where = layout(boundaries.ends, segment_ids, room)
         owners = where.at_ends(segment_ids).masked_fill(~where.exists, NOTHING)
@@ -143,21 +146,21 @@ class PatchBackbone(Backbone[PatchMemory]):
                   for x in (found.states, *(x for x, _ in found.exits))]
         return self._output(found, states, where.ended - 1, boundaries, TrunkOutput)
 
-    def _go_on(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"], boundaries: Boundaries,
+    def _continue(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"], boundaries: Boundaries,
                lengths: Int[Tensor, " batch"] | None, memory: PatchMemory) -> TrunkOutput:
-        """A patch that ends now takes the bytes that were pending."""
-        (rows, seq), ends, waited = segment_ids.shape, boundaries.ends, memory.pending.shape[1]
+        """Continue from ``memory``. A patch that ends in this call also pools the pending bytes."""
+        (rows, seq), ends, n_pending = segment_ids.shape, boundaries.ends, memory.pending.shape[1]
         if lengths is not None:
             ends = ends & (torch.arange(seq, device=ends.device) < lengths[:, None])
         encoded = torch.cat([memory.pending, encoded], dim=1)
         segment_ids = torch.cat([memory.pending_ids, segment_ids], dim=1)
-        if lengths is None and not ends.any():  # the usual case of writing: nothing to pool yet
+        if lengths is None and not ends.any():  # the usual case in decoding: no patch ends
             if self.pooling.needs_whole_patch:
                 memory.pending, memory.pending_ids = encoded, segment_ids
             return TrunkOutput(memory.output[:, None], torch.zeros_like(segment_ids[:, -seq:]), boundaries)
-        where = layout(F.pad(ends, (waited, 0)), segment_ids)
+        where = layout(F.pad(ends, (n_pending, 0)), segment_ids)
         if self.pooling.needs_whole_patch:
-            self._keep_pending(encoded, segment_ids, where, None if lengths is None else lengths + waited, memory)
+            self._keep_pending(encoded, segment_ids, where, None if lengths is None else lengths + n_pending, memory)
         outputs = memory.output[:, None]
         if where.n_patches > 0:
             counts = where.count if rows > 1 else None
@@ -165,7 +168,7 @@ class PatchBackbone(Backbone[PatchMemory]):
             _, patch_positions = segment_positions(changed(owners, memory.last_patch), memory.last_patch)
             states = self.trunk(self.to_trunk(self.pooling(encoded, where)), owners, patch_positions, memory.trunk,
                                 counts).states
-            new = boundaries.dechunk(self.from_trunk(states), lambda x: where.at_ends(F.pad(x, (waited, 0))), memory.output)
+            new = boundaries.dechunk(self.from_trunk(states), lambda x: where.at_ends(F.pad(x, (n_pending, 0))), memory.output)
             outputs = torch.cat([outputs, new], dim=1)
             memory.last_patch = latest(torch.stack([owners, patch_positions], dim=2), counts, memory.last_patch)
             memory.output = take(outputs, where.count[:, None])[:, 0]
@@ -173,7 +176,7 @@ class PatchBackbone(Backbone[PatchMemory]):
 
     def _keep_pending(self, encoded: Float[Tensor, "batch byte dim"], segment_ids: Int[Tensor, "batch byte"], where: Layout,
                       lengths: Int[Tensor, " batch"] | None, memory: PatchMemory) -> None:
-        """Bytes whose patch has not ended wait for it."""
+        """Store the bytes whose patch has not ended."""
         keep = int(where.pending.sum(dim=1).max())
         owners = segment_ids.masked_fill(~where.pending, NOTHING)
         memory.pending = update_cache(None, encoded, keep, lengths)

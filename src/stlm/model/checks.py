@@ -1,7 +1,7 @@
-"""What must always hold, as functions of a model: they raise AssertionError, with one sentence, where it doesn't.
+"""Checks of what must hold for every model. A check raises AssertionError, with one sentence, if it fails.
 
-They are meant for the models of `stlm.model.small`: float64, all weights drawn at random. ``stlm check`` runs them over a part
-of a person's own, the tests over every kind.
+The checks expect the models of `stlm.model.small`: float64, with all weights random. ``stlm check`` runs them on a user's own
+part, and the tests run them on every kind.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ ODD = {
     "every byte": bytes(range(256)), "binary": bytes((i * 73 + 11) % 256 for i in range(300)),
     "new lines": b"\n\r\n\n \t\x00 \n", "half a character": b"\xe4\xb8", "the empty text": b"",
 }
-ROUNDING = 1e-11  # what a score may move by without having learned anything: sums are rounded by where a row stands in a batch
-LOOKS_AHEAD_IN_TRAINING = ("stlm.model.depth.mixture",)  # kinds that rank all patches of a row while they train, by design
+ROUNDING = 1e-11  # changes of scores up to this are rounding, which depends on the row's index in the batch
+LOOKS_AHEAD_IN_TRAINING = ("stlm.model.depth.mixture",)  # kinds that rank all patches of a row in training
 LEARNING_CALLS = 8
 
 
@@ -48,20 +48,20 @@ def ends_of(model: LM, rows: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch se
 
 
 def causal_in_training(config: ModelConfig) -> bool:
-    """Whether nothing may leak while the model trains either: not so where a part looks ahead by design."""
+    """Whether the model is causal in training too. It isn't if a part looks ahead in training by design."""
     return not any(type(part).__module__ in LOOKS_AHEAD_IN_TRAINING for part in vars(config).values())
 
 
 @torch.no_grad()
 def check_nothing_leaks(model: LM, rows: Int[Tensor, "batch seq"], tokens: int, rounding: float = ROUNDING) -> None:
-    """Changing input t moves no score that predicts token t or an earlier one; and it does move a later one.
+    """A change of input t changes no score that predicts token t or an earlier token, and it changes the scores of token t + 1.
 
-    Room for as many patches as there may be is given, because products of other sizes round otherwise. Where all tokens of a
-    patch are predicted at once, they don't depend on each other, so none has to move its successor's scores.
+    The largest possible number of patches is allocated, because products of other sizes round differently. If the head predicts
+    all tokens of a patch at once, they don't depend on each other, so the second half isn't checked.
     """
-    places = torch.arange(rows.shape[1])
-    changed = rows.expand(len(places), *rows.shape).clone()
-    changed[places, :, places] = (rows.T + 1) % tokens
+    index = torch.arange(rows.shape[1])
+    changed = rows.expand(len(index), *rows.shape).clone()
+    changed[index, :, index] = (rows.T + 1) % tokens
     moved = _moved(model, rows, changed).amax(dim=(1, 3))  # [changed, seq]
     leaked = moved.tril(-1).amax(dim=1)
     t = int((leaked > rounding).long().argmax())
@@ -73,8 +73,10 @@ def check_nothing_leaks(model: LM, rows: Int[Tensor, "batch seq"], tokens: int, 
 
 def _moved(model: LM, rows: Int[Tensor, "batch seq"], changed: Int[Tensor, "n batch seq"]
            ) -> Float[Tensor, "n batch seq token"]:
-    """How far scores move when ``rows`` become each of ``changed``. All are read in one batch, between the rows as they are and
-    a copy of these; a part that draws its luck by row tells these two apart, and is called once for each.
+    """How much the scores change when ``rows`` are replaced by each of ``changed``.
+
+    All versions are one batch, with the original rows first and last. If a part draws random numbers for each row in training,
+    the first and the last differ. Then the model is called once for each version, with the same seed.
     """
     def scores(rows: Tensor) -> Tensor:
         torch.manual_seed(0)
@@ -89,16 +91,16 @@ def _moved(model: LM, rows: Int[Tensor, "batch seq"], changed: Int[Tensor, "n ba
 
 
 def check_boundaries_depend_on_the_past(model: LM, rows: Int[Tensor, "batch seq"], tokens: int) -> None:
-    """Whether a patch ends at t is decided from the tokens up to t, and one ends where a row or a document begins."""
+    """Whether a patch ends at t depends only on the tokens up to t. A patch ends where a row or a document begins."""
     ends, seq = ends_of(model, rows), rows.shape[1]
     _assert(ends[:, 0].all(), "the first token of a row doesn't end a patch")
     _assert(ends[rows == model.bos].all(), "a token that opens a document doesn't end a patch")
-    for t in {1, seq // 2} - {0, seq}:  # rows that are shorter
+    for t in {1, seq // 2} - {0, seq}:  # shorter rows
         _assert(torch.equal(ends_of(model, rows[:, :t]), ends[:, :t]), f"boundaries differ where a row ends after {t} tokens")
     if seq == 1:
         return
-    place = torch.arange(seq)
-    future = place >= place[1:, None, None]  # [t, 1, seq]: rows whose tokens differ from t on
+    index = torch.arange(seq)
+    future = index >= index[1:, None, None]  # [t, 1, seq]: the tokens that differ, from t on
     changed = torch.where(future, (rows + 1) % tokens, rows)
     other = (ends_of(model, changed.flatten(0, 1)).unflatten(0, changed.shape[:2]) != ends) & ~future
     t = int(other.any(dim=2).any(dim=1).long().argmax())
@@ -116,7 +118,7 @@ def check_sums_to_one(model: LM, tokens: int, length: int) -> None:
 
 @torch.no_grad()
 def check_steps_equal_whole(model: LM, rows: Int[Tensor, "batch seq"], seed: int) -> None:
-    """Ragged pieces of random lengths through the cache give the scores of the whole rows."""
+    """Ragged pieces of random lengths, with a cache, give the scores of the whole rows."""
     whole = logits_of(model, rows)
     draw = torch.Generator().manual_seed(seed)
     batch, seq = rows.shape
@@ -136,14 +138,14 @@ def check_steps_equal_whole(model: LM, rows: Int[Tensor, "batch seq"], seed: int
 
 @torch.no_grad()
 def check_one_at_a_time(model: LM, row: Int[Tensor, " seq"]) -> None:
-    """Token by token through the cache gives the scores of the whole row."""
+    """Token by token, with a cache, the scores are those of the whole row."""
     cache = model.new_cache(1)
     single = [model(Inputs(row[None, t:t + 1]), cache).logits for t in range(len(row))]
     _assert_alike(torch.cat(single, dim=1), logits_of(model, row[None]), "scores of one token at a time and of all at once")
 
 
 def check_neighbours_do_not_matter(model: LM, first: bytes, second: bytes) -> None:
-    """A document's scores are the same alone, beside another row, and packed behind another document."""
+    """A document's scores are the same alone, in a batch with another row, and packed after another document."""
     one, other = tokens_of(first, model.bos), tokens_of(second, model.bos)
     alone = logits_of(model, torch.tensor([other]))[0]
     packed = logits_of(model, torch.tensor([[*one, *other], [*other, *one]]))
@@ -152,8 +154,8 @@ def check_neighbours_do_not_matter(model: LM, first: bytes, second: bytes) -> No
 
 
 def check_every_parameter_learns(make: Callable[[int], LM], rows: Int[Tensor, "batch seq"]) -> None:
-    """Every parameter that asks for a gradient gets one while the model trains, in one of a few calls with other weights (by
-    which gates open) and other luck. ``make(seed)`` is the model with weights drawn by that seed.
+    """Every trainable parameter gets a gradient in at least one of a few training calls, each with other weights, since some
+    gates are shut. ``make(seed)`` is the model with weights drawn by that seed.
     """
     seen, asked = set[str](), set[str]()
     for seed in range(LEARNING_CALLS):
@@ -171,16 +173,16 @@ def check_every_parameter_learns(make: Callable[[int], LM], rows: Int[Tensor, "b
 
 
 def check_odd_input(model: LM, text: bytes) -> None:
-    """Scores are finite, and the same through the cache."""
+    """Scores are finite, and the same with a cache."""
     row = torch.tensor([tokens_of(text, model.bos)])
-    whole, said = logits_of(model, row), f"scores of a text that begins with {text[:12]!r}"
-    _assert(whole.isfinite().all(), f"{said} are not finite")
+    whole, what = logits_of(model, row), f"scores of a text that begins with {text[:12]!r}"
+    _assert(whole.isfinite().all(), f"{what} are not finite")
     with torch.no_grad():
-        _assert_alike(model(Inputs(row), model.new_cache(1)).logits, whole, f"{said}, through the cache and without,")
+        _assert_alike(model(Inputs(row), model.new_cache(1)).logits, whole, f"{what}, through the cache and without,")
 
 
 def check_config_survives_json(config: ModelConfig) -> None:
-    """A config is the same after a way through JSON, as checkpoints keep it."""
+    """A config survives the way to JSON and back, as in checkpoints."""
     again = decode(ModelConfig, json.loads(json.dumps(encode(config))))
     _assert(again == config, f"a config comes back from JSON as another: {again} instead of {config}")
 
@@ -191,7 +193,7 @@ def _assert(holds: bool | Tensor, sentence: str) -> None:
 
 
 def _assert_alike(found: Tensor, expected: Tensor, what: str, tolerance: float = 1e-9) -> None:
-    """Equal to rounding; what isn't a number never is."""
+    """Equal up to rounding. NaN is never equal."""
     _assert(found.shape == expected.shape, f"{what} have the shapes {[*found.shape]} and {[*expected.shape]}")
     apart = (found - expected).abs()
     _assert((apart <= tolerance * (1 + expected.abs())).all(), f"{what} differ by up to {apart.max():.1e}")

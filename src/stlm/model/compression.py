@@ -1,4 +1,4 @@
-"""The contract of compression: a trained model in a smaller form. Its kinds are in the package `stlm.compress`."""
+"""The base class of compression, which makes a trained model smaller. Its kinds are in the package `stlm.compress`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from stlm.model.lm import LM
 
 @dataclasses.dataclass(frozen=True)
 class CompressionConfig(Slot):
-    """How weights are stored. Both methods change a model in place, and leave it with the same names of tensors."""
+    """How weights are stored. Both methods change a model in place. Neither changes the names of its tensors."""
 
     package: ClassVar[str] = "stlm.compress"
 
     @abc.abstractmethod
     def compress(self, model: LM) -> None:
-        """Bring the weights of a trained model into the form that is stored."""
+        """Convert the weights of a trained model to the stored form."""
 
     @abc.abstractmethod
     def apply(self, model: LM) -> None:
-        """Make a new model ready for stored weights: tensors of their shapes, with any values."""
+        """Prepare a new model for loading stored weights: give it tensors of their shapes, with any values."""

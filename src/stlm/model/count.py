@@ -1,4 +1,4 @@
-"""Parameters, counted as stored: a weight that several parts share counts once."""
+"""Number of parameters of a model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from stlm.nn.weights import Role, parameters_of
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """total: each use of a weight counts; unique: each weight once, as it's stored. The parts are of unique weights:
-    tables (of tokens), local (encoder, decoder, pooling, head, and the ways into the trunk and out), trunk.
+    """total: a shared weight counts once for each use; unique: every weight counts once, as it is stored. The others are parts
+    of unique: tables (of tokens), trunk, and local (encoder, decoder, pooling, head, and the projections into and out of the
+    trunk).
     """
 
     total: int

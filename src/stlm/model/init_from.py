@@ -1,9 +1,9 @@
-"""Beginning with the weights of another model, which may share less between its layers (Relaxed Recursive Transformers, Bae et
-al. 2024, arXiv 2410.20672, section 2.3).
+"""Initialise a model with the weights of another model, whose layers may share less (Relaxed Recursive Transformers, Bae et al.
+2024, arXiv 2410.20672, section 2.3).
 
-What several layers, or the encoder and the decoder, share becomes the mean of what they were; adaptors take what they can of
-the difference, by its singular value decomposition. What decides about depth is taken where both have it, and begins anew
-elsewhere. Between models alike, all weights are simply taken.
+A weight that several layers share, or that the encoder and the decoder share, becomes the mean of the source's weights.
+Adaptors approximate the difference by its singular value decomposition. Routers and gates of ``depth`` are copied if both
+models have them; otherwise they keep their initial weights. If both models are built alike, all weights are copied.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from stlm.nn.weights import parameters_of
 
 @torch.no_grad()
 def init_from(model: LM, source: LM) -> None:
-    """Give ``model`` the weights of ``source``. UserError where they don't fit."""
+    """Give ``model`` the weights of ``source``. UserError if they don't fit."""
     if len(model.trunk.blocks) != len(source.trunk.blocks):
         raise UserError(f"train.init_from: that model has {len(source.trunk.blocks)} layers and this one "
                         f"{len(model.trunk.blocks)}; set --model.layers {len(source.trunk.blocks)}")
     rest, own = _outside_blocks(source), _outside_blocks(model)
     routers = {info.name for one in (model, source) for info in parameters_of(one) if info.in_trunk}
-    for name in (rest.keys() ^ own.keys()) & routers:  # those of a depth that one of the two has
+    for name in (rest.keys() ^ own.keys()) & routers:  # routers and gates that only one of the two models has
         rest.pop(name, None)
         own.pop(name, None)
     _check(own, rest)
@@ -49,13 +49,13 @@ def init_from(model: LM, source: LM) -> None:
 
 
 def _outside_blocks(model: LM) -> dict[str, Tensor]:
-    """All weights but those of the trunk's layers; what has several names is one tensor under each of them."""
+    """All weights except those of the trunk's layers. A shared tensor is listed under each of its names."""
     inside = {id(parameter) for parameter in model.trunk.blocks.parameters()}
     return {name: value for name, value in model.named_parameters(remove_duplicate=False) if id(value) not in inside}
 
 
 def weights_of(block: nn.Module) -> dict[str, Tensor]:
-    """What a block computes with, by the names that it has in an unshared one: adaptors are added in."""
+    """The weights of a block with its adaptors added. Their names are those in a block that isn't shared."""
     out: dict[str, Tensor] = dict(plain_parameters(block))
     for prefix, adaptors, shared in adapted_parts(block):
         out |= {prefix + name: value for name, value in adaptors.weights(shared).items()}

@@ -1,4 +1,4 @@
-"""Which byte belongs to which patch: the one contract of pooling, as index tensors."""
+"""Which byte belongs to which patch, as index tensors. Every pooling reads them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from stlm.nn.stack import NOTHING
 
-START = (0, -1)  # segment id and position of the place before a row's first
+START = (0, -1)  # segment id and position before the first token of a row
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """``patch_of_byte``: the patch that each byte is pooled into; ``n_patches``, one past the last, for bytes that no
-    patch of this call takes. ``end``: where each patch ends; where a row has fewer patches, the rest points at 0.
-    ``ended``: how many patches have ended up to each byte, itself included. ``count``: patches of each row.
-    ``pending``: bytes whose patch has not ended.
+    """``patch_of_byte``: the patch that each byte is pooled into; ``n_patches``, one past the last, for bytes that aren't
+    pooled. ``end``: the byte that ends each patch; 0 for patches that don't exist. ``exists``: which patches exist. ``ended``:
+    how many patches have ended up to each byte, itself included. ``count``: the number of patches in each row. ``pending``:
+    bytes whose patch has not ended.
     """
 
     patch_of_byte: Int[Tensor, "batch byte"]
@@ -39,16 +39,17 @@ class Layout:
 
 def layout(ends: Bool[Tensor, "batch byte"], segment_ids: Int[Tensor, "batch byte"],
            n_patches: int | None = None) -> Layout:
-    """Lay bytes out into patches. ``n_patches``: room for that many a row; as many as there are where None.
+    """The layout of rows with these ends. ``n_patches``: the number of patches to allocate for each row; if None, the largest
+    number in any row.
 
-    A patch takes bytes of one document only: what an earlier document left unfinished is pooled nowhere.
+    A patch pools bytes of one document only. The bytes of an unfinished patch at the end of a document aren't pooled.
     """
     ended = ends.long().cumsum(dim=1)
     count = ended[:, -1]
     room = int(count.max()) if n_patches is None else n_patches
     batch, seq = ends.shape
     index = torch.arange(seq, device=ends.device).expand(batch, seq)
-    slot = torch.where(ends, ended - 1, room)  # one slot too many takes whatever is no end
+    slot = torch.where(ends, ended - 1, room)  # an extra slot receives the bytes that aren't ends
     end = torch.zeros(batch, room + 1, dtype=torch.long, device=ends.device).scatter_(1, slot, index)[:, :room]
     exists = torch.arange(room, device=ends.device) < count[:, None]
     patch = ended - ends.long()
@@ -67,9 +68,9 @@ def take(x: Tensor, index: Int[Tensor, "batch n"]) -> Tensor:
 
 def segment_positions(opens: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch 2"] | None = None
                       ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
-    """The number of the document (segment id), and the position within it, of every token.
+    """The segment id of every token, and its position within its document.
 
-    opens: where a document begins. before: segment id and position of the token before these; `START` where None.
+    opens: where a document begins. before: segment id and position of the token before these; `START` if None.
     """
     index = torch.arange(opens.shape[1], device=opens.device).expand(opens.shape)
     if before is None:
@@ -80,12 +81,12 @@ def segment_positions(opens: Bool[Tensor, "batch seq"], before: Int[Tensor, "bat
 
 
 def latest(values: Tensor, lengths: Int[Tensor, " batch"] | None, before: Tensor) -> Tensor:
-    """``values`` [batch, seq, n] at the last place that counts in each row: [batch, n]; ``before``, where no place does."""
+    """``values`` [batch, seq, n] at the last valid position of each row: [batch, n]; ``before`` for rows without one."""
     if lengths is None:
         return values[:, -1]
     return take(torch.cat([before[:, None], values], dim=1), lengths[:, None])[:, 0]
 
 
 def changed(segment_ids: Int[Tensor, "batch patch"], before: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch patch"]:
-    """Where a patch belongs to another document than the one before it; ``before[:, 0]`` is the first one's predecessor."""
+    """Where the segment id differs from that of the patch before. ``before[:, 0]`` is the segment id before the first patch."""
     return segment_ids != torch.cat([before[:, :1], segment_ids[:, :-1]], dim=1)

@@ -1,4 +1,4 @@
-"""The language model: the only place where its parts are put together."""
+"""The language model. Only this module puts its parts together."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass
 class Cache(Memory):
-    """What a model keeps of each row between calls; `LM.new_cache` makes an empty one.
+    """What a model stores of each row between calls. `LM.new_cache` makes an empty cache.
 
-    recent, recent_ids: the last tokens, as far as the embedding looks back, right-aligned, and their segment ids.
-    last: segment id and position of the last token. The others belong to the parts of the same name.
+    recent, recent_ids: the last tokens that the embedding needs, right-aligned, and their segment ids. last: segment id and
+    position of the last token. The other fields are the memories of the parts of the same name.
     """
 
     encoder: StackCache
@@ -44,8 +44,8 @@ class Cache(Memory):
 
 
 def ends_of_bytes(patching: Patching, bos: int) -> Callable[[Tensor], Tensor] | None:
-    """What finds the ends of patches in rows of tokens on the CPU, where tokens alone decide; None where it takes the
-    model. ``bos`` is the token that opens a document.
+    """A function that finds the ends of patches in rows of tokens on the CPU; None if that needs the model and not only tokens.
+    ``bos`` is the token that opens a document.
     """
     if not patching.in_stream:
         return None
@@ -59,8 +59,8 @@ def ends_of_bytes(patching: Patching, bos: int) -> Callable[[Tensor], Tensor] | 
 class LM(nn.Module):
     """bytes -> encoder -> pooled patches -> trunk -> decoder -> scores of the next byte.
 
-    A byte's scores depend on the bytes of its document up to itself: through the encoder and the decoder on the last
-    few, through the trunk's last output on all that stand in completed patches.
+    The scores at a byte depend on the bytes of its document up to this byte: through the encoder and the decoder on the last
+    few bytes, and through the trunk's last output on all bytes of completed patches.
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Tokenizer) -> None:
@@ -95,7 +95,7 @@ class LM(nn.Module):
         return self.backbone.trunk
 
     def with_trunk(self, trunk: Stack) -> LM:
-        """The same model with another trunk; all else is shared."""
+        """The same model with another trunk. All other parts are shared."""
         other, backbone = copy.copy(self), copy.copy(self.backbone)
         other._modules, backbone._modules = dict(self._modules), dict(self.backbone._modules)
         backbone.trunk, other.backbone = trunk, backbone
@@ -103,15 +103,15 @@ class LM(nn.Module):
 
     @property
     def flops_change(self) -> bool:
-        """Whether a token costs more or less in the course of training."""
+        """Whether the cost of a token changes in training."""
         return self.patching.flops_change or self.trunk.flops_change or self.config.sharing.flops_change
 
     def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
-        """Before a new run's first step: ``load(run, module)`` fills a module with the weights of another run."""
+        """Called before the first step of a new run. ``load(run, module)`` fills a module with the weights of another run."""
         self.patching.load_frozen(load)
 
     def set_progress(self, progress: float) -> None:
-        """How much of training is over, 0 to 1; parts that change with it follow. A new model is as at the end."""
+        """Set the share of training that is over, 0 to 1, for parts that change in training. A new model is as at the end."""
         self.trunk.active = self.config.sharing.layers_at(progress, self.config.layers)
 
     def new_cache(self, batch: int) -> Cache:
@@ -126,27 +126,27 @@ class LM(nn.Module):
                      recent=rows(), recent_ids=rows(), last=rows(*START))
 
     def forward(self, batch: Inputs, cache: Cache | None = None) -> Output:
-        """Scores for the token after each input. With a cache, the inputs follow those of earlier calls."""
-        inputs, lengths, two_way = batch.inputs, batch.lengths, batch.bidirectional
-        segment_ids, counted = segment_positions(inputs == self.bos, cache.last if cache else None)
-        positions = counted if batch.positions is None else batch.positions
+        """The scores of the token after each input. With a cache, the inputs continue those of earlier calls."""
+        inputs, lengths, both_ways = batch.inputs, batch.lengths, batch.bidirectional
+        segment_ids, own_positions = segment_positions(inputs == self.bos, cache.last if cache else None)
+        positions = own_positions if batch.positions is None else batch.positions
         embedded = self._embed(batch, segment_ids, cache)
-        encoded = self.encoder(embedded, segment_ids, positions, cache.encoder if cache else None, lengths, two_way).states
+        encoded = self.encoder(embedded, segment_ids, positions, cache.encoder if cache else None, lengths, both_ways).states
         boundaries = (Boundaries(batch.ends) if batch.ends is not None else
-                      self.patching(inputs, segment_ids, counted, encoded, cache.patching if cache else None, lengths))
+                      self.patching(inputs, segment_ids, own_positions, encoded, cache.patching if cache else None, lengths))
         output = self.backbone(encoded, segment_ids, positions, boundaries, batch.n_patches, lengths,
-                               cache.backbone if cache else None, two_way)
+                               cache.backbone if cache else None, both_ways)
         scores, hidden = self._scores(encoded, segment_ids, positions, output, batch, cache)
         exits = [(self._scores(encoded, segment_ids, positions, early, batch, None)[0], weight)
                  for early, weight in output.at_exits()]
         if cache is not None:
-            cache.last = latest(torch.stack([segment_ids, counted], dim=2), lengths, cache.last)
+            cache.last = latest(torch.stack([segment_ids, own_positions], dim=2), lengths, cache.last)
         return Output(scores, hidden, boundaries.ends, exits, {**boundaries.aux_losses, **output.aux_losses}, output.metrics)
 
     def _scores(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], output: TrunkOutput, batch: Inputs, cache: Cache | None
                 ) -> tuple[Scores, Float[Tensor, "batch seq dim"]]:
-        """Scores, and what they're read from, for these outputs of the trunk."""
+        """The scores for these trunk outputs, and the vectors that the head read."""
         mixed = self.head.combine(encoded, output, cache.head if cache else None, batch.lengths)
         decoded = self.decoder(mixed, segment_ids, positions, cache.decoder if cache else None, batch.lengths,
                                batch.bidirectional).states

@@ -1,4 +1,4 @@
-"""A loss as a sum and a count, so that it adds up over micro-batches and ranks without rounding away."""
+"""A loss as a sum and a count, so that losses of micro-batches and ranks can be added exactly."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Metrics = dict[str, tuple[Tensor, Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """total: a sum that is back-propagated; count: what its gradient is divided by, once, after those of all micro-batches
-    and ranks have been added. metrics: further figures as (sum, count).
+    """total: the sum that is back-propagated. count: the divisor of the gradient; the gradients and the counts of all
+    micro-batches and ranks are added first, and then divided once. metrics: further figures as (sum, count).
     """
 
     total: Tensor
@@ -21,10 +21,10 @@ class Loss:
     metrics: Metrics = dataclasses.field(default_factory=dict)
 
     def plus(self, other: Loss, weight: float = 1.0) -> Loss:
-        """This loss with ``weight`` times another's sum added; its own count stays the denominator."""
+        """This loss plus ``weight`` times the sum of another loss. The count of this loss stays the divisor."""
         return Loss(self.total + weight * other.total, self.count, {**other.metrics, **self.metrics})
 
 
 def figure(value: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A figure for `Loss.metrics`: a sum and its count; a mean of one batch where no count is given."""
+    """A figure for `Loss.metrics`: a sum and its count. Without a count, ``value`` is the mean of one batch."""
     return value.detach(), torch.ones_like(value.detach()) if count is None else count

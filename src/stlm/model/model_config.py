@@ -1,11 +1,11 @@
-"""How a model is described."""
+"""The configuration of a model."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from stlm.model.copying import CopyingConfig
-from stlm.model.copying import none as as_it_is
+from stlm.model.copying import none as no_copying
 from stlm.model.depth import DepthConfig, full
 from stlm.model.embedding import EmbeddingConfig, symbols
 from stlm.model.head import HeadConfig, tied
@@ -50,7 +50,7 @@ class ModelConfig:
     """How the bytes of a patch become one vector."""
     head: HeadConfig = tied.Config()
     """How a vector becomes scores of the next token."""
-    copying: CopyingConfig = as_it_is.Config()
+    copying: CopyingConfig = no_copying.Config()
     """How tokens may be copied from earlier in the document."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What comes out of a model."""
+"""The output of a model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from stlm.model.scores import Scores
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """scores: for each input, of the token that follows; hidden: what they were read from; ends: where patches ended.
-    exits: in training, the scores of an earlier layer, with the weight of their loss; aux_losses: what parts of the model add
-    to the loss, by name, as means; metrics: further figures of them, by name.
+    """scores: for each input, the scores of the next token; hidden: the vectors that the head read; ends: where patches end;
+    exits: in training, the scores of an earlier layer, with the weight of their loss; aux_losses: losses of the model's parts,
+    by name, as means; metrics: further figures, by name.
     """
 
     scores: Scores
@@ -29,11 +29,13 @@ class Output:
 
     @functools.cached_property
     def logits(self) -> Float[Tensor, "batch seq token"]:
-        """The scores of all tokens. Where only a target's matter, ``scores.surprisal`` is cheaper."""
+        """The scores of all tokens. ``scores.surprisal`` is cheaper if only the target's score is needed."""
         return self.scores.logits()
 
     def auxiliary_loss(self, batch: Batch) -> Loss:
-        """What the model's parts add to any objective, over the batch's weights: early exits, ratio losses, routers."""
+        """The losses of the model's parts (early exits, ratio losses, routers), over the batch's weights. Every objective adds
+        them.
+        """
         count = batch.weights.sum()
         total, metrics = count.new_zeros(()), Metrics()
         for scores, weight in self.exits:

@@ -1,8 +1,8 @@
-"""How likely each token is: the head's logits, and evidence that adds to the odds of single tokens.
+"""Scores of the next token: the head's logits, and evidence that adds to the odds of single tokens.
 
-Training asks for one thing only, how surprising the target is. That takes a row's log-sum and the target's logit, to which the
-evidence of a few tokens adds without touching the others: rows as wide as a vocabulary are read once forward and written once
-backward, in pieces that fit into a CPU's cache.
+Training needs only the surprisal of the target. It depends on the log of the sum of exp over a row, and on the target's logit.
+The evidence for a few tokens is added to these two numbers, so the logits are not copied. The logits are read once in the
+forward pass, and their gradient is written once in the backward pass, in pieces that fit into a CPU's cache.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ PIECE = 1 << 19  # logits that a CPU works on at a time: 2 MB in float32
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-    """Pieces of evidence: ``exp(score)`` adds to the odds of ``token`` at ``place``, counted over batch and seq."""
+    """Evidence: ``exp(score)`` adds to the odds of ``token`` at position ``place``, an index into the flattened batch and seq.
+    """
 
     place: Int[Tensor, " pair"]
     token: Int[Tensor, " pair"]
@@ -28,13 +29,13 @@ class Copies:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """p(c) at a place is in proportion to exp(raw[c]) + the sum of exp(score) over the copies of c there."""
+    """p(c) at a position is proportional to exp(raw[c]) + the sum of exp(score) over the copies of c there."""
 
     raw: Float[Tensor, "batch seq token"]
     copies: Copies | None = None
 
     def logits(self) -> Float[Tensor, "batch seq token"]:
-        """All in one: raw as it is, or in at least float32 where copies add to it."""
+        """The logits with the evidence of copies added, in at least float32; ``raw`` itself if there are no copies."""
         if self.copies is None:
             return self.raw
         to = self.copies.place * self.raw.shape[2] + self.copies.token
@@ -53,17 +54,17 @@ class Scores:
 
 
 def wide(scores: Tensor) -> Tensor:
-    """In at least float32, as exponentials and their sums need."""
+    """``scores`` in at least float32, which sums of exponentials need."""
     return scores if scores.dtype.itemsize > 4 else scores.float()
 
 
 def _plus(logit: Tensor, odds: Tensor) -> Tensor:
-    """``log(exp(logit) + odds)``; without odds, the logit and no gradient to them."""
+    """``log(exp(logit) + odds)``. Where odds are 0, it is the logit, and the odds get no gradient."""
     return torch.logaddexp(logit, odds.clamp(min=torch.finfo(odds.dtype).tiny).log())
 
 
 class LogSum(torch.autograd.Function):
-    """The log of the sum of exp of each row of logits [n, token], and its logit of ``targets`` [n], in at least float32."""
+    """For each row of logits [n, token], the log of the sum of exp, and the logit of ``targets`` [n], in at least float32."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,14 +85,14 @@ class LogSum(torch.autograd.Function):
 
 
 def _rows(logits: Tensor) -> int:
-    """How many rows make a piece."""
+    """The number of rows in a piece."""
     return max(1, PIECE // logits.shape[1]) if logits.device.type == "cpu" else max(1, logits.shape[0])
 
 
 class AddOdds(torch.autograd.Function):
-    """``log(exp(logits) + sum of exp(scores))``, where each score goes to one logit: logits [n], scores and ``to`` [pair].
+    """``log(exp(logits) + sum of exp(scores))``: logits [n], scores [pair]; ``to`` [pair] is the index of each score's logit.
 
-    Its cost grows with the pairs, not with the logits; gradients go to logits and scores.
+    The cost grows with the number of pairs, not of logits. Logits and scores get gradients.
     """
 
     @staticmethod
@@ -100,7 +101,7 @@ class AddOdds(torch.autograd.Function):
         old = logits[to]
         new = torch.logaddexp(old, odds[to].log())
         ctx.save_for_backward((old - new).exp(), (scores - new).exp(), to)
-        return logits.scatter(0, to, new)  # places that occur twice get the same value twice
+        return logits.scatter(0, to, new)  # an index that occurs twice gets the same value twice
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:

@@ -1,5 +1,5 @@
-"""Small models of every kind, on which the checks of `stlm.model.checks` run: a few vectors wide, in float64, with all weights
-drawn at random, because fresh models start as near-identities.
+"""Small models of every kind for the checks of `stlm.model.checks`. They have a small width, are in float64, and all their
+weights are random, because the blocks of a new model are close to the identity.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from stlm.text.tokenizer.bytes import ByteTokenizer
 SLOTS: dict[str, type[Slot]] = {name: slot for name, hint in field_types(ModelConfig).items() if (slot := slot_of(hint))}
 BLOCKS: dict[str, dict[str, Any]] = {"attention": {"window": 4, "heads": 2}, "conv": {"kernel_size": 3},
                                      "linear": {"heads": 2, "key_dim": 3, "chunk": 4}}
-# Settings so small that every mechanism shows within a few bytes, by field and kind; a kind that isn't named here has its
-# defaults. A name that is no kind is a variant of the kind that its settings name.
+# Settings by field and kind, small enough that every mechanism has an effect within a few bytes. A kind that isn't listed has
+# its defaults. A name that isn't a kind is a variant: its settings give the kind.
 SMALL: dict[str, dict[str, dict[str, Any]]] = {
     "patching": {"stride": {"stride": 3}, "whitespace": {"cap": 5}, "dynamic": {"target": 3},
                  "entropy": {"rule": "monotonic", "threshold": 0.05, "dim": 4, "layers": 1}},
@@ -36,16 +36,15 @@ SMALL: dict[str, dict[str, dict[str, Any]]] = {
     "copying": {"pointer": {"dim": 4, "window": 17}},
     "sharing": {"ffn": {"groups": 2, "own_scales": True}, "adjacent": {"rank": 2, "own_scales": True},
                 "all": {"rank": 2, "own_norms": True}},
-    "depth": {"early_exit": {"dropout": 0.3}, "leaving": {"kind": "early_exit", "exit_threshold": 0.3},
+    "depth": {"early_exit": {"dropout": 0.3}, "exiting": {"kind": "early_exit", "exit_threshold": 0.3},
               "nested": {"kind": "mixture", "every": 1, "nested": True}},
 }
-NEEDS: dict[tuple[str, str], dict[str, Any]] = {("head", "parallel"): {"decoder_layers": 0}}  # what a kind asks of the model
+NEEDS: dict[tuple[str, str], dict[str, Any]] = {("head", "parallel"): {"decoder_layers": 0}}  # fields that a kind requires
 
 
 def small_config(parts: Mapping[str, str | Slot], **changes: Any) -> ModelConfig:
-    """A tiny model of these parts: by field, the name of a kind or of a variant, or a part as it is; by default as usual.
-
-    changes: other fields, and slots as TOML has them. UserError where all this doesn't go together.
+    """The config of a tiny model. parts: by field, the name of a kind or of a variant, or a config; other parts have their
+    defaults. changes: values of other fields; slots may be given as in TOML. UserError if the parts don't fit together.
     """
     values: dict[str, Any] = {"dim": 16, "layers": 4 if {"sharing", "depth"} & parts.keys() else 2, "local_dim": 8,
                               "encoder_layers": 1, "decoder_layers": 2}
@@ -71,25 +70,25 @@ def _decoded(name: str, value: Any) -> Slot:
 
 
 def random_model(config: ModelConfig, tokenizer: Tokenizer | None = None, seed: int = 0) -> LM:
-    """The model in float64, with all weights drawn at random; over bytes where no tokenizer is given."""
+    """The model in float64, with all weights random. The default tokenizer is `Bytes`."""
     torch.manual_seed(seed)
     model = LM(config, tokenizer or Bytes()).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    torch.manual_seed(seed + 1)  # what cuts is drawn again, so that patches are the same whatever else a model is made of
+    torch.manual_seed(seed + 1)  # the weights of patching get their own seed, so that patches don't depend on the other parts
     for parameter in model.patching.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model.eval()
 
 
 class Bytes(ByteTokenizer):
-    """Bytes, of which the space counts as the mark for rules that need one."""
+    """Bytes. The space is the mark, for rules that need one."""
 
     mark = 32
 
 
 class Letters(Tokenizer):
-    """Three tokens: a letter, a space, which counts as a mark too, and the one that opens a document."""
+    """Three tokens: a letter, a space (which is the mark too), and the token that opens a document."""
 
     mark = 1
 
@@ -100,4 +99,4 @@ class Letters(Tokenizer):
         return np.array([b"a ".index(bytes([byte])) for byte in data])
 
     def save(self, folder: Path) -> None:
-        """Nothing to write."""
+        """Write nothing: there is nothing to store."""

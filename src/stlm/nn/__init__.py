@@ -1,1 +1,1 @@
-"""Layers that have never heard of language."""
+"""Layers for any sequence. Nothing in them is specific to text."""

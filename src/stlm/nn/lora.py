@@ -1,8 +1,8 @@
-"""Low-rank adaptors (LoRA, Hu et al. 2021, arXiv 2106.09685): what lets uses of one module differ.
+"""Low-rank adaptors (LoRA, Hu et al. 2021, arXiv 2106.09685), with which uses of one shared module can differ.
 
-Each use of a shared module has a small module of its own, which adds ``B A`` to every matrix of the shared one, and may have
-norms of its own (Relaxed Recursive Transformers, Bae et al. 2024, arXiv 2410.20672), and a factor for what it adds. B starts at
-zero and the factor at one, so all uses begin alike.
+Each use of a shared module has a small module of its own. It adds ``B A`` to every matrix of the shared module. It may also
+have its own norms (Relaxed Recursive Transformers, Bae et al. 2024, arXiv 2410.20672), and a factor for the output. B starts at
+zero and the factor at one, so all uses are equal at the start.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from stlm.nn.weights import Role
 
 
 class Adaptors(nn.Module):
-    """What one use of a module has of its own. rank: of what is added to matrices; norms: whether gains are its own; scales:
-    whether it has a factor.
+    """The weights that belong to one use of a module. rank: rank of the matrices that are added; norms: whether the use has its
+    own gains; scales: whether it has a factor for the output.
     """
 
     def __init__(self, shared: nn.Module, rank: int, norms: bool, scales: bool) -> None:
@@ -37,19 +37,20 @@ class Adaptors(nn.Module):
             elif roles.get("gain") is Role.NORM and norms:
                 self.gains[key] = nn.Parameter(torch.ones_like(module.gain))
         self.scale = nn.Parameter(torch.ones(())) if scales else None
-        self._kept: tuple[Any, dict[str, Tensor]] | None = None
+        self._cached: tuple[Any, dict[str, Tensor]] | None = None
 
     def weights(self, shared: nn.Module) -> dict[str, Tensor]:
-        """The weights of this use, by their names in ``shared``. Where nothing learns they're kept until one changes."""
+        """The weights of this use, by their names in ``shared``. Without gradients they are cached until a parameter changes.
+        """
         if torch.is_grad_enabled():
-            return self._added(shared)
+            return self._adapted(shared)
         state = [(p.data_ptr(), p._version) for module in (self, shared) for p in module.parameters()]
-        if self._kept is None or self._kept[0] != state:
+        if self._cached is None or self._cached[0] != state:
             with torch.inference_mode(False):
-                self._kept = (state, self._added(shared))
-        return self._kept[1]
+                self._cached = (state, self._adapted(shared))
+        return self._cached[1]
 
-    def _added(self, shared: nn.Module) -> dict[str, Tensor]:
+    def _adapted(self, shared: nn.Module) -> dict[str, Tensor]:
         out = {f"{key.replace('/', '.')}.gain": gain for key, gain in self.gains.items()}
         for key, down in self.down.items():
             name = key.replace("/", ".")
@@ -58,8 +59,8 @@ class Adaptors(nn.Module):
 
     @torch.no_grad()
     def imitate(self, shared: nn.Module, wanted: dict[str, Tensor]) -> None:
-        """Make this use as like ``wanted``, weights by their names in ``shared``, as its rank allows: by the singular value
-        decomposition of the difference.
+        """Make the weights of this use as close to ``wanted`` as its rank allows, by the singular value decomposition of the
+        difference. ``wanted``: weights by their names in ``shared``.
         """
         for key, gain in self.gains.items():
             gain.copy_(wanted[f"{key.replace('/', '.')}.gain"])
@@ -73,7 +74,7 @@ class Adaptors(nn.Module):
 
 
 class AdaptedLayer(nn.Module):
-    """One use of a layer that works on each position alone."""
+    """One use of a layer that works on each position separately."""
 
     adapted = True
 
@@ -118,7 +119,7 @@ class AdaptedBlock(Block[Any]):
 
 
 class _KVOnly(nn.Module):
-    """A block that is asked for its memory only: weights are swapped in where a module is called."""
+    """A block whose call computes keys and values only. `functional_call` replaces weights only in calls of a module."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ class _KVOnly(nn.Module):
 
 
 def plain_parameters(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters of a module without its adaptors, by the names that they have in one that isn't shared."""
+    """The parameters of a module without its adaptors. Their names are those in a module that isn't shared."""
     if getattr(module, "adapted", False):
         yield from plain_parameters(module.get_submodule("shared"), prefix)
         return
@@ -140,7 +141,7 @@ def plain_parameters(module: nn.Module, prefix: str = "") -> Iterator[tuple[str,
 
 
 def adapted_parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Adaptors, nn.Module]]:
-    """Every use of a shared part in a module: where it stands in one that isn't shared, its adaptors, and the shared part."""
+    """Every use of a shared part in a module: its prefix in a module that isn't shared, its adaptors, and the shared part."""
     if getattr(module, "adapted", False):
         yield prefix, module.get_submodule("own"), module.get_submodule("shared")  # type: ignore[misc]
         return

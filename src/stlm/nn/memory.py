@@ -1,4 +1,4 @@
-"""What parts of a model keep of the tokens that they have read, for texts that are read piece by piece."""
+"""Memories: what parts of a model store between calls, for texts that are read piece by piece."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, Self
 from jaxtyping import Int
 from torch import Tensor
 
-KV = tuple[Tensor, ...]  # what one block keeps: keys and values, a state, or its last inputs
+KV = tuple[Tensor, ...]  # what one block stores: keys and values, a state, or its last inputs
 
 
 @dataclasses.dataclass
 class Memory:
-    """Base of all memories: dataclasses of tensors, of other memories, and of lists and tuples of them.
+    """Base of all memories. A memory is a dataclass of tensors, of other memories, and of lists and tuples of these.
 
-    Tensors have the batch as their first dimension. They are replaced when a memory moves on, never changed in place, so that
-    copying a memory copies no numbers. By itself it is the memory of a part that keeps nothing.
+    The first dimension of a tensor is the batch. An update replaces tensors and never changes them in place, so copying a
+    memory copies no numbers. This class itself is the memory of a part that stores nothing.
     """
 
     def select(self, rows: Int[Tensor, " n"]) -> Self:
-        """The memory of ``rows``, each as often as it's named: several texts go on from one beginning."""
+        """The memory of ``rows``. A row may be listed several times, so that several texts continue from it."""
         return self._map(lambda tensor: tensor.index_select(0, rows))
 
     def copy(self) -> Self:
-        """The same memory, which stays as it is when this one moves on."""
+        """A copy, which doesn't change when this memory is updated."""
         return self._map(lambda tensor: tensor)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:

@@ -10,7 +10,7 @@ Rotation = tuple[Float[Tensor, "batch 1 seq half"], Float[Tensor, "batch 1 seq h
 
 
 def rotation(positions: Int[Tensor, "batch seq"], head_dim: int, base: float, dtype: torch.dtype) -> Rotation:
-    """Cosines and sines of every position; computed from positions each time, so there is no table to outgrow."""
+    """Cosines and sines of every position. They are computed in each call, so positions have no upper limit."""
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     steps = torch.arange(0, head_dim, 2, device=positions.device, dtype=exact) / head_dim
     angle = positions[:, None, :, None].to(exact) * base**-steps

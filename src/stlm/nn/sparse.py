@@ -1,4 +1,4 @@
-"""A stack whose layers work on some positions only: the others keep their value, and aren't seen there."""
+"""A stack whose layers process only some positions. The other positions keep their value, and the layer doesn't see them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from stlm.nn.stack import NOTHING, Stack, StackCache, update_cache
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """The positions that layers work on. order: their indices, as far as there's room; None where all are selected. exists:
-    which of these places are used; count: how many; segment_ids, positions: theirs, `NOTHING` and anything where none is.
+    """The positions that a layer processes, gathered into ``room`` entries a row.
+
+    order: the index of each entry in the row; None if all positions are selected. exists: which entries are used. count: the
+    number of used entries. segment_ids, positions: those of the entries; unused entries have the segment id `NOTHING`.
     """
 
     order: Int[Tensor, "batch room"] | None
@@ -28,7 +30,7 @@ class Selection:
 
 
 class SparseStack(Stack, abc.ABC):
-    """A kind says in ``forward`` which positions go through which layer. Each layer keeps positions of its own."""
+    """A subclass selects in ``forward`` the positions that each layer processes. Each layer has its own cached positions."""
 
     @property
     def can_split(self) -> bool:
@@ -40,7 +42,7 @@ class SparseStack(Stack, abc.ABC):
     def run_all(self, depth: int, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], context: Any, cache: StackCache | None,
                 lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
-        """One layer over all these positions. ``context`` is what it reads where there is no cache; made here if None."""
+        """Run one layer over all positions of ``x``. ``context`` is used without a cache; if None, it is computed here."""
         block: Any = self.blocks[depth]
         if cache is None:
             return block(x, block.context(segment_ids, positions, x.dtype) if context is None else context, None)[0]
@@ -52,8 +54,8 @@ class SparseStack(Stack, abc.ABC):
 
     def select(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
                chosen: Bool[Tensor, "batch seq"], room: int | None = None) -> Selection | None:
-        """The chosen positions; None where there is none. room: at least as many as are chosen in any row; found out where
-        None.
+        """The chosen positions; None if there are none. room: the number of entries a row, at least as many as any row has
+        chosen positions; if None, the largest number of them is computed.
         """
         count = chosen.sum(dim=1)
         if room is None:
@@ -69,7 +71,7 @@ class SparseStack(Stack, abc.ABC):
 
     def residual(self, depth: int, x: Float[Tensor, "batch seq dim"], selection: Selection, cache: StackCache | None
                  ) -> Float[Tensor, "batch seq dim"]:
-        """What a layer adds to the selected positions, which are all that it sees; 0 elsewhere."""
+        """What a layer adds to the selected positions, and 0 elsewhere. The layer sees only the selected positions."""
         wide = None if selection.order is None else selection.order[..., None].expand(*selection.order.shape, x.shape[2])
         part = x if wide is None else x.gather(1, wide)
         out = self.run_all(depth, part, selection.segment_ids, selection.positions, None, cache, selection.count)
@@ -80,7 +82,7 @@ class SparseStack(Stack, abc.ABC):
 
 
 def valid_mask(segment_ids: Int[Tensor, "batch seq"], lengths: Int[Tensor, " batch"] | None) -> Bool[Tensor, "batch seq"]:
-    """Which positions hold something: neither padding nor past a row's length."""
+    """The positions that are neither padding nor past a row's length."""
     found = segment_ids != NOTHING
     if lengths is not None:
         found = found & (torch.arange(segment_ids.shape[1], device=segment_ids.device) < lengths[:, None])
@@ -88,6 +90,6 @@ def valid_mask(segment_ids: Int[Tensor, "batch seq"], lengths: Int[Tensor, " bat
 
 
 def refuse_bidirectional(bidirectional: bool, depth: str) -> None:
-    """UserError where positions shall see later ones: layers of such a stack keep only positions that went through them."""
+    """UserError if ``bidirectional``. The layers of a sparse stack can only read in one direction."""
     if bidirectional:
         raise UserError(f"depth = {depth} reads in one direction only; choose depth = full to read in both")

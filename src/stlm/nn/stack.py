@@ -1,10 +1,10 @@
-"""A stack of blocks that can run over whole sequences, or go on from where an earlier call stopped.
+"""A stack of blocks that runs over whole rows, or continues from a cache.
 
-Sequences may hold several documents one after the other; no position sees another document. Rows may be ragged: with
-``lengths`` only the first ``lengths[b]`` positions of row b count, the rest is padding.
+A row may hold several documents one after the other; no position sees another document. Rows may be ragged: with ``lengths``,
+only the first ``lengths[b]`` positions of row b count, and the rest is padding.
 
-What a block keeps is *right-aligned* and marked by the document it belongs to, -1 where there is nothing. So one comparison
-of segment ids does all the masking: other documents, padding and empty memory alike.
+Caches are *right-aligned*, and each cached position has a segment id, which is -1 where nothing is cached. So one comparison of
+segment ids masks other documents, padding and empty entries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from stlm.errors import UserError
 from stlm.nn.memory import KV, Memory
 
-NOTHING = -1  # the segment id of a place that holds nothing
+NOTHING = -1  # the segment id of padding and of empty entries of a cache
 Ctx = TypeVar("Ctx")
 
 
@@ -29,39 +29,39 @@ class Block(nn.Module, abc.ABC, Generic[Ctx]):
     """One layer. All blocks of a stack have the same ``lookback`` and share one `context`."""
 
     lookback: int
-    """How many earlier positions `context` needs and, unless a block has its own `update_cache`, memories reach back."""
+    """How many earlier positions `context` needs. The default `update_cache` keeps as many."""
     supports_bidirectional: bool = False
-    """Whether positions can see later ones too, by `bidirectional_context`."""
+    """Whether the block has a `bidirectional_context`, in which positions see later ones too."""
 
     @abc.abstractmethod
     def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Ctx:
-        """Whatever depends on positions only (masks, rotations): computed once, handed to every block of the stack."""
+        """What depends on positions only (masks, rotations). It is computed once for all blocks of a stack."""
 
     def bidirectional_context(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
                               dtype: torch.dtype) -> Ctx:
-        """The same where every position sees all of its document, for whole rows. UserError from blocks that cannot."""
+        """The context in which every position sees its whole document. UserError if the block doesn't support it."""
         raise UserError(f"blocks of the kind {type(self).__module__.rpartition('.')[2]} read in one direction only; choose "
                         "attention where positions shall see later ones")
 
     @abc.abstractmethod
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Ctx, past: KV | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], KV]:
-        """The output, and what later positions need of these ones: tensors [batch, seq, ...]."""
+        """The output, and what later positions need of these positions, such as keys and values: [batch, seq, ...]."""
 
     def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Ctx, past: KV | None) -> KV:
-        """What later positions need of these ones, where their output isn't wanted."""
+        """What later positions need of these positions, without the output."""
         return self(x, context, past)[1]
 
     def update_cache(self, past: KV | None, new: KV, lengths: Int[Tensor, " batch"] | None) -> KV:
-        """What the block keeps from now on: of ``new``, the first ``lengths[b]`` positions count (all where None)."""
+        """The updated cache of the block. Of ``new``, the first ``lengths[b]`` positions count (all if None)."""
         return tuple(update_cache(None if past is None else past[i], item, self.lookback, lengths)
                      for i, item in enumerate(new))
 
 
 @dataclasses.dataclass
 class StackCache(Memory):
-    """What one stack keeps of each row. segment_ids: of the last positions, once for all layers, or for each where layers take
-    positions of their own; layers: what each layer keeps.
+    """The cache of one stack. segment_ids: those of the cached positions, one tensor for all layers, or one for each layer if
+    layers process different positions. layers: the cache of each layer.
     """
 
     segment_ids: list[Int[Tensor, "batch past"]]
@@ -75,8 +75,8 @@ class StackCache(Memory):
 
 @dataclasses.dataclass(frozen=True)
 class StackOutput:
-    """What a stack makes of its input. exits: the output of an earlier layer, in training, and the weight of its loss;
-    aux_losses: what the stack adds to the loss itself, by name; metrics: further figures, by name.
+    """The output of a stack. exits: in training, the output of an earlier layer, with the weight of its loss; aux_losses:
+    losses of the stack's own parts, by name; metrics: further figures, by name.
     """
 
     states: Float[Tensor, "batch seq dim"]
@@ -86,15 +86,15 @@ class StackOutput:
 
 
 class Stack(nn.Module):
-    """Blocks one after the other; the identity where there are none. A block may stand at several places.
+    """Blocks that run one after the other; the identity without blocks. A block may be in the list several times.
 
-    active: how many of them run, from the first on.
+    active: how many layers run, from the first on.
     """
 
     exit_threshold: float | None = None
-    """The similarity at which a position leaves early; None where it can't."""
+    """The similarity at which a position exits early; None if no position can."""
     flops_change: bool = False
-    """Whether a token costs more or less in the course of training."""
+    """Whether the cost of a token changes in training."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Stack(nn.Module):
 
     @property
     def can_split(self) -> bool:
-        """Whether the first layers may run by themselves, and the others go on from their output."""
+        """Whether the first layers may run separately, and the other layers continue from their output."""
         return not self.exit_threshold
 
     def new_cache(self, batch: int, device: torch.device) -> StackCache:
@@ -113,8 +113,8 @@ class Stack(nn.Module):
     def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
                 lengths: Int[Tensor, " batch"] | None = None, bidirectional: bool = False) -> StackOutput:
-        """Run over ``x``. With ``cache`` (`new_cache`), go on from it and move it on. bidirectional: positions see later ones;
-        UserError where a block cannot.
+        """Run over ``x``. With ``cache`` (`new_cache`), continue from it and update it. bidirectional: positions see later ones
+        too; UserError if a block doesn't support it.
         """
         if len(self.blocks) == 0:
             return StackOutput(x)
@@ -126,7 +126,7 @@ class Stack(nn.Module):
 
     def _context(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                  positions: Int[Tensor, "batch seq"], cache: StackCache | None, bidirectional: bool = False) -> Any:
-        """What all blocks need to know of these positions, and of those before them."""
+        """The context of these positions and the cached ones, for all blocks."""
         first: Any = self.blocks[0]
         if bidirectional:
             return first.bidirectional_context(segment_ids, positions, x.dtype)
@@ -135,7 +135,7 @@ class Stack(nn.Module):
 
     def _run_layer(self, depth: int, x: Float[Tensor, "batch seq dim"], context: Any, cache: StackCache | None,
                    lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
-        """One layer, which goes on from its memory where there is a cache."""
+        """Run one layer. With a cache, continue from it and update it."""
         layer: Any = self.blocks[depth]
         if cache is None:
             return layer(x, context, None)[0]
@@ -146,14 +146,14 @@ class Stack(nn.Module):
 
     def _skip_layer(self, depth: int, x: Float[Tensor, "batch seq dim"], context: Any, cache: StackCache,
                     lengths: Int[Tensor, " batch"] | None) -> None:
-        """One layer keeps what later positions need of these ones, and computes no output."""
+        """Update the cache of one layer, without its output."""
         layer: Any = self.blocks[depth]
         past = cache.layers[depth]
         cache.layers[depth] = layer.update_cache(past, layer.kv_only(x, context, past), lengths)
 
     def _advance(self, segment_ids: Int[Tensor, "batch seq"], cache: StackCache | None, lengths: Int[Tensor, " batch"] | None
                  ) -> None:
-        """The cache has these positions now."""
+        """Add the segment ids of these positions to the cache."""
         if cache is not None:
             cache.segment_ids = [update_cache(cache.segment_ids[0], segment_ids, self.lookback, lengths, empty=NOTHING)]
 
@@ -162,8 +162,8 @@ def update_cache(past: Tensor | None, new: Tensor, keep: int, lengths: Int[Tenso
                  empty: int = 0) -> Tensor:
     """The last ``keep`` entries of ``past`` followed by ``new``, right-aligned in every row.
 
-    past: [batch, n, ...]; new: [batch, seq, ...], of which the first ``lengths[b]`` entries count (all where None).
-    Places without an entry hold ``empty`` (or anything, where another tensor says that they are empty).
+    past: [batch, n, ...]; new: [batch, seq, ...], of which the first ``lengths[b]`` entries count (all if None). Where a row
+    has fewer entries, the rest is filled with ``empty``.
     """
     both = new if past is None else torch.cat([past, new], dim=1)
     if lengths is not None:

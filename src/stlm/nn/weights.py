@@ -1,7 +1,8 @@
-"""Linear layers, and what each parameter of a model is for.
+"""Linear layers, and the roles of a model's parameters.
 
-A module says by ``roles`` what its own parameters are, by ``lr_mult`` how fast they learn, and by ``in_trunk`` that all of it
-belongs to the trunk. Optimizers, counts and compression go by that, never by names.
+A module declares the roles of its own parameters in ``roles`` and their learning rate in ``lr_mult``. ``in_trunk`` marks a
+module that belongs to the trunk, with all its parts. Optimizers, counts and compression read these and never the names of
+parameters.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class ParameterInfo:
 
 
 def parameters_of(*modules: nn.Module) -> list[ParameterInfo]:
-    """Every parameter of some modules once, in PyTorch's order."""
+    """Every parameter of these modules once, in PyTorch's order."""
     seen = set[int]()
     return [info for module in modules for info in _walk(module, "", False) if not (id(info.parameter) in seen or
             seen.add(id(info.parameter)))]  # type: ignore[func-returns-value]
@@ -52,15 +53,15 @@ def _walk(module: nn.Module, prefix: str, in_trunk: bool) -> Iterator[ParameterI
 
 
 class Packed(nn.Module):
-    """Weights that are kept in another form, in buffers."""
+    """Weights that are stored in another form, in buffers."""
 
     def unpack(self) -> Float[Tensor, "outputs inputs"]:
-        """The matrix that they stand for."""
+        """The matrix that the stored form represents."""
         raise NotImplementedError
 
 
 class Linear(nn.Linear):
-    """A linear layer that owns how its weights are read: as they are, or from a packed form (`pack`)."""
+    """A linear layer that reads its weights from a parameter, or from a packed form (`pack`)."""
 
     packed: Packed | None = None
 
@@ -70,7 +71,7 @@ class Linear(nn.Linear):
         self.lr_mult = 1.0
 
     def pack(self, packed: Packed) -> None:
-        """From now on, read the weights from ``packed``. The layer can't learn any more."""
+        """Read the weights from ``packed`` from now on. The layer can't be trained any more."""
         del self.weight
         self.packed = packed
 
@@ -83,10 +84,10 @@ class Linear(nn.Linear):
 
 
 def linear(inputs: int, outputs: int, zero: bool = False, role: Role = Role.MATRIX) -> Linear:
-    """A linear layer without bias, normal with variance 1 / inputs.
+    """A linear layer without bias. Its weights start as normal random numbers with variance 1 / inputs.
 
-    ``zero`` starts it at zero: what writes into the residual stream does, so that every block begins as the identity
-    (GPT-2 speed runs, 2024: part of a 1.47x step).
+    With ``zero`` they start at zero. The last layers of a block use it, so that every block starts as the identity (GPT-2 speed
+    runs, 2024: part of a 1.47x step).
     """
     layer = Linear(inputs, outputs, role=role)
     if zero:

@@ -1,4 +1,4 @@
-"""What a model is trained for. The slot ``objective``."""
+"""What training minimises. The slot ``objective``."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ class ObjectiveConfig(Slot):
 
     @abc.abstractmethod
     def build(self, tokenizer: Tokenizer, model: ModelConfig) -> Objective:
-        """The objective for models of this description. UserError where it needs what they or the tokenizer lack."""
+        """The objective for models of this config. UserError if the model or the tokenizer lacks what it needs."""
 
 
 class Objective(nn.Module, abc.ABC):
-    """Its own parameters (further heads, predictors, baselines) are trained, saved and resumed beside the model's, and are no
-    part of the model that is used.
+    """An objective may have its own parameters (further heads, predictors, baselines). They are trained, saved and resumed with
+    the model's, but they aren't part of the model that is used after training.
     """
 
     def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
-        """Before a new run's first step: ``load(run, module)`` fills a module with the weights of another run."""
+        """Called before the first step of a new run. ``load(run, module)`` fills a module with the weights of another run."""
 
     def set_progress(self, progress: float) -> None:
-        """How much of training is over, 0 to 1."""
+        """Set the share of training that is over, 0 to 1."""
 
     def prepare(self, batch: Batch, draw: np.random.Generator) -> Batch:
-        """The batch as this objective wants it: masked, noised, shuffled. It has no ends of patches yet. ``draw`` is the same
-        for the same batch of the same run.
+        """The batch in the form that this objective needs: masked, noised or shuffled, for example. Its ends of patches are
+        found later. ``draw`` is the same for the same batch of the same run.
         """
         return batch
 
     @abc.abstractmethod
     def forward(self, model: LM, batch: Batch) -> Loss:
-        """The loss of one batch as a sum and a count, with the graph to differentiate it."""
+        """The loss of one batch as a sum and a count. The sum can be differentiated."""

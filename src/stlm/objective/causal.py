@@ -1,4 +1,4 @@
-"""Predict the next token: maximum likelihood of the text."""
+"""Prediction of the next token: maximum likelihood of the text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Causal(Objective):
 
 
 def next_token_loss(output: Output, batch: Batch) -> Loss:
-    """Cross-entropy of the next token over the batch's weights, with what the model's parts add."""
+    """Cross-entropy of the next token over the batch's weights, plus the losses of the model's parts."""
     surprisal = output.scores.surprisal(batch.targets)
     nats, count, n_bytes = (surprisal * batch.weights).sum(), batch.weights.sum(), batch.total_bytes
     bits = (surprisal.detach() * batch.scored).sum() / math.log(2)

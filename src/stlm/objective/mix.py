@@ -1,4 +1,4 @@
-"""Two objectives at once; either may be a mix itself. The weight of the second may change in the course of training."""
+"""The weighted sum of two objectives, each of which may be a mix. The weight of the second may change in training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Config(ObjectiveConfig):
 
 
 class Mix(Objective):
-    """Both read the same rows, each as it prepares them; each has a forward pass of its own."""
+    """Both objectives read the same rows. Each prepares them for itself and has its own forward pass."""
 
     def __init__(self, first: Objective, second: Objective, config: Config) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""Several future tokens at once (Gloeckle et al. 2024, arXiv 2404.19737).
+"""Prediction of several future tokens (Gloeckle et al. 2024, arXiv 2404.19737).
 
-Beside the next token, a small layer for each of those after it predicts it from the same vectors, so these have to hold more
-of the future. Writing and scoring use the next token alone, and the small layers are no part of the model that is used.
+For each of the tokens after the next one, a small layer predicts it from the same vectors. So these vectors have to contain
+more about the following text. Generation and scoring predict only the next token, and the small layers are not part of the
+model that is used after training.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class MultiByte(Objective):
         loss, hidden = next_token_loss(output, batch), output.hidden
         further = self._further(hidden, model.table.to(hidden.dtype), batch)
         seq_len, n = batch.targets.shape[1], len(self.steps)
-        share = seq_len / sum(max(1, seq_len - step) for step in range(1, n + 1))  # of a row, each token once
+        share = seq_len / sum(max(1, seq_len - step) for step in range(1, n + 1))  # so that each token of a row counts once
         return dataclasses.replace(loss, metrics=loss.metrics | {"loss/further": figure(share * further, loss.count)}).plus(
             Loss(further, loss.count), weight=share)
 
     def _further(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"], batch: Batch) -> Tensor:
-        """The summed surprisal of the tokens after the next one, in nats: a row's end and the tokens past it don't count."""
+        """The summed surprisal of the tokens after the next one, in nats. Tokens past the end of the row don't count."""
         total = hidden.new_zeros((), dtype=batch.weights.dtype)
         for number, layer in enumerate(self.steps, start=1):
             logits = F.linear(self.norm(hidden + layer(hidden)), table)

@@ -1,4 +1,4 @@
-"""How weights are moved. The slot ``optim``."""
+"""How weights are updated. The slot ``optim``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class OptimConfig(Slot):
 
     @abc.abstractmethod
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
-        """Optimizers that between them own every parameter that is trained, once. Each group carries its peak rate as
-        ``peak_lr``.
+        """The optimizers. Each trained parameter belongs to exactly one of them. Each parameter group stores its peak learning
+        rate as ``peak_lr``.
         """
 
 
 def set_learning_rate(optimizers: list[Optimizer], scale: float) -> None:
-    """Every group's learning rate at ``scale`` times its peak."""
+    """Set the learning rate of every group to ``scale`` times its peak."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * scale
@@ -35,7 +35,7 @@ def set_learning_rate(optimizers: list[Optimizer], scale: float) -> None:
 
 def split_parameters(parameters: Sequence[ParameterInfo]
                      ) -> tuple[list[ParameterInfo], list[ParameterInfo], list[ParameterInfo]]:
-    """(matrices, tables, vectors) of what is trained; gains of norms are among the vectors."""
+    """(matrices, tables, vectors) of the trained parameters. The vectors include the gains of norms."""
     trained = [info for info in parameters if info.parameter.requires_grad]
     parts = {role: [info for info in trained if info.role is role] for role in (Role.MATRIX, Role.TABLE)}
     rest = [info for info in trained if info.role not in parts]

@@ -1,9 +1,9 @@
-"""AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), PyTorch's fused kernel.
+"""AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), with PyTorch's fused kernel.
 
-With ``base_width`` above 0, a matrix of n inputs learns at lr * base_width / n, so that one ``lr`` serves all widths (Yang et
-al. 2022, arXiv 2203.03466, table 8). It decays by weight_decay * base_width / n of that, so by 1 / n^2 in all. Adaptors aren't
-matrices here. ``local_lr_mult`` is for the parts that read and write bytes (Hwang et al. 2025, H-Net, arXiv 2507.07955,
-section 2.3.3).
+If ``base_width`` is above 0, the learning rate of a matrix with n inputs is lr * base_width / n, so that one ``lr`` suits all
+widths (Yang et al. 2022, arXiv 2203.03466, table 8). Its weight decay is weight_decay * base_width / n times this learning
+rate, so it is proportional to 1 / n^2. Adaptors aren't treated as matrices. ``local_lr_mult`` is for the parts outside the
+trunk, which read and write bytes (Hwang et al. 2025, H-Net, arXiv 2507.07955, section 2.3.3).
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Config(OptimConfig):
 
 def adamw(groups: Sequence[tuple[Sequence[ParameterInfo], float]], lr: float, betas: tuple[float, float],
           lr_mult: Callable[[ParameterInfo], float]) -> Optimizer:
-    """PyTorch's fused AdamW over groups of parameters and their weight decay, each group marked with its peak rate; parameters
-    with a rate of their own, a multiple of ``lr``, apart.
+    """PyTorch's fused AdamW. groups: parameters, and their weight decay; lr_mult: a parameter's learning rate as a multiple of
+    ``lr``. Parameters with different multiples become different groups of the optimizer, and each stores its peak rate.
     """
-    parted = [{"params": [one.parameter for one in group if lr_mult(one) == mult], "weight_decay": decay, "peak_lr": lr * mult}
+    by_rate = [{"params": [one.parameter for one in group if lr_mult(one) == mult], "weight_decay": decay, "peak_lr": lr * mult}
               for group, decay in groups for mult in sorted({lr_mult(one) for one in group})]
-    return torch.optim.AdamW(parted, lr=lr, betas=betas, eps=1e-10, fused=True)
+    return torch.optim.AdamW(by_rate, lr=lr, betas=betas, eps=1e-10, fused=True)

@@ -1,7 +1,7 @@
-"""Muon: momentum, orthogonalised (Jordan et al. 2024, kellerjordan.github.io/posts/muon), for matrices.
+"""Muon: orthogonalised momentum for matrices (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
-The rest (tables, gains, filters) goes by AdamW. Matrices of one shape are orthogonalised together as one batched
-product, which is what makes it affordable for models this small.
+AdamW updates the other parameters (tables, gains, filters). Matrices of the same shape are orthogonalised together in one
+batched product. Without this, Muon would be too slow for models this small.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ class Config(OptimConfig):
 
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(parameters)
-        alike = [one.parameter for one in matrices if one.lr_mult == 1.0]  # Muon moves all of its matrices at one rate
+        standard = [one.parameter for one in matrices if one.lr_mult == 1.0]  # Muon updates all of its matrices at one rate
         others = [one for one in matrices if one.lr_mult != 1.0]
         rest = adamw([([*others, *tables, *vectors], 0.0)], self.adamw_lr, (0.9, 0.95), lambda one: one.lr_mult)
-        return [Muon(alike, self.lr, self.momentum, self.weight_decay), rest]
+        return [Muon(standard, self.lr, self.momentum, self.weight_decay), rest]
 
 
 class Muon(Optimizer):
-    """Each matrix moves by its Nesterov momentum with all singular values set to about one.
+    """The update of each matrix is its Nesterov momentum, with all singular values set to about one.
 
-    A step is scaled by sqrt(max(1, outputs / inputs)), so that one learning rate serves all shapes.
+    The update is scaled by sqrt(max(1, outputs / inputs)), so that one learning rate suits all shapes.
     """
 
     def __init__(self, params: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
         if any(p.ndim != 2 for p in params):
-            raise ValueError("Muon moves matrices only")
+            raise ValueError("Muon updates matrices only")
         super().__init__(params, {"lr": lr, "peak_lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -71,18 +71,18 @@ class Muon(Optimizer):
         weights: list[torch.Tensor] = list(parameters)
         buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
-        ahead = torch._foreach_lerp(grads, buffers, group["momentum"])
-        moves = orthogonal(torch.stack(ahead)).to(parameters[0].dtype)
+        lookahead = torch._foreach_lerp(grads, buffers, group["momentum"])
+        updates = orthogonal(torch.stack(lookahead)).to(parameters[0].dtype)
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         scale = max(1.0, shape[0] / shape[1]) ** 0.5
-        torch._foreach_add_(weights, list(moves.unbind()), alpha=-group["lr"] * scale)
+        torch._foreach_add_(weights, list(updates.unbind()), alpha=-group["lr"] * scale)
 
 
 def orthogonal(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:
     """The nearest matrices with all singular values about one (0.7 to 1.2), by Newton-Schulz iterations of fifth order.
 
-    The coefficients are Muon's published ones. bfloat16 is enough for them and on GPUs much faster; on CPUs it isn't
-    always, and small batched products gain least.
+    The coefficients are the published ones of Muon. bfloat16 is precise enough. On GPUs it is much faster, but on CPUs it isn't
+    always faster, least of all for small batched products.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.bfloat16() if matrices.is_cuda else matrices.float()

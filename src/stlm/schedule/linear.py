@@ -1,4 +1,4 @@
-"""A straight line down to zero."""
+"""A linear decrease to zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores that also weigh what stands earlier in the document. The slot ``copying``; its kinds are ``none`` and ``pointer``."""
+"""Copying from earlier in the document. The slot ``copying``; its kinds are ``none`` and ``pointer``."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class CopyingConfig(Slot):
 
     @abc.abstractmethod
     def build(self, dim: int, tokenizer: Tokenizer) -> Copying:
-        """The part for a decoder of width ``dim`` over the tokens of ``tokenizer``."""
+        """The copying part for a decoder of width ``dim`` and the tokens of ``tokenizer``."""
 
 
 class Copying(nn.Module, abc.ABC, Generic[M]):
     def new_memory(self, batch: int, device: torch.device) -> M:
-        """An empty memory for ``batch`` rows, for rows that are read piece by piece."""
+        """An empty memory for ``batch`` rows that are read piece by piece."""
         return Memory()  # type: ignore[return-value]
 
     @abc.abstractmethod
     def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], output: TrunkOutput,
                 tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: M | None,
                 lengths: Int[Tensor, " batch"] | None) -> Scores:
-        """The head's logits, and what adds to them. ``hidden`` is what the head read them from; ``memory`` (None over whole
-        rows) is moved on.
+        """The head's logits, with evidence for single tokens. hidden: the input of the head; memory: None over whole rows, else
+        updated.
         """

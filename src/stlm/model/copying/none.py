@@ -1,4 +1,4 @@
-"""The head's scores as they are."""
+"""No copying: the scores are the head's logits."""
 
 from __future__ import annotations
 

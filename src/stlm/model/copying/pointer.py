@@ -1,14 +1,14 @@
-"""A pointer to earlier words: what followed there may follow here.
+"""A pointer to earlier words of the document.
 
-Wherever a word has begun with the same tokens as the one in progress (none, at its start), the token that came next
-is evidence for the same token now. Words are parted by space-like bytes; tokens of several bytes are words each. How
-much it counts is a score: the trunk's answer here, as a query, times the answer that was heard there, as a key. Two
-answers are alike where the same kind of word was due, so an equal place is found by what the trunk predicts anyway, and
-nothing has to be learned in two steps, as attention that copies has to be. Evidence adds to the head's odds: p(c) is in
-proportion to exp(logit of c) + the sum of exp(score) over the places where c followed.
+An earlier word matches if it begins with the same tokens as the word in progress (with no tokens at its start). The token that
+followed there is evidence for the same token here. Space-like bytes separate words; a token of several bytes is one word. The
+weight of the evidence is a score: the trunk output at the present position is the query, the trunk output at the earlier
+position is the key. Trunk outputs are similar where the trunk predicts the same kind of word. So a match follows from what the
+trunk predicts anyway, while attention that copies has to learn two steps. Evidence adds to the head's odds: p(c) is
+proportional to exp(logit of c) + the sum of exp(score) over the positions that c followed.
 
-It mixes a pointer with a softmax as the pointer sentinel does (Merity et al. 2017, arXiv 1609.07843), is a cache of
-hidden states as Grave et al. 2017 (arXiv 1612.04426) have it, and adds that bytes have to agree since the word began.
+The mix of a pointer and a softmax is that of the pointer sentinel (Merity et al. 2017, arXiv 1609.07843). Keys are cached
+hidden states as in Grave et al. 2017 (arXiv 1612.04426). New is the condition that the tokens since the word began are equal.
 """
 
 from __future__ import annotations
@@ -50,27 +50,27 @@ class Config(CopyingConfig):
 
 @dataclasses.dataclass
 class WordsMemory(Memory):
-    """Of the last tokens, right-aligned. told: they themselves, their documents, and hashes of their words; keys: those
-    of the answers that were heard there.
+    """The last tokens, right-aligned. seen: each token, its segment id, and the hash of its word so far; keys: the keys of the
+    trunk outputs that were read there.
     """
 
     seen: Int[Tensor, "batch past 3"]
     keys: Float[Tensor, "batch past dim"]
 
     def word(self) -> Int[Tensor, "batch n"]:
-        """The hash of each row's word in progress, 0 where there's none; n is 0 before the first token."""
+        """The hash of each row's word in progress, 0 if there is none. n is 0 before the first token, 1 after it."""
         last = self.seen[:, -1:]
         return last[..., 2].masked_fill(last[..., 1] == NOTHING, 0)
 
 
 class Pointer(Copying[WordsMemory]):
-    parts: Tensor
+    separators: Tensor
 
     def __init__(self, dim: int, tokenizer: Tokenizer, config: Config) -> None:
         super().__init__()
         of_bytes = all(len(token) <= 1 for token in tokenizer.token_bytes)
-        self.register_buffer("parts", torch.tensor([parts_words(token) or not of_bytes for token in tokenizer.token_bytes]),
-                             persistent=False)
+        separators = torch.tensor([parts_words(token) or not of_bytes for token in tokenizer.token_bytes])
+        self.register_buffer("separators", separators, persistent=False)
         self.window = config.window
         self.norm, self.query_key = RMSNorm(dim), linear(dim, 2 * config.dim)
         self.sharpness = nn.Parameter(torch.tensor(8.0))
@@ -86,58 +86,60 @@ class Pointer(Copying[WordsMemory]):
         queries, keys = self.query_key(self.norm(output.states)).chunk(2, dim=-1)
         queries, keys = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys)
         patch_index = output.patch_index
-        words = words_so_far(tokens, self.parts[tokens], None if memory is None else memory.word())
+        words = words_so_far(tokens, self.separators[tokens], None if memory is None else memory.word())
         if memory is not None:
             seen, keys = torch.stack([tokens, segment_ids, words], dim=2), take(keys, patch_index)
             if (past := memory.keys.shape[1]) > 0:
                 seen, keys = torch.cat([memory.seen, seen], dim=1), torch.cat([memory.keys, keys], dim=1)
-            whole = None if lengths is None else past + lengths
-            memory.seen = update_cache(None, seen, self.window, whole, empty=NOTHING)
-            memory.keys = update_cache(None, keys, self.window, whole)
+            n_valid = None if lengths is None else past + lengths
+            memory.seen = update_cache(None, seen, self.window, n_valid, empty=NOTHING)
+            memory.keys = update_cache(None, keys, self.window, n_valid)
             tokens, segment_ids, words = seen.unbind(2)
-        alike, scores = words + segment_ids * MIX, queries @ keys.mT
+        word_keys, scores = words + segment_ids * MIX, queries @ keys.mT
         gate = hidden @ self.gate.to(hidden.dtype) + self.bias
-        if memory is not None and patch_index.shape[1] == 1:  # the step of writing, in as few calls as possible
-            odds = (take(scores, patch_index)[:, 0, :-1] + gate).exp().masked_fill(alike[:, :-1] != alike[:, -1:], 0)
+        if memory is not None and patch_index.shape[1] == 1:  # one step of decoding, in as few calls as possible
+            odds = (take(scores, patch_index)[:, 0, :-1] + gate).exp().masked_fill(word_keys[:, :-1] != word_keys[:, -1:], 0)
             logits = wide(logits)
             odds = torch.zeros_like(logits[:, 0]).scatter_add(1, tokens[:, 1:].clamp(min=0), odds.to(logits.dtype))
             return Scores(torch.logaddexp(logits, odds.log()[:, None]))
-        row, here, there = same_words(alike, self.window, patch_index.shape[1])
-        at = there if memory is not None else patch_index[row, there]
-        found = (row * scores.shape[1] + patch_index[row, here]) * scores.shape[2] + at
-        score = scores.flatten().gather(0, found) + gate[row, here]
-        return Scores(logits, Copies(row * logits.shape[1] + here, tokens[row, there + 1], wide(score)))
+        row, later, earlier = same_words(word_keys, self.window, patch_index.shape[1])
+        key_index = earlier if memory is not None else patch_index[row, earlier]
+        found = (row * scores.shape[1] + patch_index[row, later]) * scores.shape[2] + key_index
+        score = scores.flatten().gather(0, found) + gate[row, later]
+        return Scores(logits, Copies(row * logits.shape[1] + later, tokens[row, earlier + 1], wide(score)))
 
 
-def words_so_far(tokens: Int[Tensor, "batch seq"], parted: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch n"] | None
+def words_so_far(tokens: Int[Tensor, "batch seq"], separators: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch n"] | None
                  ) -> Int[Tensor, "batch seq"]:
-    """A hash of the tokens since words were parted the last time, 0 there. ``before``: the last hash before, if any."""
+    """A hash of the tokens since the last separator, 0 at a separator. before: the hash of the token before these, if any."""
     carry = torch.zeros_like(tokens[:, :1]) if before is None or before.shape[1] == 0 else before
-    if tokens.shape[1] == 1:  # the step of writing, in as few calls as possible
-        return torch.where(parted, 0, carry * BASE + tokens + 1)
-    terms, cut = torch.cat([carry, tokens + 1], dim=1), torch.cat([torch.zeros_like(parted[:, :1]), parted], dim=1)
-    # The polynomial with these coefficients, less its part up to the last parting: all modulo 2^64.
+    if tokens.shape[1] == 1:  # one step of decoding, in as few calls as possible
+        return torch.where(separators, 0, carry * BASE + tokens + 1)
+    terms, resets = torch.cat([carry, tokens + 1], dim=1), torch.cat([torch.zeros_like(separators[:, :1]), separators], dim=1)
+    # The polynomial with these coefficients, minus its part up to the last separator, all modulo 2^64.
     powers, inverse = (torch.full_like(terms[0], base).cumprod(0) for base in (BASE, INVERSE))
     sums = (terms * inverse).cumsum(dim=1)
-    place = torch.arange(terms.shape[1], device=terms.device).expand_as(terms)
-    last = torch.where(cut, place, -1).cummax(dim=1).values
+    index = torch.arange(terms.shape[1], device=terms.device).expand_as(terms)
+    last = torch.where(resets, index, -1).cummax(dim=1).values
     return ((sums - torch.where(last >= 0, sums.gather(1, last.clamp(min=0)), 0)) * powers)[:, 1:]
 
 
 def same_words(keys: Int[Tensor, "batch total"], window: int, seq: int
                ) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"], Int[Tensor, " pair"]]:
-    """All pairs of one of the last ``seq`` places and an earlier one, at most ``window`` before it, with equal keys:
-    their row, the later place (counted from the first of the ``seq``) and the earlier one (from the first of all).
+    """All pairs of positions with equal keys: one of the last ``seq``, and an earlier one at most ``window`` before it.
+
+    Returns the row of each pair, the later position (counted from the first of the ``seq``), and the earlier position (counted
+    from the first of all).
     """
     batch, total = keys.shape
-    place = torch.arange(total, device=keys.device).expand_as(keys)
+    index = torch.arange(total, device=keys.device).expand_as(keys)
     order = keys.argsort(dim=1, stable=True)
     ranked = keys.gather(1, order)
-    opens = torch.ones_like(keys, dtype=torch.bool)
-    opens[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    group = opens.long().cumsum(dim=1) * 2 * total  # with a place added, in ascending order
+    starts = torch.ones_like(keys, dtype=torch.bool)
+    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    group = starts.long().cumsum(dim=1) * 2 * total  # plus an index, in ascending order
     first = torch.searchsorted(group + order, torch.maximum(group, group + order - window))
-    count = torch.where(order >= total - seq, place - first, 0).flatten()
+    count = torch.where(order >= total - seq, index - first, 0).flatten()
     later = torch.repeat_interleave(torch.arange(batch * total, device=keys.device), count)
     nth = torch.arange(len(later), device=keys.device) - (count.cumsum(0) - count)[later]
     row, order = later // total, order.flatten()

@@ -1,4 +1,4 @@
-"""How much of the trunk a patch goes through. The slot ``depth``; its kinds are ``full``, ``early_exit``, ``mixture`` and
+"""Which layers of the trunk process which patches. The slot ``depth``; its kinds are ``full``, ``early_exit``, ``mixture`` and
 ``skip``.
 """
 
@@ -15,13 +15,13 @@ from stlm.nn.stack import Block, Stack
 
 @dataclasses.dataclass(frozen=True)
 class DepthConfig(Slot):
-    """Which layers which patches go through."""
+    """Which layers process which patches."""
 
     package: ClassVar[str] = "stlm.model.depth"
 
     def check(self, model: Any) -> None:
-        """ValueError, with the reason, where it can't go with the other parts of a ``ModelConfig``."""
+        """ValueError, with the reason, if it doesn't fit the other parts of a ``ModelConfig``."""
 
     @abc.abstractmethod
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
-        """The trunk of these layers."""
+        """The trunk that has these layers."""

@@ -1,10 +1,10 @@
-"""Earlier layers learn to answer too, so that a patch may leave early (LayerSkip, Elhoushi et al. 2024, arXiv 2404.16710,
+"""Earlier layers also learn to predict, so that a patch may exit early (LayerSkip, Elhoushi et al. 2024, arXiv 2404.16710,
 sections 4.1 and 4.2).
 
-In training one layer a step, drawn anew, is read by the same decoder and head as the last, and its loss added; layers are left
-out at random, the last most often. In use there are two ways to gain by it: patches leave where a layer changes them little any
-more (Schuster et al. 2022, arXiv 2207.07061), or the first layers draft and all verify (`generate/speculate.py`), which changes
-nothing in what is written.
+In each training step one earlier layer is drawn at random. The decoder and the head also predict from its output, and that loss
+is added. Layers are skipped at random, the last layer most often. After training this saves time in two ways. A patch can exit
+early once a layer hardly changes it (Schuster et al. 2022, arXiv 2207.07061). Or the first layers draft and all layers verify
+(`generate/speculate.py`), which doesn't change the generated text.
 """
 
 from __future__ import annotations
@@ -63,38 +63,38 @@ class EarlyExit(Stack):
             return self._train(x, segment_ids, positions, bidirectional)
         if not self.exit_threshold:
             return super().forward(x, segment_ids, positions, cache, lengths, bidirectional)
-        return self._leave(x, segment_ids, positions, cache, lengths, bidirectional)
+        return self._exit_early(x, segment_ids, positions, cache, lengths, bidirectional)
 
     def _train(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], bidirectional: bool) -> StackOutput:
-        """Layers are left out at random, and one of the earlier layers is read too."""
+        """Skip layers at random, and return the output of one earlier layer too."""
         context, exits = self._context(x, segment_ids, positions, None, bidirectional), list[tuple[Tensor, float]]()
-        drawn = torch.rand(self.active + 1).tolist()  # on the CPU, as a run's other draws
-        learning = self.exit_layers or range(1, max(2, self.active))
-        place = int(drawn[-1] * len(learning))
+        drawn = torch.rand(self.active + 1).tolist()  # on the CPU, like other random numbers of a run
+        candidates = self.exit_layers or range(1, max(2, self.active))
+        choice = int(drawn[-1] * len(candidates))
         for number in range(1, self.active + 1):
-            if drawn[number - 1] >= self._left_out(number):
+            if drawn[number - 1] >= self._skip_prob(number):
                 x = self._run_layer(number - 1, x, context, None, None)
-            if number == learning[place] and number < self.active and self.weight > 0:
-                exits.append((x, self.weight * (place + 1) / len(learning)))
+            if number == candidates[choice] and number < self.active and self.weight > 0:
+                exits.append((x, self.weight * (choice + 1) / len(candidates)))
         return StackOutput(x, exits)
 
-    def _leave(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
+    def _exit_early(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: StackCache | None, lengths: Int[Tensor, " batch"] | None,
                bidirectional: bool) -> StackOutput:
-        """A patch that has left keeps its value, and later ones see it so."""
+        """A patch that has exited keeps its value in the remaining layers, and later patches see this value."""
         context, threshold = self._context(x, segment_ids, positions, cache, bidirectional), self.exit_threshold or 0.0
-        gone = torch.zeros_like(segment_ids, dtype=torch.bool)
+        exited = torch.zeros_like(segment_ids, dtype=torch.bool)
         for depth in range(self.active):
-            if cache is not None and gone.all():  # this is where leaving saves work
+            if cache is not None and exited.all():  # here early exits save work
                 self._skip_layer(depth, x, context, cache, lengths)
                 continue
             before, x = x, self._run_layer(depth, x, context, cache, lengths)
-            x = torch.where(gone[..., None], before, x)
-            gone = gone | (F.cosine_similarity(x, before, dim=-1) >= threshold)
+            x = torch.where(exited[..., None], before, x)
+            exited = exited | (F.cosine_similarity(x, before, dim=-1) >= threshold)
         self._advance(segment_ids, cache, lengths)
         return StackOutput(x)
 
-    def _left_out(self, number: int) -> float:
-        """How often layer ``number``, counted from 1, is left out."""
+    def _skip_prob(self, number: int) -> float:
+        """The probability that training skips layer ``number``, counted from 1."""
         return self.dropout * (math.exp((number - 1) * math.log(2) / max(1, self.active - 1)) - 1)

@@ -1,4 +1,4 @@
-"""Every patch goes through every layer."""
+"""Every layer processes every patch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stlm.nn.stack import Block, Stack
 
 @dataclasses.dataclass(frozen=True)
 class Config(DepthConfig):
-    """All patches go through all layers."""
+    """All layers process all patches."""
 
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
         return Stack(blocks)

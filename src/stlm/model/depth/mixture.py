@@ -1,12 +1,13 @@
-"""Some layers take only the patches that need them most: mixture of depths (Raposo et al. 2024, arXiv 2404.02258).
+"""Some layers process only selected patches: mixture of depths (Raposo et al. 2024, arXiv 2404.02258).
 
-In training a router ranks the patches of a row, and the layer takes the first so many; what it adds is weighed by the router,
-so that the router learns. A rank can't be known while writing, when later patches aren't there yet: a second router learns to
-tell from a patch alone whether it was among the first, and decides in use. So in training a patch's rank depends on later ones,
-as the authors have it; in use nothing does.
+In training a router scores the patches of a row, and the layer processes those with the highest scores. What the layer adds is
+multiplied by the router's output, so that the router has a gradient. In decoding this ranking is impossible, because later
+patches don't exist yet. So a second router learns to predict from each patch alone whether it is selected, and this router
+decides after training. In training the selection of a patch depends on later patches, as in the paper; after training it
+doesn't.
 
-With ``sharing = cycle``, ``span`` = the layers of a loop, ``every`` = 1 and ``nested``, patches go through the loop as often as
-they need: mixture of recursions (Bae et al. 2025, arXiv 2507.10524).
+With ``sharing = cycle``, ``span`` = the layers of a loop, ``every`` = 1 and ``nested``, each patch runs through the loop a
+number of times that depends on the patch: mixture of recursions (Bae et al. 2025, arXiv 2507.10524).
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ class Config(DepthConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Who is taken; gate: how much what's added to them counts; room: how many are taken of a row at most, where that's known.
-    In training, loss: of the router that decides in use; in_use: the share that it would take.
+    """chosen: the selected patches; gate: the factor of what the layer adds; room: the largest number of selected patches in a
+    row, None if it isn't known. Only in training: loss: the loss of the second router; in_use: the share of patches that it
+    selects.
     """
 
     chosen: Bool[Tensor, "batch seq"]
@@ -83,11 +85,11 @@ class Mixture(SparseStack):
         context = None if cache is not None else self._context(x, segment_ids, positions, None)
         allowed, choices, selection = valid_mask(segment_ids, lengths), list[Choice](), None
         for depth in range(self.active):
-            span, place = divmod(depth, self.span)
+            span, layer_in_span = divmod(depth, self.span)
             if span not in self.routed:
                 x = self.run_all(depth, x, segment_ids, positions, context, cache, lengths)
                 continue
-            if place == 0:
+            if layer_in_span == 0:
                 choices.append(self._choose(span, x, allowed))
                 selection = self.select(segment_ids, positions, choices[-1].chosen, choices[-1].room)
                 allowed = choices[-1].chosen if self.nested else allowed
@@ -97,19 +99,19 @@ class Mixture(SparseStack):
             return StackOutput(x)
         router = self.aux_weight * torch.stack([choice.loss for choice in choices]).mean()
         in_use = torch.stack([choice.in_use for choice in choices]).mean()
-        return StackOutput(x, aux_losses={"router": router}, metrics={"taken in use": in_use})
+        return StackOutput(x, aux_losses={"router": router}, metrics={"share selected in use": in_use})
 
     def _choose(self, span: int, x: Float[Tensor, "batch seq dim"], allowed: Bool[Tensor, "batch seq"]) -> Choice:
-        seen = rms_norm(x)
-        score = self.routers[str(span)](seen)[..., 0]
-        guess = self.guesses[str(span)](seen.detach())[..., 0]
+        normed = rms_norm(x)
+        score = self.routers[str(span)](normed)[..., 0]
+        guess = self.guesses[str(span)](normed.detach())[..., 0]
         in_use = allowed & (guess > 0)
         if not self.training:
             nothing = score.new_zeros(())
             return Choice(in_use, score.sigmoid(), None, nothing, nothing)
         rank = score.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
-        most = (self.capacity * allowed.sum(dim=1, keepdim=True)).ceil()
-        chosen, n = allowed & (rank < most), allowed.sum().clamp(min=1)
-        wrong = F.binary_cross_entropy_with_logits(guess.float(), chosen.float(), reduction="none")
+        limit = (self.capacity * allowed.sum(dim=1, keepdim=True)).ceil()
+        chosen, n = allowed & (rank < limit), allowed.sum().clamp(min=1)
+        cross_entropy = F.binary_cross_entropy_with_logits(guess.float(), chosen.float(), reduction="none")
         return Choice(chosen, score.sigmoid(), min(x.shape[1], math.ceil(self.capacity * x.shape[1]) + 1),
-                      (wrong * allowed).sum() / n, in_use.sum() / n)
+                      (cross_entropy * allowed).sum() / n, in_use.sum() / n)

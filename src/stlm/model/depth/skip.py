@@ -1,8 +1,8 @@
-"""Layers that are left out where they aren't needed: a gate a layer and patch, learned straight through (as in SkipNet, Wang et
-al. 2018, arXiv 1711.09485; Bengio et al. 2013, arXiv 1308.3432).
+"""Patches skip layers: each layer has a gate that decides for each patch (SkipNet, Wang et al. 2018, arXiv 1711.09485). The
+gates learn with straight-through gradients (Bengio et al. 2013, arXiv 1308.3432).
 
-The gate sees the patch alone, so it decides in training as in use. What is skipped isn't seen by that layer. A loss draws the
-share of layers that are gone through, as counted, towards a target; the first layer is never skipped.
+A gate reads its patch only, so it decides in the same way in training and after it. A layer doesn't see the patches that skip
+it. A loss moves the share of layers that run, counted from the gates' decisions, to a target. The first layer is never skipped.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Skip(SparseStack):
         super().__init__(blocks)
         self.target, self.aux_weight = config.target, config.aux_weight
         self.gates = nn.ModuleList(Linear(dim, 1, bias=True) for _ in range(len(blocks) - 1))
-        for gate in self.gates:  # at first, nearly everything is gone through
+        for gate in self.gates:  # at the start, nearly all patches run through all layers
             nn.init.constant_(gate.bias, 1.0)  # type: ignore[arg-type]
 
     def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
@@ -54,15 +54,15 @@ class Skip(SparseStack):
         refuse_bidirectional(bidirectional, "skip")
         context = None if cache is not None else self._context(x, segment_ids, positions, None)
         x = self.run_all(0, x, segment_ids, positions, context, cache, lengths)
-        everyone, shares = valid_mask(segment_ids, lengths), list[Tensor]()
+        valid, shares = valid_mask(segment_ids, lengths), list[Tensor]()
         for depth in range(1, self.active):
-            chance = self.gates[depth - 1](rms_norm(x))[..., 0].sigmoid()
-            slope, opened = chance - chance.detach(), everyone & (chance > 0.5)
-            if (selection := self.select(segment_ids, positions, opened)) is not None:
-                x = x + (1 + slope)[..., None] * self.residual(depth, x, selection, cache)
-            shares.append(((opened + slope) * everyone).sum() / everyone.sum().clamp(min=1))
+            prob = self.gates[depth - 1](rms_norm(x))[..., 0].sigmoid()
+            gradient, selected = prob - prob.detach(), valid & (prob > 0.5)
+            if (selection := self.select(segment_ids, positions, selected)) is not None:
+                x = x + (1 + gradient)[..., None] * self.residual(depth, x, selection, cache)
+            shares.append(((selected + gradient) * valid).sum() / valid.sum().clamp(min=1))
         if not self.training or not shares:
             return StackOutput(x)
         share = torch.stack(shares).mean()
         return StackOutput(x, aux_losses={"gates": self.aux_weight * (share - self.target).square()},
-                           metrics={"gone through": share.detach()})
+                           metrics={"share run": share.detach()})

@@ -21,7 +21,7 @@ class EmbeddingConfig(Slot):
 
     @abc.abstractmethod
     def build(self, dim: int, tokenizer: Tokenizer) -> Embedding:
-        """The embedding of the tokens of ``tokenizer`` in ``dim`` numbers."""
+        """The embedding of the tokens of ``tokenizer`` as vectors of ``dim``."""
 
 
 class Embedding(nn.Module, abc.ABC):
@@ -31,6 +31,6 @@ class Embedding(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int,
                 table: Float[Tensor, "token dim"]) -> Float[Tensor, "batch seq dim"]:
-        """Vectors of the last ``seq`` tokens; those before are there to be looked back at. ``table`` has a row for
-        each token by itself; the head may share it.
+        """Vectors of the last ``seq`` tokens. The tokens before them are context. ``table`` has one row for each token; the
+        head may share it.
         """

@@ -1,8 +1,9 @@
-"""Hashed n-grams beside each token (Pagnoni et al. 2024, Byte Latent Transformer, arXiv 2412.09871, section 3.2.1).
+"""Embeddings of hashed n-grams (Pagnoni et al. 2024, Byte Latent Transformer, arXiv 2412.09871, section 3.2.1).
 
-The last n tokens up to and including a token are hashed to a row of a table, for several n, and the rows are added to
-the token's own. Looking rows up costs next to no arithmetic, so this buys parameters without paying FLOPs. All n share
-one table: there are few pairs of bytes and many quintuples, and so each takes the room that it needs (docs/log.md).
+For several n, the last n tokens up to and including a token are hashed to a row of a table. These rows are added to the token's
+own row. Looking up rows takes hardly any FLOPs, so the model gets more parameters at almost no cost. All n share one table:
+there are few different pairs of bytes and many quintuples, and in one table each length uses as many rows as it needs
+(docs/log.md).
 """
 
 from __future__ import annotations
@@ -58,18 +59,19 @@ class NGrams(Embedding):
 
     def rows_of(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int
                 ) -> Int[Tensor, "batch seq order"]:
-        """The row of each n-gram that ends with one of the last ``seq`` tokens; none reaches into another document."""
+        """The row of each n-gram that ends with one of the last ``seq`` tokens. An n-gram contains tokens of one document only.
+        """
         unused = max(0, tokens.shape[1] - seq - self.longest)
         tokens, segment_ids = tokens[:, unused:], segment_ids[:, unused:]
-        place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        opens = torch.ones_like(segment_ids, dtype=torch.bool)
-        opens[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
-        first = torch.where(opens, place, 0).cummax(dim=1).values
-        start = torch.maximum(place[..., None] - self.reach, first[..., None])
-        # A sum of tokens times powers, less what stands before the start, divided by the power there: all modulo 2^64.
+        index = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        starts = torch.ones_like(segment_ids, dtype=torch.bool)
+        starts[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
+        first = torch.where(starts, index, 0).cummax(dim=1).values
+        start = torch.maximum(index[..., None] - self.reach, first[..., None])
+        # The sum of tokens times powers, minus the part before the start, divided by the power at the start, all modulo 2^64.
         powers, inverse = (torch.full_like(tokens[0], base).cumprod(0) for base in (BASE, INVERSE))
         sums = F.pad(((tokens + 1) * powers).cumsum(1), (1, 0))
         hashed = (sums[:, 1:, None] - sums.gather(1, start.flatten(1)).view_as(start)) * inverse[start]
-        hashed = hashed + self.reach  # a length of its own, so that equal tokens of two lengths differ
+        hashed = hashed + self.reach  # the length is part of the hash, so n-grams cut at the start of a document differ by n
         mixed = (hashed ^ (hashed >> 32)) * MIX
         return (((mixed >> 33) & 0x7FFFFFFF) % self.rows)[:, tokens.shape[1] - seq:]

@@ -1,4 +1,4 @@
-"""Each token by itself."""
+"""One row of a table for each token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors to scores of the next token. The slot ``head``."""
+"""From vectors to scores of the next token. The slot ``head``; its kinds are ``tied``, ``untied`` and ``parallel``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ M = TypeVar("M", bound=Memory)
 
 @dataclasses.dataclass(frozen=True)
 class HeadConfig(Slot):
-    """How the next token's scores are read."""
+    """How a vector becomes scores of the next token."""
 
     package: ClassVar[str] = "stlm.model.head"
 
     def check(self, model: Any) -> None:
-        """ValueError, with the reason, where this head can't go with the other parts of a ``ModelConfig``."""
+        """ValueError, with the reason, if this head doesn't fit the other parts of a ``ModelConfig``."""
 
     @abc.abstractmethod
     def build(self, dim: int, vocab_size: int) -> Head:
@@ -32,7 +32,7 @@ class HeadConfig(Slot):
 
 
 class Head(nn.Module, abc.ABC, Generic[M]):
-    """trunk_dim: the width in which it wants the trunk's outputs."""
+    """trunk_dim: the width of the trunk's outputs that the head needs."""
 
     reads_patch: bool = True
     """Whether a token's scores depend on the tokens of the patch in progress."""
@@ -42,15 +42,15 @@ class Head(nn.Module, abc.ABC, Generic[M]):
         self.trunk_dim = trunk_dim
 
     def new_memory(self, batch: int, device: torch.device) -> M:
-        """An empty memory for ``batch`` rows, for rows that are read piece by piece."""
+        """An empty memory for ``batch`` rows that are read piece by piece."""
         return Memory()  # type: ignore[return-value]
 
     def combine(self, encoded: Float[Tensor, "batch seq dim"], output: TrunkOutput, memory: M | None,
                 lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
-        """What the decoder starts from. ``memory`` (None over whole rows) is moved on."""
+        """The input of the decoder. memory: None over whole rows, else updated."""
         return output.joined(encoded)
 
     @abc.abstractmethod
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:
-        """Logits; ``table`` is the input table, for heads that share it."""
+        """The logits. ``table`` is the input table, for heads that share it."""

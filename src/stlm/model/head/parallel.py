@@ -1,9 +1,10 @@
-"""All tokens of the next patch at once, from the trunk's answer alone: the decoder of the paper behind this project
-(arXiv 2405.14159, section 3.1, as its authors' code has it).
+"""Predicts all tokens of the next patch at once, from the trunk output alone. This is the decoder of the paper behind this
+project (arXiv 2405.14159, section 3.1, as in its authors' code).
 
-The answer is unfolded into one slot for each place of a patch; small blocks, in which the slots of a patch see each other,
-turn them into scores. No token sees the patch's earlier ones. That the patch ends is scored too, so the likelihood is
-proper: a product of one distribution a place. The authors left it out, and cut tokens that were too long.
+The trunk output is split into one slot for each token of a patch. Small blocks, in which the slots of a patch see each other,
+turn the slots into scores. The scores of a token don't depend on the earlier tokens of its patch. The end of the patch is
+predicted too, so the likelihood is proper: it is a product of one distribution for each token. The authors don't predict the
+end, and they truncate patches that are too long.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Config(HeadConfig):
     """All tokens of the next patch are predicted at once, without a decoder."""
 
     slots: int = 13
-    """Number of places in a patch, its end included. Tokens further on are read from the last place."""
+    """Largest number of tokens in a patch, its end included. Later tokens all use the last slot."""
     layers: int = 2
-    """Number of blocks in which the places of a patch see each other."""
+    """Number of blocks in which the slots of a patch see each other."""
     heads: int = 4
     """Number of attention heads in these blocks."""
 
@@ -57,7 +58,7 @@ class Config(HeadConfig):
 
 @dataclasses.dataclass
 class SlotMemory(Memory):
-    """Tokens since the last patch ended: 0 at its end."""
+    """since: the number of tokens after the last end of a patch, 0 at the end itself."""
 
     since: Int[Tensor, "batch 1"]
 
@@ -77,7 +78,7 @@ class Parallel(Head[SlotMemory]):
 
     def combine(self, encoded: Float[Tensor, "batch seq dim"], output: TrunkOutput, memory: SlotMemory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
-        """The slot of each byte: its patch's bytes so far aren't read."""
+        """The slot of each byte. The earlier bytes of its patch are not read."""
         x = output.states.unflatten(-1, (self.slots, -1))
         x = x + self.places.to(x.dtype)
         for block in self.blocks:
@@ -87,7 +88,7 @@ class Parallel(Head[SlotMemory]):
 
     def _since(self, ends: Bool[Tensor, "batch seq"], memory: SlotMemory | None, lengths: Int[Tensor, " batch"] | None
                ) -> Int[Tensor, "batch seq"]:
-        """Tokens after the last end, up to each token: 0 at an end."""
+        """For each token, the number of tokens after the last end of a patch, 0 at an end."""
         index = torch.arange(ends.shape[1], device=ends.device).expand(ends.shape)
         last = torch.where(ends, index, -1).cummax(dim=1).values
         if memory is None:

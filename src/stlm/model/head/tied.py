@@ -1,4 +1,4 @@
-"""The input table read backwards: one table serves both ends (Press and Wolf 2017, arXiv 1608.05859)."""
+"""The input table is also the output table (Press and Wolf 2017, arXiv 1608.05859)."""
 
 from __future__ import annotations
 

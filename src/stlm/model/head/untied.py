@@ -1,4 +1,4 @@
-"""A table of its own for the output."""
+"""A second table for the output."""
 
 from __future__ import annotations
 

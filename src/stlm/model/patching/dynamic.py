@@ -1,9 +1,9 @@
 """Patches whose ends are learned: dynamic chunking (H-Net, Hwang et al. 2025, arXiv 2507.07955, section 2.2).
 
-A router ends a patch where a byte's vector is unlike the one before it. That choice has no gradient, so three things train
-the router. The trunk's outputs are smoothed over patches by the probability of their ends (dechunking). The output at each
-byte is multiplied by the confidence of the choice there: a factor of 1 with a gradient (straight through). And a ratio loss
-draws the share of ends towards one in ``target``.
+A router ends a patch where a byte's vector is unlike the vector before it. This decision has no gradient, so three things train
+the router. First, the trunk's outputs are smoothed over patches with the probabilities of their ends (dechunking). Second, the
+output at each byte is multiplied by the confidence of the decision, as a factor of 1 with a gradient (straight through). Third,
+a ratio loss moves the share of ends to one in ``target``.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Config(PatchingConfig):
 
 @dataclasses.dataclass
 class RouterMemory(Memory):
-    """The key of each row's last token."""
+    """key: the key of each row's last token."""
 
     key: Float[Tensor, "batch dim"]
 
 
 @dataclasses.dataclass(frozen=True)
 class SoftBoundaries(Boundaries):
-    """Ends with the probability that the router gave to an end at each token."""
+    """Ends, with the router's probability of an end at each token."""
 
     boundary_prob: Float[Tensor, "batch seq"] = dataclasses.field(kw_only=True)
 
@@ -63,8 +63,8 @@ class SoftBoundaries(Boundaries):
         return smoothed(states, at_ends(self.boundary_prob), before)
 
     def straight_through(self, x: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq dim"]:
-        sure = torch.where(self.ends, self.boundary_prob, 1 - self.boundary_prob)
-        return x * (sure + (1 - sure).detach())[..., None].to(x.dtype)
+        confidence = torch.where(self.ends, self.boundary_prob, 1 - self.boundary_prob)
+        return x * (confidence + (1 - confidence).detach())[..., None].to(x.dtype)
 
 
 def smoothed(states: Float[Tensor, "batch patch dim"], prob: Float[Tensor, "batch patch"],
@@ -85,7 +85,7 @@ class Dynamic(Patching[RouterMemory]):
         super().__init__()
         self.target, self.ratio_loss_weight = config.target, config.ratio_loss_weight
         self.query, self.key = Linear(dim, dim), Linear(dim, dim)
-        for layer in (self.query, self.key):  # at first, the vectors themselves are compared
+        for layer in (self.query, self.key):  # at the start, the vectors themselves are compared
             nn.init.eye_(layer.weight)
             layer.lr_mult = config.lr_mult
 
@@ -97,7 +97,7 @@ class Dynamic(Patching[RouterMemory]):
                 memory: RouterMemory | None, lengths: Int[Tensor, " batch"] | None) -> Boundaries:
         if encoded is None:
             raise ValueError("learned ends need the encoder's vectors")
-        with torch.autocast(tokens.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
+        with torch.autocast(tokens.device.type, enabled=False):  # in bf16, decisions could differ from those in decoding
             vectors = encoded.to(self.key.weight.dtype)
             queries, keys = self.query(vectors), self.key(vectors)
             start = torch.zeros_like(keys[:, 0]) if memory is None else memory.key
@@ -110,6 +110,6 @@ class Dynamic(Patching[RouterMemory]):
         return SoftBoundaries(ends, {"ratio": self.ratio_loss_weight * self._ratio_loss(ends, prob)}, boundary_prob=prob)
 
     def _ratio_loss(self, ends: Bool[Tensor, "batch seq"], prob: Float[Tensor, "batch seq"]) -> Tensor:
-        """Least, at 1, where the share of ends and the mean probability are both 1 / target."""
+        """The minimum is 1, where the share of ends and the mean probability are both 1 / target."""
         n, share, mean = self.target, ends.to(prob.dtype).mean(), prob.mean()
         return n / (n - 1) * ((n - 1) * share * mean + (1 - share) * (1 - mean))

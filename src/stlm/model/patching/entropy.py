@@ -1,7 +1,7 @@
 """Patches that end where the next byte is hard to guess (BLT, Pagnoni et al. 2024, arXiv 2412.09871, section 2.3).
 
-A small byte model, trained beforehand by ``stlm train reader`` and frozen, says how uncertain the next byte is. Its
-weights are part of this model and its parameters are counted.
+A small frozen byte model, trained before with ``stlm train reader``, computes the entropy of the next byte. Its weights are
+part of this model, and its parameters are counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stlm.text.tokenizer import Tokenizer
 
 
 def reader(dim: int, layers: int) -> ModelConfig:
-    """The small byte model: hashed n-grams and convolutions, so that it costs little and sees some twenty bytes."""
+    """The small byte model. It has hashed n-grams and convolutions, so it is cheap and sees about twenty bytes."""
     return ModelConfig(dim=dim, layers=layers, trunk=conv.Config(kernel_size=8), local_dim=dim, encoder_layers=0,
                        decoder_layers=0, embedding=ngrams.Config(rows=2048), patching=none.Config(), pooling=last.Config())
 
@@ -55,7 +55,7 @@ class Config(PatchingConfig):
 
 @dataclasses.dataclass
 class ReaderMemory(Memory):
-    """What the small model remembers, and the entropy [bits] after the last token."""
+    """reader: the cache of the small model; entropy: the entropy [bits] after the last token."""
 
     reader: Cache
     entropy: Float[Tensor, "batch 1"]
@@ -83,14 +83,14 @@ class Entropy(Patching[ReaderMemory]):
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None,
                 memory: ReaderMemory | None, lengths: Int[Tensor, " batch"] | None) -> Boundaries:
-        with torch.autocast(tokens.device.type, enabled=False):  # bf16 would decide otherwise than writing does later
+        with torch.autocast(tokens.device.type, enabled=False):  # in bf16, decisions could differ from those in decoding
             logits = self.reader(Inputs(tokens, lengths=lengths), None if memory is None else memory.reader).logits
             log_p = logits.log_softmax(-1)
             entropy = -(log_p.exp() * log_p).sum(-1) / math.log(2)
-        risen = entropy
+        measure = entropy
         if self.config.rule == "monotonic":
             start = torch.zeros_like(entropy[:, :1]) if memory is None else memory.entropy
-            risen = entropy - torch.cat([start, entropy[:, :-1]], dim=1)
+            measure = entropy - torch.cat([start, entropy[:, :-1]], dim=1)
         if memory is not None:
             memory.entropy = latest(entropy[..., None], lengths, memory.entropy)
-        return Boundaries((risen > self.config.threshold) | (positions == 0))
+        return Boundaries((measure > self.config.threshold) | (positions == 0))

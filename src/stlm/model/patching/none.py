@@ -1,4 +1,4 @@
-"""Every token is a patch of its own: flat bytes, or an ordinary BPE model."""
+"""No patches: the trunk reads every token, as in a plain byte model or an ordinary BPE model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A patch every few tokens (MegaByte, Yu et al. 2023, arXiv 2305.07185)."""
+"""Patches of a fixed number of tokens (MegaByte, Yu et al. 2023, arXiv 2305.07185)."""
 
 from __future__ import annotations
 

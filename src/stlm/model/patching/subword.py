@@ -1,7 +1,7 @@
-"""A patch a token of a byte-pair encoding, as the paper behind this project has it (arXiv 2405.14159, section 3.1).
+"""Each patch is one token of a byte-pair encoding, as in the paper behind this project (arXiv 2405.14159, section 3.1).
 
-Where a token ends depends on what follows it. So the tokenizer ``subword`` says it in the text: a mark stands between tokens,
-which the model predicts like any other token, and whose bits are counted.
+Where such a token ends depends on the text after it. So the tokenizer ``subword`` inserts a mark between tokens. The model
+predicts the mark like any other token, and its bits are counted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A patch a word (SpaceByte, Slagle 2024, arXiv 2404.14408): it ends at the first space-like byte after others.
+"""Each patch is a word (SpaceByte, Slagle 2024, arXiv 2404.14408). It ends at the first space-like byte after other bytes.
 
-Space-like is whatever is neither a letter, nor a digit, nor a byte inside a UTF-8 character. A cap keeps patches short
-where no such byte comes.
+A byte is space-like if it is neither a letter, nor a digit, nor a byte inside a UTF-8 character. ``cap`` limits the size of
+patches where there is no such byte.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Config(PatchingConfig):
 
 @dataclasses.dataclass
 class WordMemory(Memory):
-    """Of each row: tokens since the last end that the text itself set, and whether the last one was space-like."""
+    """state: for each row, the number of tokens since the last end that isn't due to the cap, and whether the last token was
+    space-like.
+    """
 
     state: Int[Tensor, "batch 2"]
 
@@ -62,11 +64,11 @@ class Whitespace(Patching[WordMemory]):
         state = (memory or self.new_memory(len(tokens), tokens.device)).state
         before = torch.cat([state[:, 1:].bool(), space[:, :-1]], dim=1)
         natural = (space & ~before) | (positions == 0)
-        # where the last natural end stood, up to each position and before it, as an index into this chunk
-        place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        # The index, in this piece, of the last natural end (one that isn't due to the cap): up to each position, and before it.
+        index = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         origin = -1 - state[:, :1]
-        last = torch.maximum(torch.where(natural, place, origin).cummax(dim=1).values, origin)
+        last = torch.maximum(torch.where(natural, index, origin).cummax(dim=1).values, origin)
         earlier = torch.cat([origin, last[:, :-1]], dim=1)
         if memory is not None:
-            memory.state = latest(torch.stack([place - last, space.long()], dim=2), lengths, state)
-        return Boundaries(natural | ((place - earlier) % self.cap == 0))
+            memory.state = latest(torch.stack([index - last, space.long()], dim=2), lengths, state)
+        return Boundaries(natural | ((index - earlier) % self.cap == 0))

@@ -1,4 +1,4 @@
-"""The bytes of a patch to one vector. The slot ``pooling``; its kinds are ``last``, ``mean`` and ``attention``."""
+"""From the bytes of a patch to one vector. The slot ``pooling``; its kinds are ``last``, ``mean`` and ``attention``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PoolingConfig(Slot):
     package: ClassVar[str] = "stlm.model.pooling"
 
     def check(self, model: Any) -> None:
-        """ValueError, with the reason, where it can't go with the other parts of a ``ModelConfig``."""
+        """ValueError, with the reason, if it doesn't fit the other parts of a ``ModelConfig``."""
 
     @abc.abstractmethod
     def build(self, dim: int) -> Pooling:
@@ -28,11 +28,11 @@ class PoolingConfig(Slot):
 
 
 class Pooling(nn.Module, abc.ABC):
-    """A pure function of the bytes of each patch; patches that don't exist may come out as anything finite."""
+    """A pure function of the bytes of each patch. For patches that don't exist, any finite output will do."""
 
     needs_whole_patch: bool = True
-    """False where the last byte of a patch is enough, so that decoding need not keep the others."""
+    """False if only the last byte of a patch is read, so that decoding need not store the other bytes."""
 
     @abc.abstractmethod
     def forward(self, x: Float[Tensor, "batch byte dim"], layout: Layout) -> Float[Tensor, "batch patch dim"]:
-        """One vector a patch."""
+        """One vector for each patch."""

@@ -1,5 +1,5 @@
-"""A patch's bytes by attention: the byte that ends it asks, all of them answer (BLT, Pagnoni et al. 2024, arXiv 2412.09871,
-section 3.2, whose queries are pooled too).
+"""Attention over the bytes of a patch. The last byte gives the query, and all bytes give keys and values (BLT, Pagnoni et al.
+2024, arXiv 2412.09871, section 3.2; there the queries are pooled from the bytes).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Config(PoolingConfig):
 
 
 class Attention(Pooling):
-    """Queries and keys have unit norm, so that scores are bounded and exponentials need no maximum taken off first."""
+    """Queries and keys have unit norm, so scores are bounded, and the softmax need not subtract the maximum."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -54,8 +54,8 @@ class Attention(Pooling):
         last, index = layout.at_ends(x), layout.patch_of_byte
         query = rms_norm(self.query(last).unflatten(-1, (self.heads, -1)))
         key, value = self.key_value(x).unflatten(-1, (2, self.heads, -1)).unbind(-3)
-        asked = take(torch.cat([query, torch.zeros_like(query[:, :1])], dim=1), index)  # bytes of no patch ask for nothing
-        weight = ((asked * rms_norm(key)).sum(-1, keepdim=True) * key.shape[-1]**-0.5).exp().to(value.dtype)
+        queries = take(torch.cat([query, torch.zeros_like(query[:, :1])], dim=1), index)  # zeros for bytes of no patch
+        weight = ((queries * rms_norm(key)).sum(-1, keepdim=True) * key.shape[-1]**-0.5).exp().to(value.dtype)
         room = (len(x), layout.n_patches + 1, self.heads)
         total = value.new_zeros(*room, value.shape[-1]).scatter_add(1, index[..., None, None].expand_as(value), weight * value)
         weights = value.new_zeros(*room, 1).scatter_add(1, index[..., None, None].expand_as(weight), weight)

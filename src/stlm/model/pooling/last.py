@@ -1,4 +1,4 @@
-"""The last byte of a patch stands for it; the causal encoder has already mixed the earlier ones in (SpaceByte)."""
+"""The vector of a patch is that of its last byte. The causal encoder has already mixed in the earlier bytes (SpaceByte)."""
 
 from __future__ import annotations
 

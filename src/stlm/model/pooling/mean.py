@@ -1,4 +1,4 @@
-"""The mean of a patch's bytes (dynamic token pooling, Nawrot et al. 2023, arXiv 2211.09761)."""
+"""The mean of the vectors of a patch's bytes (dynamic token pooling, Nawrot et al. 2023, arXiv 2211.09761)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers of the trunk own which weights. The slot ``sharing``; its kinds are ``none``, ``ffn``, ``adjacent``, ``cycle``
+"""Which layers of the trunk share which weights. The slot ``sharing``; its kinds are ``none``, ``ffn``, ``adjacent``, ``cycle``
 and ``all``.
 """
 
@@ -16,30 +16,31 @@ from stlm.nn.stack import Block
 
 @dataclasses.dataclass(frozen=True)
 class SharingConfig(Slot):
-    """How many layers come of how many weights."""
+    """Which layers share weights."""
 
     package: ClassVar[str] = "stlm.model.sharing"
 
     def check(self, layers: int, block: BlockConfig) -> None:
-        """ValueError, saying what would be right, where so many layers of that kind can't be shared so."""
+        """ValueError, with what would be right, if this number of layers, or this kind of block, can't be shared in this way.
+        """
 
     @abc.abstractmethod
     def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:
-        """The layers, from first to last; those that share all are one and the same module."""
+        """The layers, from first to last. Layers that share all weights are the same module."""
 
     @property
     def flops_change(self) -> bool:
-        """Whether the number of layers that run changes in the course of training."""
+        """Whether the number of layers that run changes in training."""
         return False
 
     def layers_at(self, progress: float, layers: int) -> int:
-        """How many of the layers run when this share of training is over."""
+        """How many layers run when the share ``progress`` of training is over."""
         return layers
 
 
 @dataclasses.dataclass(frozen=True)
 class AdaptedConfig(SharingConfig):
-    """Sharing in which each use may have something of its own."""
+    """Sharing in which each use of a shared part may have some weights of its own."""
 
     rank: int = 0
     """Rank of the small adaptor (LoRA) that each layer adds to a shared matrix. 0: none."""
@@ -59,7 +60,7 @@ class AdaptedConfig(SharingConfig):
 
 @dataclasses.dataclass(frozen=True)
 class BlocksConfig(AdaptedConfig):
-    """Whole blocks that are used several times."""
+    """Whole blocks are shared."""
 
     @abc.abstractmethod
     def owners(self, layers: int) -> list[int]:
@@ -74,7 +75,7 @@ class BlocksConfig(AdaptedConfig):
 
 @dataclasses.dataclass(frozen=True)
 class LoopsConfig(BlocksConfig):
-    """Blocks that are gone through again and again, from the first to the last."""
+    """The trunk runs through all blocks several times, from the first to the last."""
 
     loop_from: float = 0.0
     """Until this share of training is over, the trunk goes through its blocks only once (0 to 1)."""

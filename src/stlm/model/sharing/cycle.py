@@ -1,5 +1,5 @@
-"""All blocks are gone through several times: A B A B (Universal Transformer, Dehghani et al. 2018, arXiv 1807.03819; CYCLE in
-Takase and Kiyono 2021, arXiv 2104.06022).
+"""The trunk runs through all blocks several times: A B A B (Universal Transformer, Dehghani et al. 2018, arXiv 1807.03819;
+CYCLE in Takase and Kiyono 2021, arXiv 2104.06022).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""One feed-forward layer for several layers, attention for each (One Wide Feedforward, Pires et al. 2023, arXiv 2309.01826)."""
+"""Layers share a feed-forward layer, and each has its own attention (One Wide Feedforward, Pires et al. 2023, arXiv
+2309.01826).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Causal attention over a look-back window, then a feed-forward layer (Vaswani et al. 2017, arXiv 1706.03762; the window as in
-Beltagy et al. 2020, arXiv 2004.05150), with rotary positions, normalised queries and keys, and grouped heads.
+"""Causal attention over a sliding window, then a feed-forward layer (Vaswani et al. 2017, arXiv 1706.03762).
+
+The window is that of Beltagy et al. 2020 (arXiv 2004.05150). Positions are rotary, queries and keys are normalised, and heads
+may share keys and values.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from stlm.nn.rope import Rotation, rotate, rotation
 from stlm.nn.stack import NOTHING, Block
 from stlm.nn.weights import linear
 
-SHORT = 512  # positions up to which attention written out is faster on CPUs than PyTorch's fused one (docs/log.md)
-NARROW = 8  # the smallest blocks that rows are cut into where the window is far shorter
+SHORT = 512  # up to so many positions, explicit attention is faster on CPUs than PyTorch's fused kernel (docs/log.md)
+NARROW = 8  # the smallest block size of banded attention, which is used where the window is far shorter than the row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Config(BlockConfig):
             raise ValueError(f"heads = {self.heads} has to be a multiple of kv_heads = {self.kv_heads}")
 
     def check(self, dim: int) -> None:
-        check_multiple(dim, 2 * self.heads, self.heads)  # rotary positions turn pairs of numbers
+        check_multiple(dim, 2 * self.heads, self.heads)  # rotary positions rotate pairs of numbers
 
     def build(self, dim: int) -> AttentionBlock:
         return AttentionBlock(dim, self.heads, self.kv_heads or self.heads, self.window, self.ffn, self.qk_norm,
@@ -56,10 +58,12 @@ class Config(BlockConfig):
 
 @dataclasses.dataclass
 class Context:
-    """Which positions see which (as a mask, and as what is added to scores), and how far queries and keys are turned.
+    """What depends on positions only, for all attention blocks of a stack.
 
-    band: where above 0, rows are cut into blocks of so many positions, and each looks at its own block and the one before:
-    masks are then [batch, 1, block, band, 2 band] instead of [batch, 1, seq, total].
+    allowed: the mask of the positions that a position sees. bias: the same mask as numbers that are added to scores; None where
+    the fused kernel is used. rotation: of queries and keys. band: if above 0, rows are split into blocks of so many positions,
+    and a position sees only its own block and the block before it. Masks then have the shape [batch, 1, block, band, 2 band]
+    instead of [batch, 1, seq, total].
     """
 
     allowed: Bool[Tensor, "batch 1 *seq total"]
@@ -69,8 +73,8 @@ class Context:
 
 
 class Attention(nn.Module):
-    """Multi-head attention; with fewer ``kv_heads`` than ``heads``, groups of heads share keys and values
-    (Ainslie et al. 2023, arXiv 2305.13245). Queries and keys have unit norm (Dehghani et al. 2023, arXiv 2302.05442).
+    """Multi-head attention. With fewer ``kv_heads`` than ``heads``, groups of heads share keys and values (Ainslie et al. 2023,
+    arXiv 2305.13245). With ``qk_norm``, queries and keys have unit norm (Dehghani et al. 2023, arXiv 2302.05442).
     """
 
     def __init__(self, dim: int, heads: int, kv_heads: int, qk_norm: bool) -> None:
@@ -89,7 +93,8 @@ class Attention(nn.Module):
         q, k = rotate(q, context.rotation), rotate(k, context.rotation)
         new = (k.transpose(1, 2), v.transpose(1, 2))
         if past is not None:
-            k, v = (torch.cat(both, dim=1).transpose(1, 2) for both in zip(past, new, strict=True))  # positions lie in a row
+            # joined before the transpose: positions stay contiguous in memory
+            k, v = (torch.cat(both, dim=1).transpose(1, 2) for both in zip(past, new, strict=True))
         if self.kv_heads < self.heads:
             k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
             v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
@@ -105,7 +110,7 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, seq, dim)), new
 
     def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context) -> KV:
-        """Keys and values alone."""
+        """The keys and values, without the output."""
         weight = self.qkv.matrix(slice(self.heads * self.head_dim, None))
         k, v = F.linear(x, weight).unflatten(-1, (-1, self.head_dim)).transpose(1, 2).chunk(2, dim=1)
         k = rotate(rms_norm(k) if self.qk_norm else k, context.rotation)
@@ -113,7 +118,7 @@ class Attention(nn.Module):
 
 
 class AttentionBlock(Block[Context]):
-    """Attention, then a feed-forward layer, each behind a norm and added to what came in (pre-norm)."""
+    """Attention, then a feed-forward layer. Each reads the normalised input and adds its output to it (pre-norm)."""
 
     supports_bidirectional = True
 
@@ -127,35 +132,35 @@ class AttentionBlock(Block[Context]):
     def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype
                 ) -> Context:
         total, seq = segment_ids.shape[1], positions.shape[1]
-        turned = rotation(positions, self.attention.head_dim, self.rope_base, dtype)
+        rope = rotation(positions, self.attention.head_dim, self.rope_base, dtype)
         band = max(self.lookback + 1, NARROW)
         if total == seq >= 4 * band:
             own = _blocks(segment_ids[:, None, :, None], band, NOTHING)[:, 0, ..., 0]
             seen = torch.cat([F.pad(own[:, :-1], (0, 0, 1, 0), value=NOTHING - 1), own], dim=2)
-            place = torch.arange(2 * band, device=segment_ids.device)
-            distance = place[band:, None] - place[None, :]
+            index = torch.arange(2 * band, device=segment_ids.device)
+            distance = index[band:, None] - index[None, :]
             near = (distance >= 0) & (distance <= self.lookback)
             allowed = ((own[..., None] == seen[:, :, None]) & near)[:, None]
-            return Context(allowed, torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf), turned, band)
-        place = torch.arange(total, device=segment_ids.device)
-        distance = place[total - seq:, None] - place[None, :]
-        return self._masked((distance >= 0) & (distance <= self.lookback), segment_ids, turned, dtype)
+            return Context(allowed, torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf), rope, band)
+        index = torch.arange(total, device=segment_ids.device)
+        distance = index[total - seq:, None] - index[None, :]
+        return self._masked((distance >= 0) & (distance <= self.lookback), segment_ids, rope, dtype)
 
     def bidirectional_context(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
                               dtype: torch.dtype) -> Context:
-        place = torch.arange(segment_ids.shape[1], device=segment_ids.device)
-        near = (place[:, None] - place[None, :]).abs() <= self.lookback
+        index = torch.arange(segment_ids.shape[1], device=segment_ids.device)
+        near = (index[:, None] - index[None, :]).abs() <= self.lookback
         return self._masked(near, segment_ids, rotation(positions, self.attention.head_dim, self.rope_base, dtype), dtype)
 
-    def _masked(self, near: Bool[Tensor, "seq total"], segment_ids: Int[Tensor, "batch total"], turned: Rotation,
+    def _masked(self, near: Bool[Tensor, "seq total"], segment_ids: Int[Tensor, "batch total"], rope: Rotation,
                 dtype: torch.dtype) -> Context:
-        """Positions that are near and of one document see each other."""
+        """The context in which a position sees those that are ``near`` and in the same document."""
         seq, total = near.shape
         allowed = (near & (segment_ids[:, total - seq:, None] == segment_ids[:, None, :]))[:, None]
         bias = None
         if segment_ids.device.type == "cpu" and total <= SHORT:
             bias = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, -torch.inf)
-        return Context(allowed, bias, turned)
+        return Context(allowed, bias, rope)
 
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], KV]:
@@ -169,11 +174,11 @@ class AttentionBlock(Block[Context]):
 
 def _blocks(x: Shaped[Tensor, "batch heads seq dim"], size: int, value: int = 0
             ) -> Shaped[Tensor, "batch heads block size dim"]:
-    """Rows cut into blocks, the last filled up with ``value``."""
+    """Rows split into blocks of ``size`` positions. The last block is filled up with ``value``."""
     n = -(-x.shape[2] // size)
     return F.pad(x, (0, 0, 0, n * size - x.shape[2]), value=value).unflatten(2, (n, size))
 
 
 def _with_previous(x: Float[Tensor, "batch heads block size dim"]) -> Float[Tensor, "batch heads block twice dim"]:
-    """Each block behind the one before it, the first behind zeros."""
+    """Each block with the previous block before it. The first block has zeros before it."""
     return torch.cat([F.pad(x[:, :, :-1], (0, 0, 0, 0, 1, 0)), x], dim=3)

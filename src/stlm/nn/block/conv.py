@@ -1,7 +1,7 @@
-"""A gated causal convolution as a block: a short filter a channel, then a gated feed-forward layer.
+"""A gated causal convolution as a block: a short filter for each channel, then a gated feed-forward layer.
 
-The mixer of gated convolution models (Dauphin et al. 2017, arXiv 1612.08083; Poli et al. 2023, arXiv 2302.10866) with
-its filter cut to a few bytes. The filter stands before the widening layer, where an entry of its kernel costs least.
+It is the mixer of gated convolution models (Dauphin et al. 2017, arXiv 1612.08083; Poli et al. 2023, arXiv 2302.10866) with a
+filter of a few bytes. The filter comes before the layer that widens vectors, because it costs least there.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ class ConvBlock(Block[Tensor]):
         super().__init__()
         self.lookback = kernel_size - 1
         self.norm = RMSNorm(dim)
-        # entry 0 of the kernel is the byte itself; channels start out differing in how much of the past they take in
+        # Entry 0 of the kernel is for the position itself. The random start gives each channel another filter.
         self.filter = nn.Parameter(torch.randn(kernel_size, dim) * kernel_size**-0.5)
         self.gate_up, self.down = linear(dim, 2 * hidden), linear(hidden, dim, zero=True)
 
     def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"],
              dtype: torch.dtype) -> Float[Tensor, "batch seq kernel"]:
-        """For each entry of the kernel, 1 where it falls into the same document and 0 elsewhere."""
-        padded = _reach(segment_ids, self.lookback, positions.shape[1], empty=NOTHING)
+        """For each entry of the kernel, 1 where its position is in the same document, 0 elsewhere."""
+        padded = _with_lookback(segment_ids, self.lookback, positions.shape[1], empty=NOTHING)
         seen = padded.unfold(1, self.lookback + 1, 1).flip(2) == padded[:, self.lookback:, None]
         return seen.to(dtype)
 
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Float[Tensor, "batch seq kernel"],
                 past: KV | None) -> tuple[Float[Tensor, "batch seq dim"], KV]:
         seq, signal = x.shape[1], self.norm(x)
-        padded = _reach(signal if past is None else torch.cat([past[0], signal], dim=1), self.lookback, seq)
+        padded = _with_lookback(signal if past is None else torch.cat([past[0], signal], dim=1), self.lookback, seq)
         kernel = self.filter.to(signal.dtype)
-        if seq == 1:  # the step of writing, in as few calls as possible
+        if seq == 1:  # one step of decoding, in as few calls as possible
             filtered = (padded.flip(1) * context.mT * kernel).sum(dim=1, keepdim=True)
             return self._gated(x, filtered), (signal,)
         filtered = signal * kernel[0]
@@ -79,8 +79,8 @@ class ConvBlock(Block[Tensor]):
         return x + self.down(F.silu(gate) * up)
 
 
-def _reach(x: Tensor, lookback: int, seq: int, empty: int = 0) -> Tensor:
-    """The last ``seq`` entries of ``x`` [batch, n, ...] and ``lookback`` before them, ``empty`` where there are none."""
+def _with_lookback(x: Tensor, lookback: int, seq: int, empty: int = 0) -> Tensor:
+    """The last ``seq`` entries of ``x`` [batch, n, ...] and ``lookback`` entries before them. Missing entries are ``empty``."""
     missing = lookback + seq - x.shape[1]
     if missing > 0:
         x = F.pad(x, (*[0] * (2 * (x.dim() - 2)), missing, 0), value=empty)

@@ -1,9 +1,9 @@
-"""Gated linear attention, then a feed-forward layer: a memory of fixed size a head instead of all that went before.
+"""Gated linear attention, then a feed-forward layer. Each head has a state of fixed size instead of past keys and values.
 
-``S_t = a_t S_{t-1} + k_t v_t^T`` and ``y_t = q_t S_t``, where each head forgets by ``a_t`` between 0 and 1, which its input
-decides: the recurrence of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060), with the gated output of gated linear attention
-(Yang et al. 2023, arXiv 2312.06635). Rows are computed in chunks: within a chunk as masked attention, between chunks
-through the states that the chunks leave behind, in as many steps as their number has binary digits.
+``S_t = a_t S_{t-1} + k_t v_t^T`` and ``y_t = q_t S_t``. The factor ``a_t`` lies between 0 and 1, depends on the input, and says
+how much of the state a head keeps. This is the recurrence of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060), with the gated output
+of gated linear attention (Yang et al. 2023, arXiv 2312.06635). Rows are computed in chunks. Within a chunk it is masked
+attention. Between chunks the states are passed on, in a number of steps that grows with the logarithm of the number of chunks.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Config(BlockConfig):
 
 @dataclasses.dataclass
 class Context:
-    """Documents of the positions [batch, seq], and of the one before them [batch, 1], `NOTHING` where there is none."""
+    """Segment ids of the positions, and of the position before them (`NOTHING` if there is none)."""
 
     segment_ids: Int[Tensor, "batch seq"]
     before: Int[Tensor, "batch 1"]
@@ -67,7 +67,7 @@ class LinearBlock(Block[Context]):
         self.qk = linear(dim, 2 * self.heads * self.key_dim)
         self.value_gate = linear(dim, 2 * dim)
         self.forget = linear(dim, self.heads, zero=True)
-        # heads start out remembering for 4 to 512 positions
+        # at the start, states decay over 4 to 512 positions, depending on the head
         self.rate = nn.Parameter(torch.linspace(2.0, 9.0, self.heads) * -torch.tensor(2.0).log())
         self.out = linear(dim, dim, zero=True)
         self.ffn_norm, self.ffn = RMSNorm(dim), config.ffn.build(dim)
@@ -98,21 +98,21 @@ class LinearBlock(Block[Context]):
         return rms_norm(k) * self.key_dim**-0.5, v, self._log_a(y), context.segment_ids, context.before
 
     def _log_a(self, y: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq heads"]:
-        """``log a_t = -softplus(.)``, in at least float32: products of many factors near one."""
+        """``log a_t = -softplus(.)``, in at least float32, because many factors near one are multiplied."""
         wide = torch.promote_types(y.dtype, torch.float32)
         return -F.softplus(self.forget(y).to(wide) + self.rate.to(wide))
 
     def update_cache(self, past: KV | None, new: KV, lengths: Int[Tensor, " batch"] | None
                  ) -> KV:
-        """The state after the last position that counts, of that position's document."""
+        """The state after the last position of each row that isn't padding. It covers that position's document only."""
         k, v, log_a, segment_ids, before = new
         batch, seq = segment_ids.shape
         count = torch.full((batch,), seq, device=k.device) if lengths is None else lengths
         counts = torch.arange(seq, device=k.device) < count[:, None]
         last = torch.cat([before, segment_ids], dim=1).gather(1, count[:, None])
         decay = log_a.masked_fill(~counts[..., None], 0)
-        left = decay.flip(1).cumsum(1).flip(1) - decay  # of the positions after each
-        weight = left.exp().masked_fill(~(counts & (segment_ids == last))[..., None], 0)
+        later = decay.flip(1).cumsum(1).flip(1) - decay  # for each position, the sum over the positions after it
+        weight = later.exp().masked_fill(~(counts & (segment_ids == last))[..., None], 0)
         state = torch.einsum("bsh,bshk,bshv->bhkv", weight, k.to(weight.dtype), v.to(weight.dtype))
         if past is not None:
             kept = decay.sum(dim=1).exp().masked_fill(before != last, 0)
@@ -126,35 +126,35 @@ def scan(q: Float[Tensor, "batch seq heads key"], k: Float[Tensor, "batch seq he
          state: Float[Tensor, "batch heads key value"] | None, chunk: int) -> Float[Tensor, "batch seq heads value"]:
     """``y_t = sum over s <= t of the same document of exp(log a_{s+1} + ... + log a_t) (q_t . k_s) v_s``.
 
-    state, before: what earlier positions left behind, and the document that it belongs to.
+    state, before: the state after earlier positions, and the segment id that it belongs to.
     """
     (batch, seq, heads, key), size = q.shape, min(chunk, q.shape[1])
     n = -(-seq // size)
     pad = n * size - seq
     if state is None:
         state = q.new_zeros(batch, heads, key, v.shape[-1])
-    # from here on [batch, heads, chunk, place, ...]
+    # from here on [batch, heads, chunk, position, ...]
     q, k, v, log_a = (F.pad(item, (*[0, 0] * (item.dim() - 2), 0, pad)).unflatten(1, (n, size)).movedim(3, 1)
                       for item in (q, k, v, log_a))
     owner = F.pad(segment_ids, (0, pad), value=NOTHING).unflatten(1, (n, size))[:, None]
     total = log_a.cumsum(-1)
-    place = torch.arange(size, device=q.device)
-    so_far = place[:, None] >= place[None, :]
-    within = _decay(total, total, (owner[..., :, None] == owner[..., None, :]) & so_far)
-    # what each chunk leaves behind, of the document of its last place; what was there before counts as a chunk
-    left = _decay(total[..., -1:], total, (owner == owner[..., -1:])[..., None, :])[..., 0, :]
-    states = torch.cat([state[:, :, None].to(v.dtype), (k * left[..., None].to(k.dtype)).mT @ v], dim=2)[:, :, :n]
+    index = torch.arange(size, device=q.device)
+    causal = index[:, None] >= index[None, :]
+    within = _decay(total, total, (owner[..., :, None] == owner[..., None, :]) & causal)
+    # What each chunk adds to the state, for the document of its last position. The given state comes first, like a chunk's.
+    to_end = _decay(total[..., -1:], total, (owner == owner[..., -1:])[..., None, :])[..., 0, :]
+    states = torch.cat([state[:, :, None].to(v.dtype), (k * to_end[..., None].to(k.dtype)).mT @ v], dim=2)[:, :, :n]
     owners = torch.cat([before[:, None], owner[..., -1]], dim=2)[..., :n]
-    # what chunk j finds: what the one before it left, and what that found, where it is of the same document
+    # The state before chunk j: what chunk j - 1 added, and the state before that, if the document is the same.
     same = torch.cat([torch.zeros_like(owners[..., :1], dtype=torch.bool), owners[..., 1:] == owners[..., :-1]], dim=2)
     kept = F.pad(total[..., -1], (1, 0))[..., :n].exp().masked_fill(~same, 0)
-    found = recurrence(kept.flatten(0, 1), states.flatten(0, 1)).view_as(states)
-    reach = total.exp().masked_fill(owner != owners[..., None], 0)
-    y = ((q @ k.mT) * within.to(q.dtype)) @ v + (q * reach[..., None].to(q.dtype)) @ found
+    before_chunk = recurrence(kept.flatten(0, 1), states.flatten(0, 1)).view_as(states)
+    from_start = total.exp().masked_fill(owner != owners[..., None], 0)
+    y = ((q @ k.mT) * within.to(q.dtype)) @ v + (q * from_start[..., None].to(q.dtype)) @ before_chunk
     return y.movedim(1, 3).flatten(1, 2)[:, :seq]
 
 
 def _decay(later: Float[Tensor, "batch heads *rows n"], earlier: Float[Tensor, "batch heads *rows m"],
            counts: Bool[Tensor, "batch 1 *rows n m"]) -> Float[Tensor, "batch heads *rows n m"]:
-    """``exp(later_i - earlier_j)`` where that counts, 0 elsewhere."""
+    """``exp(later_i - earlier_j)`` where ``counts`` is true, 0 elsewhere."""
     return (later[..., :, None] - earlier[..., None, :]).masked_fill(~counts, -torch.inf).exp()

@@ -13,7 +13,7 @@ from stlm.config.slot import Slot
 
 @dataclasses.dataclass(frozen=True)
 class FeedForwardConfig(Slot):
-    """The layer that works on each position alone: ``[batch, seq, dim] -> [batch, seq, dim]``."""
+    """A layer that works on each position separately: ``[batch, seq, dim] -> [batch, seq, dim]``."""
 
     package: ClassVar[str] = "stlm.nn.ffn"
 
@@ -23,5 +23,5 @@ class FeedForwardConfig(Slot):
 
 
 def hidden_width(dim: int, ratio: float) -> int:
-    """Width of the hidden layer: ``ratio * dim``, rounded to a multiple of 16, which is what fast kernels want."""
+    """Width of the hidden layer: ``ratio * dim``, rounded to a multiple of 16, which fast kernels need."""
     return max(16, round(ratio * dim / 16) * 16)
