@@ -113,7 +113,7 @@ def test_going_on_and_going_further(capsys, trained):
         capsys, "train", "tiny.toml", "--name", "mine", "--train.steps", "12")
     status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--train.steps", "16")
     assert status == 0
-    assert "going on from step 12" in err
+    assert "continued from step 12" in err
     assert json.loads(Path("runs/mine/results.json").read_text())["steps"] == 16
     assert "--model: it can't change in a run that continues" in fault(
         capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--model.dim", "32")
@@ -299,7 +299,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on():
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert "go on with:  stlm train tiny.toml --name long --resume" in err
+    assert "continue with:  stlm train tiny.toml --name long --resume" in err
 
 
 def test_trained_text_is_of_the_world():

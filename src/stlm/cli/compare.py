@@ -46,17 +46,17 @@ def run(arguments: list[str]) -> int:
     console = Console(stderr=True)
     console.print(f"{plan.recipe.question}\n{plan.recipe.rule}", highlight=False)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler sends SIGTERM instead of Ctrl-C
-    known = record.on_record(plan)
-    missing = [run for _, _, run in plan.runs() if run.name not in known.runs]
+    recorded = record.on_record(plan)
+    missing = [run for _, _, run in plan.runs() if run.name not in recorded.runs]
     first = [run for run in plan.first.values() if any(run.name in other.after for other in missing)]
-    if known.others:
-        console.print("the record has runs that this recipe no longer describes; they are kept in "
+    if recorded.others:
+        console.print("the record has runs that this recipe no longer describes; a copy is in "
                       f"{record.set_aside(plan)}", highlight=False)
-    if known.runs:
-        console.print(f"{len(known.runs)} runs are on record and used again; to run them anew, delete results/{plan.name}",
-                      highlight=False)
+    if recorded.runs:
+        console.print(f"{len(recorded.runs)} runs are in the record already; to run them again, "
+                      f"delete results/{plan.name}", highlight=False)
     try:
-        with _Display(plan, known, console) as display:
+        with _Display(plan, recorded, console) as display:
             launch.carry_out([*first, *missing], start, at_once, display.ended, display.look)
         _time_decoding([run for _, _, run in plan.runs()], console)
     except KeyboardInterrupt:
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    found = record.make_record(plan, known)
+    found = record.make_record(plan, recorded)
     console.print(_table(plan, found))
     console.print(f"results: {record.save(plan, found)}\nreport:  {write_page(plan, found)}", highlight=False, soft_wrap=True)
     return 0
@@ -98,12 +98,13 @@ def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
 class _Display:
     """A progress bar for the comparison, and one for each active run. The record is written again whenever a run ends."""
 
-    def __init__(self, plan: Plan, known: record.Recorded, console: Console) -> None:
-        self.plan, self.known, self.console = plan, known, console
+    def __init__(self, plan: Plan, recorded: record.Recorded, console: Console) -> None:
+        self.plan, self.recorded, self.console = plan, recorded, console
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[info]}"),
                              TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal)
         runs = [*plan.first.values(), *(run for _, _, run in plan.runs())]
-        self._whole = self._bar.add_task(f"{plan.name}: {len(runs)} runs", total=len(runs), completed=len(known.runs), info="")
+        self._whole = self._bar.add_task(f"{plan.name}: {len(runs)} runs", total=len(runs),
+                                         completed=len(recorded.runs), info="")
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> _Display:
@@ -117,7 +118,7 @@ class _Display:
         self._bar.advance(self._whole)
         found = run.found()
         self.console.print(f"{run.name}: {found[BITS]:.4f} bits per byte after {found['seconds']:.0f} s", highlight=False)
-        so_far = record.make_record(self.plan, self.known)
+        so_far = record.make_record(self.plan, self.recorded)
         if so_far["arms"]:
             record.save(self.plan, so_far)
             write_page(self.plan, so_far)

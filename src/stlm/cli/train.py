@@ -113,12 +113,12 @@ def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> Run
 def _stopping(trainer: Trainer) -> Iterator[None]:
     """A context in which Ctrl-C, or a scheduler's SIGTERM, ends the run after the present step. A second one ends it at once.
     """
-    def ask(number: int, frame: object) -> None:
+    def request_stop(number: int, frame: object) -> None:
         if trainer.stop:
             raise KeyboardInterrupt
         trainer.stop = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -89,21 +89,21 @@ def _colours(arms: list[str]) -> dict[str, str]:
 def _means(arms: dict[str, Any], baseline: str) -> str:
     """A picture with a dot for each run, and the mean and its interval for each arm. The best arm is at the top."""
     figure, axes = drawing(7.2, 0.6 + 0.32 * len(arms))
-    for place, (arm, found) in enumerate(reversed(arms.items())):
+    for row, (arm, found) in enumerate(reversed(arms.items())):
         colour = INK if arm == baseline else "#c2410c"
-        axes.plot([seed[BITS] for seed in found["seeds"]], [place] * found["n"], "o", color=MUTED, markersize=4, alpha=0.7)
+        axes.plot([seed[BITS] for seed in found["seeds"]], [row] * found["n"], "o", color=MUTED, markersize=4, alpha=0.7)
         if found["interval"]:
-            axes.plot(found["interval"], [place, place], color=colour, linewidth=1.4)
-        axes.plot([found["mean"]], [place], "|", color=colour, markersize=12, markeredgewidth=2)
+            axes.plot(found["interval"], [row, row], color=colour, linewidth=1.4)
+        axes.plot([found["mean"]], [row], "|", color=colour, markersize=12, markeredgewidth=2)
     axes.set_yticks(range(len(arms)), list(reversed(arms)))
     means = [found["mean"] for found in arms.values()]
     end = _end(means)
     room = 0.08 * (end - min(means)) + 0.005
     axes.set(xlabel="bits per byte of held-out text: each run, the mean, and its 95 % interval",
              xlim=(min(means) - room, end + room))
-    for place, mean in enumerate(reversed(means)):
+    for row, mean in enumerate(reversed(means)):
         if mean > end:
-            axes.annotate(f"{mean:.2f} \u2192", (end + room, place), ha="right", va="center", color=MUTED)
+            axes.annotate(f"{mean:.2f} \u2192", (end + room, row), ha="right", va="center", color=MUTED)
     return svg(figure)
 
 

@@ -53,14 +53,14 @@ def set_aside(plan: Plan) -> Path:
     return free
 
 
-def make_record(plan: Plan, known: Recorded) -> dict[str, Any]:
+def make_record(plan: Plan, recorded: Recorded) -> dict[str, Any]:
     """The runs that are finished, here or in the earlier record, and their statistics. Arms without finished runs are left out.
     """
     recipe = plan.recipe
     arms: dict[str, Any] = {}
     for arm, runs in plan.arms.items():
-        if seeds := [_of_run(seed, run, recipe) if run.finished else known.runs[run.name] for seed, run in runs.items()
-                     if run.finished or run.name in known.runs]:
+        if seeds := [_of_run(seed, run, recipe) if run.finished else recorded.runs[run.name] for seed, run in runs.items()
+                     if run.finished or run.name in recorded.runs]:
             arms[arm] = {"config": recipe.arms[arm], "uses": recipe.uses(arm), "seeds": seeds}
     values = {arm: [seed[BITS] for seed in found["seeds"]] for arm, found in arms.items()}
     for arm, found in arms.items():
@@ -71,7 +71,7 @@ def make_record(plan: Plan, known: Recorded) -> dict[str, Any]:
                         if other in values and arm != other}}
     return {"question": recipe.question, "rule": recipe.rule, "held_equal": f"{recipe.amount:g} {UNITS[recipe.equal]}",
             "baseline": recipe.baseline, "against": recipe.against, "flags": recipe.every, "arms": arms,
-            "first": known.first | {title: {"config": recipe.first[title], **_of_run(0, run, recipe)}
+            "first": recorded.first | {title: {"config": recipe.first[title], **_of_run(0, run, recipe)}
                                     for title, run in plan.first.items() if run.finished}}
 
 

@@ -78,9 +78,9 @@ def page(config: Any, program: str, own: Sequence[Row] = (), shorthands: dict[st
     own: flags that aren't fields. shorthands: flags that stand for a field. width: columns of the page; 0 uses the terminal's.
     """
     width = width or shutil.get_terminal_size().columns - 1
-    fields = {field.path: field for field in fields_of(config)}
-    short = [(f"{flag} {_placeholder(fields[path].hint)}", f"short for {fields[path].flag}")
-             for flag, path in (shorthands or {}).items() if path in fields]
+    by_path = {field.path: field for field in fields_of(config)}
+    short = [(f"{flag} {_placeholder(by_path[path].hint)}", f"short for {by_path[path].flag}")
+             for flag, path in (shorthands or {}).items() if path in by_path]
     out = [f"usage: {program} [flags]", "", *textwrap.wrap(INTRODUCTION, width), ""]
     if own or short:
         out += ["command: flags that aren't fields of the run", *columns([*own, *short], width), ""]

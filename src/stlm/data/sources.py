@@ -180,7 +180,7 @@ class Hub(Source):
 
     @functools.cached_property
     def _splits(self) -> Given | HeldOut:
-        names = self._ask(lambda: self._datasets.get_dataset_split_names(self._path, self._config))
+        names = self._request(lambda: self._datasets.get_dataset_split_names(self._path, self._config))
         if TRAIN not in names:
             raise UserError(f"{self.name}: it has no split named train; its splits are "
                             f"{', '.join(names) or 'none'}; choose another data set or config")
@@ -195,10 +195,10 @@ class Hub(Source):
         return HeldOut(self.name, train)
 
     def _stream(self, split: str) -> Iterator[bytes]:
-        rows = self._ask(lambda: iter(self._datasets.load_dataset(
+        rows = self._request(lambda: iter(self._datasets.load_dataset(
             self._path, self._config, split=split, streaming=True)))
         for number in itertools.count(1):
-            row = self._ask(lambda: next(rows, None))
+            row = self._request(lambda: next(rows, None))
             if row is None:
                 return
             if row.get(self._field, "") is None:  # a null in a table is no document
@@ -215,9 +215,9 @@ class Hub(Source):
                             "pip install 'stlm[data]'") from None
         return datasets
 
-    def _ask(self, question: Callable[[], Any]) -> Any:
+    def _request(self, call: Callable[[], Any]) -> Any:
         try:
-            return question()
+            return call()
         except UserError:
             raise
         except Exception as error:  # many types are possible; each means that the text can't be read
