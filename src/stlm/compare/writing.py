@@ -14,7 +14,7 @@ WRITTEN = 512  # bytes
 
 
 def bytes_per_second(model: LM, tokenizer: Tokenizer) -> float:
-    """The speed of a model on the CPU, in bytes per second. All models write the same bytes, which take the place of drawn
+    """The speed of a model on the CPU, in bytes per second. All models write the same bytes instead of sampled
     ones.
 
     It is measured on the CPU wherever the model was trained. Small models are made for machines without a GPU, and with a GPU
