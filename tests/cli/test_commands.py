@@ -221,7 +221,7 @@ def test_damaged_and_foreign_checkpoints(capsys, trained):
     data = (last / "model.safetensors").read_bytes()
     (last / "model.safetensors").write_bytes(data[:-1])
     for words in (["generate", "mine", "x"], ["params", "mine"], ["train", "tiny.toml", "--name", "mine", "--resume"]):
-        assert "damaged or missing; delete step_0000012 to go on from the checkpoint before it" in fault(capsys, *words)
+        assert "damaged or missing; delete step_0000012 to continue from the checkpoint before it" in fault(capsys, *words)
     Path("foreign").mkdir()
     Path("foreign/model.safetensors").write_bytes(b"x")
     assert "neither a run nor a checkpoint of stlm" in fault(capsys, "generate", "foreign", "x")

@@ -33,7 +33,7 @@ def test_damage_is_found(saved, name, fault):
         if fault == "flipped":
             data[len(data) // 2] ^= 1
         path.write_bytes(data[:-3] if fault == "cut" else data)
-    with pytest.raises(UserError, match=f"{name}: damaged or missing; delete step_0000008 to continue from the checkpoint before"):
+    with pytest.raises(UserError, match=f"{name}: damaged or missing; delete step_0000008 to continue from the checkpoint"):
         open_checkpoint(saved[-1])
     open_checkpoint(saved[-2])
 
