@@ -1,1 +1,1 @@
-"""Speed and learning beside peers: ``python -m benchmarks`` says what there is."""
+"""Speed and learning, compared with other programs. ``python -m benchmarks`` lists the benchmarks."""

@@ -1,9 +1,10 @@
-"""How long all of BLiMP takes, beside lm-evaluation-harness driving a Hugging Face Llama of the same size.
+"""The time for all of BLiMP, compared with lm-evaluation-harness and a Hugging Face Llama of the same size.
 
     python -m benchmarks blimp [--preset 10m] [--rounds 3] [--each 2010]
 
-Needs STLM_DATA and  pip install 'stlm[hf,harness]'. Both have random weights, read in float32 on all cores, and score the
-same pairs. The two take turns on ``--each`` pairs; the ratio of each round is what counts. Then ours scores all 67,000.
+It needs STLM_DATA and  pip install 'stlm[hf,harness]'. Both models have random weights, compute in float32 on all cores, and
+score the same pairs. They take turns on ``--each`` pairs, and the result is the ratio of each round. Then ours scores all
+67,000 pairs.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> None:
             theirs = _harness(llama, [record for _, record in chosen], Path(scratch))
             ours = common.timed(lambda chosen=chosen: answer(scorer, task.kind, [item for item, _ in chosen]))
             rounds.append((ours, theirs))
-    rounds = rounds[1:]  # the first warms both up
+    rounds = rounds[1:]  # the first round is for warming up
     ratio = common.spread(their / our for our, their in rounds)
     whole = common.timed(lambda: answer(scorer, task.kind, items))
     sizes = {"stlm": count(model).unique, "Llama": sum(p.numel() for p in llama.parameters())}
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _harness(llama: torch.nn.Module, records: list[dict[str, Any]], folder: Path) -> float:
-    """Seconds that lm-eval takes over these pairs, its tokenizing included and its start left out."""
+    """Seconds that lm-eval takes for these pairs, with its tokenizing and without its start."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -101,7 +102,7 @@ def _harness(llama: torch.nn.Module, records: list[dict[str, Any]], folder: Path
 
 
 def _byte_tokenizer() -> Any:
-    """A tokenizer of Hugging Face whose tokens are the bytes, as the Llama's are; the token after them opens a text."""
+    """A tokenizer of Hugging Face whose tokens are bytes, like those of the Llama. The token after them is BOS."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: text, ceilings of the machine, tables and records."""
+"""Functions for all benchmarks: texts, the machine's ceilings, tables and records."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ CPU = torch.device("cpu")
 
 
 def real_text(name: str) -> str:
-    """The folder of a real text in ``STLM_DATA``; the built-in corpus where that isn't set."""
+    """The folder of a real text in ``STLM_DATA``, or the built-in corpus if ``STLM_DATA`` isn't set."""
     folder = os.environ.get("STLM_DATA")
     return str(Path(folder) / "text" / name) if folder else "world"
 
 
 def open_text(source: str, tokenizer: TokenizerConfig | None = None) -> Corpus:
-    """A text under a tokenizer, from the cache where it's there."""
+    """A text under a tokenizer, from the cache if it is there."""
     opened = open_source(source, field="text", seed=0, megabytes=32.0)
     return prepare(opened, tokenizer or byte_tokenizer.Config(), cache_folder())
 
 
 def all_bytes(corpus: Corpus, split: str, limit: int | None = None) -> np.ndarray:
-    """One split of a text under the byte tokenizer end to end, as peers without documents read it."""
+    """One split of a text as bytes, end to end, for programs that have no documents."""
     return np.asarray(getattr(corpus, split).tokens[:limit]).astype(np.uint8)
 
 
 def ceilings() -> dict[str, float]:
-    """What this machine does at best: GF/s of large matrix products, GB/s read from memory."""
+    """The highest speeds of this machine: GFLOP/s of large matrix products, and GB/s read from memory."""
     found = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         x = torch.randn(1536, 1536, dtype=dtype)
@@ -62,7 +62,7 @@ def ceilings() -> dict[str, float]:
 
 
 def gemm_ceiling(found: dict[str, float], bf16: bool) -> float:
-    """FLOPs a second of `ceilings` that work in bf16, or in fp32, is held against."""
+    """FLOPs per second from `ceilings` with which work in bf16, or in fp32, is compared."""
     return 1e9 * found["gemm_bf16_gflops" if bf16 else "gemm_fp32_gflops"]
 
 
@@ -91,9 +91,11 @@ def save(name: str, record: dict[str, Any]) -> None:
 
 
 def trained(preset: str, flags: list[str], seed: int) -> dict[str, Any]:
-    """The results of one of our runs, trained first unless it is there. ``run``: its folder, named by all that describes it."""
-    made_of = json.dumps([encode(PRESETS[preset]()), flags, seed], sort_keys=True)
-    name = f"bench-{preset}-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
+    """The results of one of our runs. It is trained first if it isn't there. ``run``: its folder, named by a hash of its
+    description.
+    """
+    description = json.dumps([encode(PRESETS[preset]()), flags, seed], sort_keys=True)
+    name = f"bench-{preset}-{hashlib.sha256(description.encode()).hexdigest()[:8]}"
     if not (RUNS / name / "results.json").exists():
         subprocess.run([sys.executable, "-m", "stlm", "train", preset, "--name", name, "--resume", "--seed", str(seed), *flags],
                        check=True)
@@ -104,10 +106,10 @@ def trained(preset: str, flags: list[str], seed: int) -> dict[str, Any]:
 
 def collect(name: str, record: dict[str, Any], arms: dict[str, Callable[[int], dict[str, Any]]], seeds: Iterable[int],
             key: str) -> dict[str, Any]:
-    """Run every arm with every seed, one seed of all before the next, and record each run as it ends.
+    """Run every arm with every seed, and record each run as it ends. All arms run with one seed before any has the next.
 
-    An arm is called with a seed and yields figures; ``key`` is the one that is averaged. Runs that the file has already
-    are not run again.
+    An arm is a function of the seed that returns figures. ``key``: the figure that is averaged. Runs that are in the file
+    already aren't run again.
     """
     path = RESULTS / f"{name}.json"
     record["arms"] = json.loads(path.read_text())["arms"] if path.exists() else {}
@@ -123,8 +125,8 @@ def collect(name: str, record: dict[str, Any], arms: dict[str, Callable[[int], d
 
 def print_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> None:
     table = Table(title=title)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 else "right")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
     CONSOLE.print(table)

@@ -1,11 +1,11 @@
-"""How fast text is written, beside Hugging Face `generate` on a Llama of the same size over bytes.
+"""The speed of generation, compared with Hugging Face `generate` on a byte-level Llama of the same size.
 
     python -m benchmarks generation [--preset 10m] [--bytes 256] [--pairs 5] [--threads 1 2]
 
-Both have random weights and draw with temperature 1 after the same prompt, batch 1, float32, with their caches. Ours is
-made to write real text of the built-in corpus (each draw is made, then replaced by the text's next byte), because its
-cost depends on where patches end; the Llama's cost depends on no byte. The two take turns; the ratio of each pair is
-what counts, since absolute times drift with the machine.
+Both have random weights and sample with temperature 1 after the same prompt, batch 1, float32, with their caches. Our model is
+forced to write real text of the built-in corpus: each byte is sampled and then replaced by the text's next byte. The reason is
+that its cost depends on where patches end; the Llama's cost doesn't depend on the bytes. The two take turns. The result is the
+ratio of each pair, because absolute times drift with the machine.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def main(arguments: list[str]) -> None:
 
 
 def bytes_read(model: LM, text: bytes) -> float:
-    """Bytes of weights that have to pass from memory for each byte of ``text``: the trunk's once a patch, rows of hash
-    tables one by one, the rest each time.
+    """Bytes of weights that are read from memory for each byte of ``text``. The trunk's are read once per patch, of hash tables
+    only single rows, and all others at each byte.
     """
     tokens = torch.tensor([[TOKENIZER.bos, *text]])
     patches = float(model(Inputs(tokens)).ends.sum()) / tokens.shape[1]

@@ -1,12 +1,12 @@
-"""How good a 10M model is after the same minutes on the same text, beside nanoGPT's recipe and a BPE model.
+"""The quality of a 10M model after the same minutes on the same text, compared with nanoGPT's recipe and a BPE model.
 
     python -m benchmarks learning [--minutes 10] [--seeds 0 1 2]
     python -m benchmarks learning --sweep --minutes 3 --seeds 0      (their learning rates first)
 
-Minutes are of training proper in every arm: compiling, reading the text and scoring aren't counted. Held-out text is scored
-whole. nanoGPT's arm is trained with our care for speed (bf16, compiled, fused AdamW, explicit attention), which its authors'
-settings lack. Each finished run is recorded at once, and is not run again. The picture of it, ``learning-10m.svg``, shows the
-first 32 kB of held-out text on the way.
+Minutes count only training itself in every arm: compiling, reading the text and scoring aren't counted. All held-out text is
+scored. nanoGPT's arm has our settings for speed (bf16, compiled, fused AdamW, explicit attention); its authors' settings are
+slower. Each finished run is recorded at once and isn't run again. The picture, ``learning-10m.svg``, shows the score on the
+first 32 kB of held-out text during training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OURS, BPE, PEER = "stlm 10m", "stlm 10m-bpe (4096)", "nanoGPT, with care"
 PRESETS = {OURS: "10m", BPE: "10m-bpe"}
 RATES = {OURS: (2e-3, 4e-3, 8e-3), BPE: (1e-3, 2e-3, 4e-3), PEER: (1e-3, 2e-3, 4e-3)}
 LOOK = 32_000  # bytes of held-out text for the curve
-LOOKS = 5  # of nanoGPT's arm, on the way: ours are by steps, and cost less
+LOOKS = 5  # number of scores during training in nanoGPT's arm; ours are every so many steps, and take less time
 RULE = ("Below nanoGPT's recipe by at least 20 %, and at or below the BPE model trained with our own recipe, in the mean over "
         "the seeds.")
 
@@ -59,7 +59,7 @@ def run_peer(source: str, minutes: float, rate: float | None, seed: int) -> dict
 
 
 def picture(record: dict[str, Any], path: Path) -> None:
-    """Bits per byte against seconds, every run a line and every arm a colour."""
+    """Bits per byte against seconds, with a line for each run and a colour for each arm."""
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--sweep", action="store_true", help="over learning rates instead of each arm's own")
+    parser.add_argument("--sweep", action="store_true", help="try several learning rates instead of each arm's own")
     parser.add_argument("--arms", nargs="+", default=[OURS, BPE, PEER])
     parser.add_argument("--data", default=common.real_text("wikipedia_en_2015"))
     given = parser.parse_args(arguments)

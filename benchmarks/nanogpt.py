@@ -1,8 +1,8 @@
-"""The recipe of nanoGPT (github.com/karpathy/nanoGPT), written anew from its published settings.
+"""The recipe of nanoGPT (github.com/karpathy/nanoGPT), written again from its published settings.
 
-A GPT-2 block stack with learned positions, LayerNorm without bias, GELU and tied tables; AdamW, warm-up, cosine to a tenth.
-Windows are drawn at random from one long text. `SHAKESPEARE` is its CPU demo, `TEN_MILLION` its small model; both read
-tokens of one byte.
+The model is a stack of GPT-2 blocks with learned positions, LayerNorm without bias, GELU and tied tables. Training uses AdamW,
+a warm-up, and a cosine down to a tenth of the learning rate. Windows are drawn at random from one long text. `SHAKESPEARE` is
+nanoGPT's CPU demo and `TEN_MILLION` its small model. Tokens of both are single bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Model and training. explicit: attention written out instead of PyTorch's fused one."""
+    """Settings of model and training. explicit: compute attention by matrix products instead of PyTorch's fused function."""
 
     layers: int
     heads: int
@@ -78,7 +78,7 @@ class NanoGPT(nn.Module):
 
 
 def loss_of(model: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats a token."""
+    """Mean cross-entropy, in nats per token."""
     return F.cross_entropy(model(inputs).float().flatten(0, 1), targets.flatten())
 
 
@@ -96,7 +96,8 @@ class Windows:
 
 
 class Training:
-    """One run of the recipe. care: bf16, compiled and the fused optimizer instead of float32, eager and its loop."""
+    """One run of the recipe. care: use bf16, compiled code and the fused optimizer instead of float32, eager code and a loop.
+    """
 
     def __init__(self, recipe: Recipe, text: np.ndarray, seed: int, care: bool) -> None:
         torch.manual_seed(seed)
@@ -111,7 +112,7 @@ class Training:
             lr=recipe.lr, betas=(0.9, 0.99), fused=care)
 
     def step(self, done: float) -> None:
-        """One step; ``done`` is the share of the run that is over, which the cosine follows."""
+        """One step. done: the share of the run that is done; the cosine depends on it."""
         rate = 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, done)))
         rate *= min(1.0, (self.step_number + 1) / (self.recipe.warmup + 1))
         for group in self.optimizer.param_groups:
@@ -125,7 +126,7 @@ class Training:
         self.step_number += 1
 
     def warm_up(self) -> None:
-        """Compile. Nothing changes but the state of the random numbers."""
+        """Compile. Only the state of the random number generator changes."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.care):
             self.loss(*self.windows.batch()).backward()
         self.model.zero_grad(set_to_none=True)
@@ -141,7 +142,7 @@ def loss_of_model(model: NanoGPT) -> Callable[[Tensor, Tensor], Tensor]:
 
 @torch.no_grad()
 def bits_per_byte(model: NanoGPT, text: np.ndarray, limit: int | None = None, batch_size: int = 16) -> float:
-    """Every byte but the first of ``text`` scored once, in windows that overlap by half a context."""
+    """Bits per byte of ``text``. Every byte but the first is scored once, in windows that overlap by half a context."""
     n, stride = model.recipe.context, model.recipe.context // 2
     tokens = torch.from_numpy(text[:limit].astype(np.int64))
     starts = list(range(0, len(tokens) - 1, stride))

@@ -2,8 +2,8 @@
 
     python -m benchmarks scaling [--gigabytes 10]
 
-Every point is a process of its own, so that its peak of memory is its own. Text is the same folder again and again, by
-links; it is read, written as a shard and streamed, so the largest needs as much free disk as it has bytes.
+Every point runs in a process of its own, so that its peak of memory is measured alone. Longer text consists of several links to
+the same file. Text is read, written as a shard and streamed, so the largest text needs as much free disk space as it has bytes.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from stlm.train.presets import PRESETS
 
 PARAMETERS = ("demo", "10m", "50m", "100m")
 CONTEXTS = (256, 1024, 4096, 16384)
-STEP = 16384  # bytes of a step while the context grows
+STEP = 16384  # bytes of a step, the same for all lengths of the context
 
 
 def training(preset: str, seq_len: int, batch_size: int) -> dict[str, Any]:
-    """Two steps of training, float32, eager; the second is timed."""
+    """Two steps of training, in float32, not compiled. The second is timed."""
     config = PRESETS[preset]()
     config = dataclasses.replace(config, train=dataclasses.replace(
         config.train, steps=10, minutes=None, seq_len=seq_len, batch_size=batch_size, precision="fp32", compile="off"))
@@ -50,7 +50,7 @@ def training(preset: str, seq_len: int, batch_size: int) -> dict[str, Any]:
 
 
 def text(copies: int, source: str) -> dict[str, Any]:
-    """A text of so many copies: written as a shard, then streamed."""
+    """A text of ``copies`` copies: it is written as a shard, then streamed."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["STLM_CACHE"] = folder
         links = Path(folder) / "text"
@@ -76,7 +76,7 @@ def point(*words: str) -> dict[str, Any]:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks scaling", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gigabytes", type=float, default=10.0, help="of the largest text")
+    parser.add_argument("--gigabytes", type=float, default=10.0, help="size of the largest text")
     parser.add_argument("--data", default=common.real_text("wikipedia_en_2015"))
     parser.add_argument("--point", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)

@@ -1,9 +1,9 @@
-"""Tinyshakespeare after three minutes, in nats a character, beside nanoGPT's own CPU demo.
+"""Nats per character of tinyshakespeare after three minutes, compared with nanoGPT's own CPU demo.
 
     python -m benchmarks shakespeare [--seeds 0 1 2 3 4]
 
-The split is nanoGPT's: the first 90 % to train on, the last 10 % held out, and all of that is scored. nanoGPT's demo (4
-layers of 128, context 64, batches of 12, 2000 steps, float32) runs as its authors ship it, however long it takes.
+The split is nanoGPT's: the first 90 % is for training, the last 10 % is held out, and all of that is scored. nanoGPT's demo (4
+layers of width 128, context 64, batches of 12, 2000 steps, float32) has its authors' settings, without a limit of time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.progress import track
 
 from benchmarks import common, nanogpt
 
-STEPS = 2000  # of nanoGPT's demo
+STEPS = 2000  # steps of nanoGPT's demo
 OURS = ["--model.embedding", "symbols", "--model.layers", "3", "--train.seq-len", "512", "--train.batch-size", "8",
         "--optim.local-lr-mult", "1"]
 RULE = "At or below 1.60 nats a character, in the mean over five seeds."
@@ -32,7 +32,7 @@ def ours(source: str, seed: int) -> dict[str, Any]:
 
 
 def theirs(source: str, seed: int) -> dict[str, Any]:
-    """nanoGPT's demo: tokens are the characters that occur, 65 of them."""
+    """nanoGPT's demo. Tokens are the 65 characters that occur in the text."""
     corpus = common.open_text(source)
     parts = [common.all_bytes(corpus, split) for split in ("train", "validation")]
     characters = np.unique(np.concatenate(parts))

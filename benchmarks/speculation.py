@@ -1,12 +1,12 @@
-"""How much faster text is written when the first layers draft and all verify.
+"""How much faster generation is when the first layers draft and all layers verify.
 
     python -m benchmarks speculation [--minutes 30] [--draft-layers 2 3 4] [--drafts 4 6 8] [--bytes 192] [--prompts 12]
 
 A deep and narrow model over flat bytes (24 layers of 192, about 10M parameters) is trained three times: with exits after all
 layers, with one exit after its third layer, and without exits (`full`), so that its first layers were never trained to predict.
-Then each model continues held-out text, batch 1, float32, one thread, plainly and by speculation in turn. Texts that are the
-same byte for byte are counted (all are, except where rounding changes a draw). How many layers draft, and how many bytes, is
-chosen on half of the prompts, at temperature 0.8. Ratios are of the other half.
+Then each model continues held-out text, batch 1, float32, one thread, in turn without and with speculation. The number of texts
+that are equal byte for byte is reported; they differ only where rounding changes a draw. The number of layers that draft and
+the number of drafted bytes are chosen on half of the prompts, at temperature 0.8. Ratios are measured on the other half.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     source = common.real_text("wikipedia_en_2015")
     texts = prompts(source, given.prompts)
-    torch.set_num_threads(1)  # of writing; training is a process of its own
+    torch.set_num_threads(1)  # for generation; training runs in a process of its own
     record: dict[str, Any] = {"question": "How much faster is writing when the first layers draft?", "rule": RULE, "models": {}}
     rows = []
     for depth, flags in DEPTHS.items():
@@ -84,7 +84,7 @@ def prompts(source: str, n: int) -> list[bytes]:
 
 
 def speed(model: LM, tokenizer: Tokenizer, n: int, texts: list[bytes], layer: int, drafts: int) -> float:
-    """Bytes a second that are written by speculation, over all texts."""
+    """Bytes per second with speculation, over all texts."""
     written = list[bytes]()
     taken = sum(common.timed(functools.partial(written.extend, write_speculating(
         model, tokenizer, text, n, WAYS[CHOOSING], seed, drafts, layer))) for seed, text in enumerate(texts))
@@ -93,7 +93,7 @@ def speed(model: LM, tokenizer: Tokenizer, n: int, texts: list[bytes], layer: in
 
 def pairs(model: LM, tokenizer: Tokenizer, how: Sampling, n: int, texts: list[bytes], layer: int, drafts: int
           ) -> dict[str, Any]:
-    """Bytes a second of both ways, text by text. The way that goes first changes each time."""
+    """Bytes per second of both ways, text by text. They alternate in which of them is first."""
     plain, speculating, equal = list[float](), list[float](), 0
     for seed, text in enumerate(texts):
         ways = [write(model, tokenizer, text, n, how, seed),

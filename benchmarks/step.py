@@ -1,8 +1,8 @@
-"""Where the time of a training step goes, by kind of work, beside what its matrix products would take at the ceiling.
+"""The time of a training step by kind of work, and the time that its matrix products would take at the ceiling.
 
     python -m benchmarks step [--preset 10m] [--steps 8]
 
-Writes the steps as a flame chart too, ``runs/step-PRESET.json``: open it at ui.perfetto.dev or chrome://tracing.
+It also writes a flame chart of the steps, ``runs/step-PRESET.json``. Open it at ui.perfetto.dev or chrome://tracing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.training import Preset
 from stlm.train.folder import RUNS
 from stlm.train.presets import PRESETS
 
-KINDS = {  # the first whose words are part of an operation's name
+KINDS = {  # an operation is of the first kind that has a word which is part of its name
     "matrix products": ("aten::mm", "aten::addmm"),
     "attention's products": ("aten::bmm", "aten::baddbmm"),
     "norms, gates and residuals, fused": ("CompiledFxGraph",),

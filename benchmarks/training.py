@@ -1,9 +1,10 @@
-"""How many bytes of text a second a 10M model learns from, beside peers of the same size.
+"""Bytes of text per second in training of a 10M model, compared with other models of the same size.
 
     python -m benchmarks training [--rounds 5] [--seconds 4]
 
-Arms take turns, so that each ratio is of neighbours in time; absolute figures drift with the machine. All read the same
-text. Steps include data, clipping and the optimizer. Care means bf16, compiled, the fused AdamW, the faster attention.
+Arms take turns, and each ratio is of two arms measured right after each other, because absolute figures drift with the machine.
+All read the same text. Steps include data, clipping and the optimizer. "With care" means bf16, compiled, the fused AdamW and
+the faster attention.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ OURS, CARE, SHIPPED, BPE = "stlm 10m", "nanoGPT, with care", "nanoGPT, as shippe
 class Arm(Protocol):
     parameters: int
     flops_per_byte: float
-    bf16: bool  # computes in it, and so is held against that ceiling
+    bf16: bool  # whether it computes in bf16 and is compared with that ceiling
 
     def step(self) -> int:
-        """One step; the bytes of text that it learned from."""
+        """Do one step. Returns the number of bytes of text in it."""
 
 
 class Preset:
-    """One of our presets in its own loop."""
+    """One of our presets, trained by our loop."""
 
     def __init__(self, name: str, source: str, folder: Path) -> None:
         config = PRESETS[name]()
@@ -95,7 +96,7 @@ class Llama:
 
 
 def speed(arm: Arm, seconds: float) -> float:
-    """Bytes a second over at least that long and two steps."""
+    """Bytes per second, measured over at least ``seconds`` and at least two steps."""
     start, n_bytes, steps = time.perf_counter(), 0, 0
     while steps < 2 or time.perf_counter() - start < seconds:
         n_bytes, steps = n_bytes + arm.step(), steps + 1
@@ -106,7 +107,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks training", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each arm in each round")
+    parser.add_argument("--seconds", type=float, default=4.0, help="time of each arm in each round")
     parser.add_argument("--data", default=common.real_text("wikipedia_en_2015"))
     given = parser.parse_args(arguments)
     text = common.all_bytes(common.open_text(given.data), "train", 20_000_000)

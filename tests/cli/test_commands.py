@@ -79,7 +79,7 @@ def test_going_on_and_going_further(capsys, trained):
         capsys, "train", "tiny.toml", "--name", "mine", "--train.steps", "12")
     status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--train.steps", "16")
     assert status == 0
-    assert "going on from step 12" in err
+    assert "continued from step 12" in err
     assert json.loads(Path("runs/mine/results.json").read_text())["steps"] == 16
     assert "--model: it can't change in a run that continues" in fault(
         capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--model.dim", "32")
@@ -192,7 +192,7 @@ def test_damaged_and_foreign_checkpoints(capsys, trained):
     data = (last / "model.safetensors").read_bytes()
     (last / "model.safetensors").write_bytes(data[:-1])
     for words in (["generate", "mine", "x"], ["params", "mine"], ["train", "tiny.toml", "--name", "mine", "--resume"]):
-        assert "damaged or missing; delete step_0000012 to go on from the checkpoint before it" in fault(capsys, *words)
+        assert "damaged or missing; delete step_0000012 to continue from the checkpoint before it" in fault(capsys, *words)
     Path("foreign").mkdir()
     Path("foreign/model.safetensors").write_bytes(b"x")
     assert "neither a run nor a checkpoint of stlm" in fault(capsys, "generate", "foreign", "x")
@@ -289,7 +289,7 @@ def test_ctrl_c_in_a_process_of_its_own():
     process.send_signal(signal.SIGINT)
     err = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert "go on with:  stlm train tiny.toml --name long --resume" in err
+    assert "continue with:  stlm train tiny.toml --name long --resume" in err
 
 
 def test_trained_text_is_of_the_world():

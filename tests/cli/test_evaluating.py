@@ -96,7 +96,7 @@ def test_a_published_model_whose_text_is_elsewhere(capsys):
     assert stlm(capsys, "train", "tiny.toml", "--data", "deep/story.txt", "--name", "told", "--train.steps", "2")[0] == 0
     assert stlm(capsys, "publish", "told", "retold")[0] == 0
     status, _, said = stlm(capsys, "eval", "retold", "--tasks", "bits")
-    assert status == 2 and "not at hand (story.txt: " in said and "name another with --text" in said
+    assert status == 2 and "can't be opened (story.txt: " in said and "give another with --text" in said
     assert stlm(capsys, "eval", "retold", "--text", "text.txt")[0] == 0
 
 

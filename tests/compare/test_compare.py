@@ -159,7 +159,7 @@ def before(compared, tmp_path, monkeypatch):
 def test_runs_on_record_are_not_run_again(before, tmp_path, capsys):
     """Elsewhere, the record is enough."""
     assert main(["compare", "tiny.py"]) == 0
-    assert "6 runs are on record" in capsys.readouterr().err
+    assert "6 runs are in the record" in capsys.readouterr().err
     after = json.loads((tmp_path / "results" / "tiny" / "results.json").read_text())
     assert after == json.loads(before)
     assert "How each reads" in (tmp_path / "results" / "tiny" / "report.html").read_text()

@@ -102,7 +102,7 @@ def test_toml_files(tmp_path):
     ('base = "dmeo"', "there is no preset 'dmeo' (did you mean 'demo'?)"),
     ('base = "demo"\nsede = 1', "sede: there is no such field (did you mean 'seed'?)"),
     ("base = ", "not a readable TOML file"),
-    ('base = "x.toml"', "leads back to itself"),
+    ('base = "x.toml"', "this file is its own base"),
 ])
 def test_faults_of_toml_files(tmp_path, text, message):
     path = tmp_path / "x.toml"
@@ -140,7 +140,7 @@ def test_flags():
     (["--model.dim", "2.5"], "model.dim: expected a whole number, found '2.5'"),
     (["--optim.lr", "nan"], "optim.lr: expected a number, found 'nan'"),
     (["--model.dim"], "--model.dim: a value has to follow"),
-    (["--model.dim", "8", "9"], "--model.dim 8 9: one value only may follow"),
+    (["--model.dim", "8", "9"], "--model.dim 8 9: only one value may follow"),
     (["--model.tie-local", "perhaps"], "model.tie_local: expected true or false, found 'perhaps'"),
     (["--model.tie-local"], "--model.tie-local: true or false has to follow"),
     (["--train.precision", "fp8"], "train.precision: 'fp8' is not one of 'auto', 'fp32', 'bf16'"),

@@ -250,7 +250,7 @@ def test_folders_in_the_layout_of_the_hub(tmp_path):
     with pytest.raises(UserError, match="there is neither boolq_validation"):
         find("boolq").items(TaskData(folder=tmp_path))
     (tmp_path / "boolq_validation.jsonl").write_text('{"question": "is it"}\n')
-    with pytest.raises(UserError, match="not as it should be"):
+    with pytest.raises(UserError, match="has the wrong form"):
         find("boolq").items(TaskData(folder=tmp_path))
     with pytest.raises(UserError, match="no such folder"):
         find("boolq").items(TaskData(folder=Path("nowhere")))

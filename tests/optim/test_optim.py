@@ -8,9 +8,12 @@ import pytest
 import torch
 from tests.conftest import small_model
 
+from stlm.config.decode import decode
+from stlm.config.slot import kinds
 from stlm.nn.weights import parameters_of
 from stlm.optim import adamw, muon, set_learning_rate, split_parameters
-from stlm.schedule import between, linear, rate_factor
+from stlm.schedule import ScheduleConfig, between, linear, rate_factor
+from stlm.train.run_config import RunConfig
 
 
 @pytest.mark.parametrize("config", [adamw.Config(), muon.Config()], ids=["adamw", "muon"])
@@ -90,6 +93,14 @@ def test_schedule():
 
 def test_a_schedule_need_not_decay():
     assert rate_factor(linear.Config(), 99, 0.99, 10, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("kind", kinds(ScheduleConfig))
+def test_every_shape_falls_from_one_to_zero(kind):
+    schedule = decode(RunConfig, {"train": {"schedule": kind}}, RunConfig()).train.schedule
+    values = [schedule.factor(remaining / 20) for remaining in range(20, -1, -1)]
+    assert values[0] == pytest.approx(1.0) and values[-1] == pytest.approx(0.0, abs=1e-12)
+    assert all(a >= b for a, b in itertools.pairwise(values))
 
 
 def test_a_value_on_its_way():

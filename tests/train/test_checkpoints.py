@@ -41,7 +41,7 @@ def test_damage_is_found(saved, name, fault):
         if fault == "flipped":
             data[len(data) // 2] ^= 1
         path.write_bytes(data[:-3] if fault == "cut" else data)
-    with pytest.raises(UserError, match=f"{name}: damaged or missing; delete step_0000008 to go on from the checkpoint before"):
+    with pytest.raises(UserError, match=f"{name}: damaged or missing; delete step_0000008 to continue from the checkpoint"):
         open_checkpoint(saved[-1])
     open_checkpoint(saved[-2])
 
@@ -89,8 +89,8 @@ def test_a_full_disk_costs_nothing(tmp_path, monkeypatch, place):
     trainer.save()
     monkeypatch.setattr(place, full)
     trainer.advance()
-    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); step_0000001 is the last whole one; "
-                                        r"make room and go on with --resume"):
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); step_0000001 is the last good one; "
+                                        r"free some space and continue with --resume"):
         trainer.save()
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_0000001"]
 
@@ -98,7 +98,7 @@ def test_a_full_disk_costs_nothing(tmp_path, monkeypatch, place):
 def test_metrics_on_a_full_disk(tmp_path):
     trainer = tiny_trainer(tmp_path / "run")
     trainer.folder.metrics.symlink_to("/dev/full")
-    with pytest.raises(UserError, match="cannot be written .* make room and go on with --resume"):
+    with pytest.raises(UserError, match="cannot be written .* free some space and continue with --resume"):
         trainer.log({"train/loss": 1.0})
 
 

@@ -1,4 +1,4 @@
-"""The command line. Each verb is a module of this package, imported only when it's called."""
+"""The command line. Each verb is a module of this package. It is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stlm.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status. 2 means that the input was at fault, 130 that Ctrl-C ended it."""
+    """Run one command. Returns the exit status: 2 if the input was wrong, 130 if Ctrl-C ended it."""
     arguments = sys.argv[1:] if arguments is None else arguments
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     try:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         if verb not in VERBS:
             raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, list(VERBS), SYNONYMS)}; "
                             f"the verbs are {', '.join(VERBS)}")
-        sys.path.append(os.getcwd())  # parts of a person's own are named by where they lie from here; last, to hide nothing
+        sys.path.append(os.getcwd())  # the user's own modules are found from this folder; last, so that they hide no others
         if not rest or rest[0] in ("-h", "--help"):
             print(verb_usage(verb))
             return 0 if rest else 2
@@ -36,6 +36,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has gone
+    except BrokenPipeError:  # the program that reads our output has ended
         sys.stderr.close()
         return 0

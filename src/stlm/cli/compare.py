@@ -45,63 +45,66 @@ def run(arguments: list[str]) -> int:
 
     console = Console(stderr=True)
     console.print(f"{plan.recipe.question}\n{plan.recipe.rule}", highlight=False)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's way to say Ctrl-C
-    known = record.on_record(plan)
-    missing = [run for _, _, run in plan.runs() if run.name not in known.runs]
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler sends SIGTERM instead of Ctrl-C
+    recorded = record.on_record(plan)
+    missing = [run for _, _, run in plan.runs() if run.name not in recorded.runs]
     first = [run for run in plan.first.values() if any(run.name in other.after for other in missing)]
-    if known.others:
-        console.print("the record has runs that this recipe no longer describes; they are kept in "
+    if recorded.others:
+        console.print("the record has runs that this recipe no longer describes; a copy is in "
                       f"{record.set_aside(plan)}", highlight=False)
-    if known.runs:
-        console.print(f"{len(known.runs)} runs are on record and used again; to run them anew, delete results/{plan.name}",
-                      highlight=False)
+    if recorded.runs:
+        console.print(f"{len(recorded.runs)} runs are in the record already; to run them again, "
+                      f"delete results/{plan.name}", highlight=False)
     try:
-        with _Display(plan, known, console) as display:
+        with _Display(plan, recorded, console) as display:
             launch.carry_out([*first, *missing], start, at_once, display.ended, display.look)
         _time_decoding([run for _, _, run in plan.runs()], console)
     except KeyboardInterrupt:
-        console.print(f"stopped, and all is saved; go on with:  stlm compare {path}", highlight=False)
+        console.print(f"stopped, and everything is saved; continue with:  stlm compare {path}", highlight=False)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    found = record.make_record(plan, known)
+    found = record.make_record(plan, recorded)
     console.print(_table(plan, found))
     console.print(f"results: {record.save(plan, found)}\nreport:  {write_page(plan, found)}", highlight=False, soft_wrap=True)
     return 0
 
 
 def _time_decoding(runs: list[Run], console: Console) -> None:
-    """Have the runs that are here take turns at writing, now that nothing else runs, unless all have."""
+    """Measure the speed of generation of the runs on this machine in turns, now that nothing else runs. Nothing happens if this
+    was done for all of them.
+    """
     here = [run for run in {run.name: run for run in runs}.values()
             if run.finished and list_checkpoints(RunFolder(run.folder).checkpoints)]
     if all(run.timed_in_turns for run in here):
         return
-    with Progress(TextColumn("speed of writing"), BarColumn(bar_width=24), TimeElapsedColumn(), console=console,
+    with Progress(TextColumn("speed of generation"), BarColumn(bar_width=24), TimeElapsedColumn(), console=console,
                   transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=ROUNDS * len(here))
         time_decoding(here, lambda: bar.advance(task))
 
 
 def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
-    """How many runs at once, and threads for each."""
+    """The number of runs at once, and the number of threads for each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if jobs is not None and not (jobs.isdecimal() and int(jobs) >= 1):
         raise UserError(f"--jobs {jobs}: it has to be 1 or more")
     if kind not in (None, "slurm", "local"):
         raise UserError(f"--cluster {kind}: it has to be slurm, or local (to try it without a cluster)")
     at_once = int(jobs) if jobs else 10_000 if kind else 1
-    return at_once, 0 if kind else max(1, cores // at_once)  # on a cluster, what a job is given decides
+    return at_once, 0 if kind else max(1, cores // at_once)  # on a cluster, the scheduler decides
 
 
 class _Display:
-    """A bar for the whole, and one for each run at work; the record is written anew whenever a run ends."""
+    """A progress bar for the comparison, and one for each active run. The record is written again whenever a run ends."""
 
-    def __init__(self, plan: Plan, known: record.Recorded, console: Console) -> None:
-        self.plan, self.known, self.console = plan, known, console
+    def __init__(self, plan: Plan, recorded: record.Recorded, console: Console) -> None:
+        self.plan, self.recorded, self.console = plan, recorded, console
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[info]}"),
                              TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal)
         runs = [*plan.first.values(), *(run for _, _, run in plan.runs())]
-        self._whole = self._bar.add_task(f"{plan.name}: {len(runs)} runs", total=len(runs), completed=len(known.runs), info="")
+        self._whole = self._bar.add_task(f"{plan.name}: {len(runs)} runs", total=len(runs),
+                                         completed=len(recorded.runs), info="")
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> _Display:
@@ -115,7 +118,7 @@ class _Display:
         self._bar.advance(self._whole)
         found = run.found()
         self.console.print(f"{run.name}: {found[BITS]:.4f} bits per byte after {found['seconds']:.0f} s", highlight=False)
-        so_far = record.make_record(self.plan, self.known)
+        so_far = record.make_record(self.plan, self.recorded)
         if so_far["arms"]:
             record.save(self.plan, so_far)
             write_page(self.plan, so_far)
@@ -134,14 +137,16 @@ class _Display:
 
 
 def _share(plan: Plan, line: dict[str, Any]) -> float:
-    """How much of a run is over, where its last line of metrics tells."""
+    """The share of a run that is done, from its last line of metrics."""
     per: dict[str, Callable[[], float]] = {"minutes": lambda: line["seconds"] / 60, "steps": lambda: line["step"],
                                            "megabytes": lambda: line["bytes"] / 1e6, "teraflops": lambda: line["flops"] / 1e12}
     return min(1.0, per[plan.recipe.equal]() / plan.recipe.amount)
 
 
 def _table(plan: Plan, found: dict[str, Any]) -> Table:
-    """What decides; costs and patches are in the report. Figures never wrap, so that all fits into 80 columns."""
+    """The figures that decide. Costs and patches are only in the report, so that the table fits into 80 columns. Figures don't
+    wrap.
+    """
     recipe, arms = plan.recipe, found["arms"]
     seeds = sorted({row["n"] for row in arms.values()})
     out = Table(title=f"bits per byte of held-out text at equal cost: {found['held_equal']}", box=box.SIMPLE_HEAD,

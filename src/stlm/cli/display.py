@@ -1,4 +1,4 @@
-"""The run as the person at the keyboard sees it."""
+"""The display of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stlm.train.loop import Callback, Trainer
 
 
 class Display(Callback):
-    """A progress bar with bits per byte, bytes per second, MFU and time left; where output isn't a terminal, a plain
+    """A progress bar with bits per byte, bytes per second, MFU and time left. If the output isn't a terminal, it prints a plain
     line every few seconds.
     """
 
@@ -28,9 +28,9 @@ class Display(Callback):
         decided, train = trainer.decisions, trainer.config.train
         goal = (f"{trainer.total:,} steps" if trainer.total is not None else f"{train.minutes:g} minutes" if train.minutes
                 else f"{train.teraflops:g} teraflops")
-        begun = f", going on from step {trainer.step}" if trainer.step else ""
+        resumed = f", continued from step {trainer.step}" if trainer.step else ""
         compiled = ", compiled" if decided.compile else ""
-        self.console.print(f"training for {goal}{begun}, in {decided.precision}{compiled}; Ctrl-C saves and stops",
+        self.console.print(f"training for {goal}{resumed}, in {decided.precision}{compiled}; Ctrl-C saves and stops",
                            highlight=False, soft_wrap=True)
         self._bar.start()
 
@@ -60,5 +60,5 @@ class Display(Callback):
         self._bar.stop()
 
     def close(self) -> None:
-        """Give the terminal back, however the run ended."""
+        """Restore the terminal. It has to be called however the run ended."""
         self._bar.stop()

@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
     folder = given.output or _folder(given.run, checkpoint)
     found = results.open_scores(folder, scorer, None if checkpoint is None else results.training_cost(checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
-    # read once, and only where a task wants it
+    # read only once, and only if a task needs it
     texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None)
     for task in tasks:
         bar, advance = scoring_bar(console, task.kind)
@@ -70,14 +70,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _check_options(given: argparse.Namespace, tasks: list[TaskConfig]) -> None:
-    """What no task would read is refused, so that nothing is passed over in silence."""
+    """Raise UserError for options that no task uses, so that no option is ignored silently."""
     for option in ("data", "text", "layer", "judge"):
         if getattr(given, option) is not None and not any(option in task.options for task in tasks):
             raise UserError(f"--{option}: no task here takes it, of {', '.join(task.kind for task in tasks)}")
 
 
 def open_scorer(name: str, checkpoint: Checkpoint | None) -> Scorer:
-    """A run of ours, or ``hf:NAME``, which has no checkpoint."""
+    """The scorer of a run, or of ``hf:NAME``, which has no checkpoint."""
     if checkpoint is None:
         return HuggingFaceScorer.load(name.removeprefix(HUGGING_FACE))
     return NativeScorer.of(name, checkpoint, pick_device())
@@ -88,15 +88,15 @@ def _checkpoint(name: str) -> Checkpoint | None:
 
 
 def _own_text(checkpoint: Checkpoint, console: Console) -> Corpus:
-    """What a run was trained on; a model that was published knows the names of its texts, but not where they lie."""
+    """The training text of a run. A published model has only the names of its texts, not their paths."""
     try:
         return open_corpus(checkpoint.config, console)
     except UserError as error:
-        raise UserError(f"the text that this model was trained on is not at hand ({error}); name another with --text") from None
+        raise UserError(f"the text this model was trained on can't be opened ({error}); give another with --text") from None
 
 
 def _folder(name: str, checkpoint: Checkpoint | None) -> Path:
-    """Where scores lie: with the run, or in a folder of their own."""
+    """The folder of the scores: inside the run's folder, or a folder of its own."""
     if checkpoint is None:
         return RUNS / name.replace(":", "-").replace("/", "-").strip("-.") / "eval"
     folder = checkpoint.folder

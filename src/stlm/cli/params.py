@@ -22,7 +22,7 @@ from stlm.train.folder import find_checkpoint
 
 SUBWORDS = 50_257  # tokens of GPT-2's tokenizer
 WIDTHS = (256, 384, 512, 640, 768)
-CLAIM = 0.9  # of a subword model's tables, which the paper says are saved: 90 to 95 %
+CLAIM = 0.9  # the paper says that bytes save 90 to 95 % of a subword model's tables
 
 
 def run(arguments: list[str]) -> int:
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _count(model: ModelConfig, tokenizer: Tokenizer) -> Count:
-    with torch.device("meta"):  # counted without being made
+    with torch.device("meta"):  # count without allocating memory
         return count(LM(model, tokenizer))
 
 
@@ -65,7 +65,7 @@ def table(name: str, counted: Count) -> Table:
 
 
 def beside_subwords(model: ModelConfig, counted: Count) -> Table:
-    """What the same trunk would carry with GPT-2's table of subwords, tied to its head and untied."""
+    """The parameters of this model, and of the same trunk with GPT-2's table of subwords, tied to its head or untied."""
     front = counted.unique - counted.trunk
     out = Table(title="compared with the same trunk over GPT-2's 50,257 subwords")
     for column in ("", "tables and local networks", "all", "saved"):
@@ -78,7 +78,9 @@ def beside_subwords(model: ModelConfig, counted: Count) -> Table:
 
 
 def by_width(model: ModelConfig, tokenizer: Tokenizer) -> Table:
-    """The claim of arXiv 2405.14159, that bytes save 90 to 95 % of what subwords cost, for trunks of several widths."""
+    """A check of the claim of arXiv 2405.14159 that bytes save 90 to 95 % of the parameters of subwords, for trunks of several
+    widths.
+    """
     out = Table(title="what bytes save, by the width of the trunk (bold: 90 % or more, as the paper claims)",
                 caption="Without the trunk. Local networks: encoder, decoder, and the layers into and out of the trunk.")
     for column in ("width", "tables here", "local networks here", "GPT-2's, tied", "saved", "GPT-2's, untied", "saved"):

@@ -14,7 +14,7 @@ from stlm.report.patch_marks import Mark, marks, record
 from stlm.train.folder import find_checkpoint
 from stlm.train.machine import pick_device
 
-BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # from nothing to 8 bits and more
+BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # from 0 bits to 8 bits or more
 SHADES = ("black on #dbe4f0", "black on #f3e3d3")
 SHOWN = {"\n": "\u21b5", "\t": "\u2192", "\r": "\u21b5"}
 
@@ -38,8 +38,8 @@ def run(arguments: list[str]) -> int:
 
 
 def lines(reading: Reading, width: int, colour: bool) -> list[Text]:
-    """Pairs of lines: the text, every patch in a shade of its own or, without colour, parted by bars; and under each
-    character, how much it surprised the model.
+    """Pairs of lines. The first has the text; patches alternate in shade or, without colour, are separated by bars. The second
+    has a bar under each character that shows its bits.
     """
     out: list[Text] = []
     above, below = Text(), Text()
@@ -53,11 +53,11 @@ def lines(reading: Reading, width: int, colour: bool) -> list[Text]:
         above.append(shown, style)
         below.append(bar + " " * (size - 1), "dim")
 
-    for place, patch in enumerate(marks(record(reading.pieces, reading.bits, reading.ends))):
-        if place and not colour:
+    for index, patch in enumerate(marks(record(reading.pieces, reading.bits, reading.ends))):
+        if index and not colour:
             add("|", " ", "")
         for mark in patch:
-            add(SHOWN.get(mark.text, mark.text), _bar(mark), SHADES[place % 2] if colour else "")
+            add(SHOWN.get(mark.text, mark.text), _bar(mark), SHADES[index % 2] if colour else "")
     return [*out, above, below]
 
 

@@ -19,7 +19,7 @@ class PublishConfig:
     """How a model is written."""
 
     compression: CompressionConfig = publish.Config()
-    """How its weights are stored."""
+    """How the weights are stored."""
 
 
 def run(arguments: list[str]) -> int:

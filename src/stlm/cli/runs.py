@@ -1,4 +1,4 @@
-"""What several verbs share: options, texts and progress bars."""
+"""Functions that several verbs use: options, texts and progress bars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stlm.train.run_config import RunConfig
 
 
 class Parser(argparse.ArgumentParser):
-    """The arguments of one verb, whose faults are faults of the input; `usage` has its help."""
+    """The arguments of one verb. Wrong arguments raise UserError. The help is in `usage`."""
 
     def __init__(self, verb: str) -> None:
         super().__init__(prog=f"stlm {verb}", add_help=False)
@@ -40,25 +40,25 @@ class Parser(argparse.ArgumentParser):
 
 
 def no_flag(verb: str, word: str) -> UserError:
-    """The error that says that a verb has no such flag, and which one may be meant."""
+    """The error for an unknown flag of a verb, with a suggestion."""
     flag = word.partition("=")[0]
     return UserError(f"there is no flag {flag}{flag_meant(flag, flags_of(verb))}; `stlm {verb} --help` lists them")
 
 
 def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:
     """The value of one option, and the flags without it."""
-    for place, flag in enumerate(flags):
+    for index, flag in enumerate(flags):
         if flag == name:
-            if place + 1 == len(flags):
+            if index + 1 == len(flags):
                 raise UserError(f"{name}: a value has to follow")
-            return flags[place + 1], flags[:place] + flags[place + 2:]
+            return flags[index + 1], flags[:index] + flags[index + 2:]
         if flag.startswith(f"{name}="):
-            return flag.partition("=")[2], flags[:place] + flags[place + 1:]
+            return flag.partition("=")[2], flags[:index] + flags[index + 1:]
     return None, flags
 
 
 def open_corpus(config: RunConfig, console: Console) -> Corpus:
-    """The text of a run, written to the cache first where it isn't there."""
+    """The text of a run. It is written to the cache first if it isn't there."""
     data = config.data
     source = open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes)
     with bar(console) as progress:
@@ -74,18 +74,18 @@ def open_corpus(config: RunConfig, console: Console) -> Corpus:
 
 
 def bar(console: Console) -> Progress:
-    """A progress bar for work whose size is known."""
+    """A progress bar for work of known size."""
     return Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                     TimeRemainingColumn(), console=console, transient=True)
 
 
 def scoring_bar(console: Console, what: str) -> tuple[Progress, Callable[[float], None]]:
-    """A bar, and the function that moves it to a share between 0 and 1."""
+    """A bar, and a function that sets it to a share between 0 and 1."""
     progress = bar(console)
     task = progress.add_task(what, total=1.0)
     return progress, lambda share: progress.update(task, completed=share)
 
 
 def is_run(name: str) -> bool:
-    """Whether a word means a run rather than a preset."""
+    """Whether a word is the name of a run, not of a preset."""
     return name not in PRESETS and not name.endswith(".toml") and any(path.exists() for path in places_of(name))

@@ -13,31 +13,31 @@ from stlm.evaluate.grid import Grid
 
 
 def common(found: dict[str, Any], names: Sequence[str]) -> Table:
-    """A row for each metric of the tasks that are named; those without metrics have tables of their own."""
+    """A table with a row for each metric of these tasks. Tasks without metrics have tables of their own."""
     out = Table(title=f"{found['model_name']}, {found['parameters']:,} parameters", box=SIMPLE_HEAD)
     for column in ("task", "metric", "score", "chance", "n", "ties"):
         out.add_column(column, justify="left" if column in ("task", "metric") else "right", no_wrap=True)
     for name in names:
         row = found["results"][name]
         n = f"{row['n']:,}" + (f" of {row['published']:,}" if row["n"] < row.get("published", row["n"]) else "")
-        for place, metric in enumerate(results.metrics_of(row)):
+        for index, metric in enumerate(results.metrics_of(row)):
             share = metric.startswith("acc")
             shown = [f"{value:.1%}" if share else f"{value:.3f}" for value in
                      (row[f"{metric},none"], row.get(f"{metric}{results.STDERR},none")) if value is not None]
             chance = f"{row['chance']:.0%}" if share and "chance" in row else ""
-            rest = ["", "", ""] if place else [chance, n, str(row.get("ties", ""))]
-            out.add_row("" if place else row["alias"], metric, " ± ".join(shown), *rest)
+            rest = ["", "", ""] if index else [chance, n, str(row.get("ties", ""))]
+            out.add_row("" if index else row["alias"], metric, " ± ".join(shown), *rest)
     cut = [f"{row['cut']:,} of {row['alias']}" for name in names if (row := found["results"][name]).get("cut")]
     if cut:
-        out.caption = f"prompts that lost their beginning, for {found['limit']} tokens are read at once: {', '.join(cut)}"
+        out.caption = f"prompts whose beginning was left out, because {found['limit']} tokens are the limit: {', '.join(cut)}"
     return out
 
 
 def draw(grid: Grid) -> Table:
-    """A grid, names on the left and cells on the right."""
+    """A grid as a table, with names on the left and cells on the right."""
     out = Table(title=grid.title, box=SIMPLE_HEAD, caption=grid.note or None)
-    for place, column in enumerate(grid.columns):
-        out.add_column(column, justify="right" if place else "left", no_wrap=True)
+    for index, column in enumerate(grid.columns):
+        out.add_column(column, justify="right" if index else "left", no_wrap=True)
     for number, row in enumerate(grid.rows):
         out.add_row(*row, style="bold" if number == grid.own else None)
     return out

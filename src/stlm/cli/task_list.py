@@ -1,6 +1,6 @@
 """The list of tasks in ``stlm eval --help``.
 
-It is read from the files of the kinds, because importing them would import torch, and help answers at once.
+It is read from the files of the kinds, because importing them would import torch, and help has to be fast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PACKAGE = "stlm.evaluate.task"
 
 
 def task_rows() -> list[tuple[str, str]]:
-    """A row for each task, with what its file's docstring says first, and one for each group."""
+    """A row for each task, with the first line of its file's docstring, and one for each group."""
     members, rows = defaultdict[str, list[str]](list), list[tuple[str, str]]()
     for name, tree in _kinds().items():
         rows.append((f"  {name}", (ast.get_docstring(tree) or "").partition("\n")[0].rstrip(".")))
@@ -30,7 +30,7 @@ def _kinds() -> dict[str, ast.Module]:
 
 
 def _groups(tree: ast.Module) -> tuple[str, ...]:
-    """The ``groups`` that the class Config of a file declares."""
+    """The ``groups`` of the class Config of a file."""
     body = [line for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config" for line in node.body]
     values = [line.value for line in body if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "groups"]
     return tuple(ast.literal_eval(values[0])) if values else ()

@@ -36,9 +36,9 @@ from stlm.train.machine import check_fits, pick_device
 from stlm.train.run_config import RunConfig
 from stlm.train.trackers import build as build_trackers
 
-FREE_ON_RESUME = ("train", "optim")  # what may be changed when a run goes on
+FREE_ON_RESUME = ("train", "optim")  # fields that may change when a run continues
 
-READ = 600  # bytes of held-out text that the report shows as the model reads them
+READ = 600  # bytes of held-out text for which the report shows patches and bits
 
 
 def run(arguments: list[str]) -> int:
@@ -76,26 +76,26 @@ def run(arguments: list[str]) -> int:
                 display.close()
         if not trainer.done:
             console.print(f"stopped at step {trainer.step}, which is saved; "
-                          f"go on with:  stlm train {preset} --name {folder.name} --resume", highlight=False, soft_wrap=True)
+                          f"continue with:  stlm train {preset} --name {folder.name} --resume", highlight=False, soft_wrap=True)
             return 130
         _finish(trainer, console)
     return 0
 
 
 def _name(name: str | None, preset: str, resume: bool) -> str:
-    """The run's name: the one given, else the preset's, with the next free number where that is taken."""
+    """The run's name: ``name``, or else the preset's name, with the next free number if that name is taken."""
     if name is not None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores")
         return name
     stem = Path(preset).stem
-    taken = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
-    free = next(i for i, candidate in enumerate(taken) if not RunFolder(RUNS / candidate).exists)
-    return taken[max(0, free - 1)] if resume else taken[free]
+    names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
+    free = next(i for i, candidate in enumerate(names) if not RunFolder(RUNS / candidate).exists)
+    return names[max(0, free - 1)] if resume else names[free]
 
 
 def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> RunConfig:
-    """The run's own description with the flags applied; what its weights depend on has to stay."""
+    """The run's own description, changed by flags. UserError if a field changes that the weights depend on."""
     before = folder.config()
     after = apply(before, flags, program, TRAIN_FLAGS)
     if before.optim.kind != after.optim.kind:
@@ -111,13 +111,14 @@ def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> Run
 
 @contextlib.contextmanager
 def _stopping(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C, or a scheduler's SIGTERM, ends the run after the step in progress; a second Ctrl-C at once."""
-    def ask(number: int, frame: object) -> None:
+    """A context in which Ctrl-C, or a scheduler's SIGTERM, ends the run after the present step. A second one ends it at once.
+    """
+    def request_stop(number: int, frame: object) -> None:
         if trainer.stop:
             raise KeyboardInterrupt
         trainer.stop = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -127,7 +128,7 @@ def _stopping(trainer: Trainer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _enough_memory() -> Iterator[None]:
-    """What the machine says when memory runs out, as a line that helps."""
+    """A context in which errors of missing memory become a UserError that says what to change."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -138,7 +139,7 @@ def _enough_memory() -> Iterator[None]:
 
 
 def _finish(trainer: Trainer, console: Console) -> None:
-    """Score the whole validation text, compare, report, and say what to type next."""
+    """Score the whole validation text, compare with compressors, write the report, and print the next commands."""
     folder, corpus, train, model = trainer.folder, trainer.corpus, trainer.config.train, trainer.usable_model()
     bar, advance = scoring_bar(console, "scoring the held-out text")
     with bar:
@@ -159,13 +160,13 @@ def _finish(trainer: Trainer, console: Console) -> None:
     if entropy is not None:
         console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                       f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
-                      "which nothing can beat.", highlight=False, soft_wrap=True)
+                      "the lower limit for every model.", highlight=False, soft_wrap=True)
     console.print(f'\nreport:  {folder.report}\nnext:    stlm generate {folder.name} "{record["prompt"]}"\n'
                   "         stlm train demo --data FOLDER_OF_TEXT --name mine", highlight=False, soft_wrap=True)
 
 
 def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:
-    """The first held-out documents as the model reads them, for the report."""
+    """Bits and patches of the first held-out documents, for the report."""
     found, left = [], READ
     for document in corpus.validation.documents(corpus.tokenizer):
         if left <= 0:

@@ -1,4 +1,5 @@
-"""What ``--help`` says. It answers at once: no verb's work is imported for it, and kinds are names of files."""
+"""The texts of ``--help``. Help has to be fast, so no other part of a verb is imported, and kinds are found as names of files.
+"""
 
 import shutil
 
@@ -18,7 +19,7 @@ VERBS = {
     "compare": ("RECIPE.py [flags]", "train all arms of an experiment at equal cost; writes results/RECIPE"),
 }
 
-# What others call them.
+# Names of our verbs in other programs.
 SYNONYMS = {
     "train": "fit pretrain finetune fine-tune learn resume run start",
     "generate": "sample write complete continue prompt chat infer inference predict",
@@ -32,7 +33,7 @@ SYNONYMS = {
     "compare": "sweep ablate ablation experiment recipe",
 }
 
-# Slots that `stlm train --help` names, and the packages whose files are their kinds.
+# Slots in `stlm train --help`, and the packages whose files are their kinds.
 SLOTS = {
     "--data.tokenizer": "stlm.text.tokenizer",
     "--model.patching": "stlm.model.patching",
@@ -56,7 +57,7 @@ TRAIN_FLAGS: list[Row] = [
     ("--resume", "continue the run of that name, or start it if there is none"),
 ]
 
-TASKS = "{tasks}"  # where the help of `eval` has the list of tasks
+TASKS = "{tasks}"  # replaced by the list of tasks in the help of `eval`
 _RUN: Row = ("RUN", "name or folder of a run")
 
 _DETAILS: dict[str, list[Row | str]] = {
@@ -197,17 +198,17 @@ def verb_usage(verb: str) -> str:
 
 
 def _rows(verb: str) -> list[Row | str]:
-    """The help of one verb, with the tasks of `eval` read from their files where it lists them."""
+    """The rows of the help of one verb. The tasks of `eval` are read from their files."""
     rows = list(_DETAILS[verb])
     if TASKS in rows:
         from stlm.cli.task_list import task_rows
-        place = rows.index(TASKS)
-        rows[place:place + 1] = task_rows()
+        index = rows.index(TASKS)
+        rows[index:index + 1] = task_rows()
     return rows
 
 
 def flags_of(verb: str) -> dict[str, str]:
-    """Flags of a verb as its help lists them, with what it says about each."""
+    """The flags of a verb and their help texts."""
     rows = [row for row in _rows(verb) if not isinstance(row, str)]
     return {flag.split()[0]: text for flag, text in rows if flag.startswith("-")}
 

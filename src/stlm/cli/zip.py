@@ -1,4 +1,4 @@
-"""``stlm zip``, and what it shares with ``stlm unzip``."""
+"""``stlm zip``, and the code that ``stlm unzip`` uses too."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def run(arguments: list[str]) -> int:
 
 
 def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer, bytes, bytes, Console]:
-    """Read a file, pack or unpack it, write another; what was read and written."""
+    """Read a file, pack or unpack it, and write the result. Returns the scorer, the bytes read, the bytes written and the
+    console.
+    """
     parser = Parser(verb)
     parser.add_argument("run")
     parser.add_argument("file", type=Path)
@@ -42,16 +44,16 @@ def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer
     except OSError as error:
         raise UserError(f"{given.file}: cannot be read ({error.strerror})") from None
     console = Console(stderr=True)
-    # on the CPU: a GPU adds in another order each time
+    # on the CPU, because a GPU may add numbers in another order each time
     scorer = NativeScorer.of(given.run, find_checkpoint(given.run), torch.device("cpu"))
     bar, advance = scoring_bar(console, f"{verb} {given.file.name}")
     try:
         with bar:
-            made = work(scorer, data, advance)
+            result = work(scorer, data, advance)
     except UserError as error:
         raise UserError(f"{given.file}: {error}") from None
     try:
-        write_bytes_whole(given.output, made)
+        write_bytes_whole(given.output, result)
     except OSError as error:
         raise UserError(f"{given.output}: cannot be written ({error.strerror})") from None
-    return scorer, data, made, console
+    return scorer, data, result, console

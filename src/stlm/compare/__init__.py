@@ -1,1 +1,1 @@
-"""The fair side-by-side: several runs under one question, at equal cost, over several seeds."""
+"""Fair comparisons: several runs that answer one question, at equal cost, with several seeds."""

@@ -1,4 +1,4 @@
-"""The report of a comparison: one self-contained HTML file beside its record."""
+"""The report of a comparison: one self-contained HTML file beside the record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
 
 
 def write_page(plan: Plan, record: dict[str, Any]) -> Path:
-    """Write ``results/RECIPE/report.html``, and its pictures of means and costs as files of their own; where the page lies."""
+    """Write ``results/RECIPE/report.html``, and its pictures of means and costs as separate files. Returns the page's path."""
     arms = dict(sorted(record["arms"].items(), key=lambda item: item[1]["mean"]))
     base = arms.get(record["baseline"])
     rows = [_row(arm, found, base, record["first"]) for arm, found in arms.items()]
@@ -38,7 +38,7 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
 
 
 def _provenance(arms: dict[str, Any]) -> list[tuple[str, int]]:
-    """Each way in which runs were trained (machine, precision, version), and how many were."""
+    """Each way in which runs were trained (machine, precision, version), and the number of runs."""
     def words(by: dict[str, Any]) -> str:
         machine, s = by["cpu"] if by["device"] == "cpu" else by["device"], "" if by["threads"] == 1 else "s"
         return (f"{by['threads']} thread{s} of {machine}, torch {by['torch']}, "
@@ -47,12 +47,12 @@ def _provenance(arms: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _spent_before(found: dict[str, Any], first: dict[str, Any], name: str) -> float:
-    """What the runs that an arm builds on have cost already: ``seconds``, ``flops`` or ``trained_bytes``."""
+    """The cost of the runs that an arm builds on, in ``seconds``, ``flops`` or ``trained_bytes``."""
     return sum(first[title][name] for title in found["uses"])
 
 
 def _row(arm: str, found: dict[str, Any], base: dict[str, Any] | None, first: dict[str, Any]) -> dict[str, Any]:
-    """Figures of one arm: means over its seeds, with the cost of the runs that it builds on."""
+    """Figures of one arm: means over its seeds. Costs include the runs that it builds on."""
     def mean(value: Callable[[dict[str, Any]], float]) -> float:
         return sum(value(seed) for seed in found["seeds"]) / found["n"]
 
@@ -75,7 +75,7 @@ def _row(arm: str, found: dict[str, Any], base: dict[str, Any] | None, first: di
 
 
 def _times_as_fast(found: dict[str, Any], base: dict[str, Any]) -> Summary | None:
-    """How many times as fast as the baseline an arm writes, seed by seed."""
+    """The speed of generation of an arm divided by that of the baseline, for each seed."""
     speeds = [{seed["seed"]: seed["written_bytes_per_second"] for seed in arm["seeds"]} for arm in (found, base)]
     pairs = [speeds[0][seed] / speeds[1][seed] for seed in speeds[0] if seed in speeds[1]]
     return summary(pairs) if pairs else None
@@ -83,44 +83,46 @@ def _times_as_fast(found: dict[str, Any], base: dict[str, Any]) -> Summary | Non
 
 def _colours(arms: list[str]) -> dict[str, str]:
     from matplotlib import colormaps, colors
-    return {arm: colors.to_hex(colormaps["tab20"](place % 20)) for place, arm in enumerate(arms)}
+    return {arm: colors.to_hex(colormaps["tab20"](index % 20)) for index, arm in enumerate(arms)}
 
 
 def _means(arms: dict[str, Any], baseline: str) -> str:
-    """Every run a dot, every arm a mean with its interval, best on top."""
+    """A picture with a dot for each run, and the mean and its interval for each arm. The best arm is at the top."""
     figure, axes = drawing(7.2, 0.6 + 0.32 * len(arms))
-    for place, (arm, found) in enumerate(reversed(arms.items())):
+    for row, (arm, found) in enumerate(reversed(arms.items())):
         colour = INK if arm == baseline else "#c2410c"
-        axes.plot([seed[BITS] for seed in found["seeds"]], [place] * found["n"], "o", color=MUTED, markersize=4, alpha=0.7)
+        axes.plot([seed[BITS] for seed in found["seeds"]], [row] * found["n"], "o", color=MUTED, markersize=4, alpha=0.7)
         if found["interval"]:
-            axes.plot(found["interval"], [place, place], color=colour, linewidth=1.4)
-        axes.plot([found["mean"]], [place], "|", color=colour, markersize=12, markeredgewidth=2)
+            axes.plot(found["interval"], [row, row], color=colour, linewidth=1.4)
+        axes.plot([found["mean"]], [row], "|", color=colour, markersize=12, markeredgewidth=2)
     axes.set_yticks(range(len(arms)), list(reversed(arms)))
     means = [found["mean"] for found in arms.values()]
     end = _end(means)
     room = 0.08 * (end - min(means)) + 0.005
     axes.set(xlabel="bits per byte of held-out text: each run, the mean, and its 95 % interval",
              xlim=(min(means) - room, end + room))
-    for place, mean in enumerate(reversed(means)):
+    for row, mean in enumerate(reversed(means)):
         if mean > end:
-            axes.annotate(f"{mean:.2f} \u2192", (end + room, place), ha="right", va="center", color=MUTED)
+            axes.annotate(f"{mean:.2f} \u2192", (end + room, row), ha="right", va="center", color=MUTED)
     return svg(figure)
 
 
 def _end(means: list[float]) -> float:
-    """The largest mean that pictures show: arms that are far from all others would leave these no room."""
+    """The largest mean that pictures show. Arms that are much worse than all others are left out, so that these have room."""
     return min(max(means), min(means) + 3 * (statistics.median(means) - min(means)) + 0.01)
 
 
 def _curves(arms: dict[str, Any], colours: dict[str, str], first: dict[str, Any]) -> list[str]:
-    """Bits per byte against bytes, seconds and FLOPs, every run a line. What an arm builds on has cost seconds and FLOPs."""
-    def against(label: str, place: int, unit: float, before: str | None) -> str:
+    """Bits per byte against bytes, seconds and FLOPs, with a line for each run. Seconds and FLOPs include those of the runs
+    that an arm builds on.
+    """
+    def against(label: str, column: int, unit: float, before: str | None) -> str:
         figure, axes = drawing(4.6, 3.6)
         for arm, found in arms.items():
             offset = _spent_before(found, first, before) if before else 0.0
             for seed in found["seeds"]:
                 if seed["curve"]:
-                    axes.plot([(offset + look[place]) / unit for look in seed["curve"]], [look[-1] for look in seed["curve"]],
+                    axes.plot([(offset + look[column]) / unit for look in seed["curve"]], [look[-1] for look in seed["curve"]],
                               color=colours[arm], linewidth=1.2)
         ends = [seed["curve"][-1][-1] for found in arms.values() for seed in found["seeds"] if seed["curve"]]
         if ends:
@@ -133,8 +135,8 @@ def _curves(arms: dict[str, Any], colours: dict[str, str], first: dict[str, Any]
 
 
 def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, str]:
-    """Bits per byte against what a model costs to keep and to use, every arm a dot; a line joins those that none beats in
-    both.
+    """Bits per byte against costs of a model (parameters, FLOPs, time to generate), with a dot for each arm. A line joins the
+    arms for which no other arm is better in both.
     """
     from matplotlib import ticker
 
@@ -168,20 +170,22 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
 
 
 def _label(axes: Any, dots: list[tuple[float, float, str]]) -> None:
-    """Name each dot (x, y, name) in a column beside the axes, with a line to it: arms that end alike lie on each other."""
+    """Write the name of each dot (x, y, name) in a column beside the axes, with a line to the dot, because names beside the
+    dots would overlap.
+    """
     axes.figure.draw_without_rendering()
     heights = {name: (axes.transData - axes.transAxes).transform((x, y))[1] for x, y, name in dots}
-    room = 0.155 / axes.get_window_extent().height * axes.figure.dpi  # inches a line
-    places, low, top = dict[str, float](), -1.0, 1.0 + room
+    room = 0.155 / axes.get_window_extent().height * axes.figure.dpi  # 0.155 inches per line
+    labels, low, top = dict[str, float](), -1.0, 1.0 + room
     for name in sorted(heights, key=heights.__getitem__):
-        places[name] = low = max(heights[name], low + room)
-    for name in reversed(places):  # what has been pushed out above goes down again
-        places[name] = top = min(places[name], top - room)
+        labels[name] = low = max(heights[name], low + room)
+    for name in reversed(labels):  # move labels above the top down again
+        labels[name] = top = min(labels[name], top - room)
     for x, y, name in dots:
-        axes.annotate(name, (x, y), xytext=(1.06, places[name]), textcoords="axes fraction", fontsize=7, va="center",
+        axes.annotate(name, (x, y), xytext=(1.06, labels[name]), textcoords="axes fraction", fontsize=7, va="center",
                       arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "relpos": (0, 0.5), "shrinkA": 1})
 
 
 def _readings(arms: dict[str, Any]) -> dict[str, list[list[patch_marks.Mark]]]:
-    """The same text as each arm's first run reads it."""
+    """How the first run of each arm reads the same text."""
     return {arm: patch_marks.marks(reading) for arm, record in arms.items() if (reading := record["seeds"][0].get("reading"))}

@@ -1,7 +1,7 @@
-"""One run of a comparison: trained by ``stlm train``, then measured. Started as ``python -m stlm.compare.job``.
+"""One run of a comparison: it is trained by ``stlm train``, then measured. Started as ``python -m stlm.compare.job``.
 
-Both happen in processes of their own, so that a comparison can be killed, spread over cores or sent to a cluster, and peaks
-of memory are of one run each.
+Training and measuring have their own processes. So a comparison can be killed, use several cores or run on a cluster, and each
+peak of memory belongs to one run.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from stlm.train.folder import RUNS, RunFolder, find_checkpoint, write_whole
 from stlm.train.machine import pick_device
 
 FURTHER = 300_000  # bytes of each further text that are scored
-ROUNDS = 3  # in which finished runs take turns at writing
+ROUNDS = 3  # rounds in which the speed of each finished run is measured once
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A training that is part of a comparison. name: of its folder; words: what follows ``stlm train``; texts: files of
-    further held-out text to score, by name; after: names of runs that it builds on.
+    """A run of a comparison. name: name of its folder. words: arguments of ``stlm train``. texts: files of further held-out
+    text to score, by name. after: names of the runs that it builds on.
     """
 
     name: str
@@ -54,43 +54,43 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Trained to the end, and measured on all texts."""
+        """Whether it is trained to the end and measured on all texts."""
         return self._measures.exists() and read_json(self._measures)["texts"].keys() >= self.texts.keys()
 
     def found(self) -> dict[str, Any]:
-        """What training and measuring found."""
+        """The results of training and measuring."""
         return {**read_json(self.folder / "results.json"), **read_json(self._measures)}
 
     def command(self) -> list[str]:
-        """What carries it out, from wherever it stopped."""
+        """The command that carries it out. A run that was stopped is continued."""
         return [sys.executable, "-m", "stlm.compare.job", json.dumps(dataclasses.asdict(self))]
 
     def carry_out(self) -> int:
-        """Train and measure, in this process and one of its own; the exit status."""
+        """Train in a process of its own, then measure in this process. Returns the exit status."""
         if not self.trained:
             train = [sys.executable, "-m", "stlm", "train", *self.words, "--name", self.name, "--resume"]
             if status := subprocess.run(train, check=False).returncode:
                 return status
         found = {**measure(find_checkpoint(self.name), self.texts), "provenance": provenance(self.folder)}
-        if self._measures.exists():  # another recipe's texts stay
+        if self._measures.exists():  # keep the results of other recipes' texts
             found["texts"] = {**read_json(self._measures)["texts"], **found["texts"]}
         write_whole(self._measures, json.dumps(found, indent=1))
         return 0
 
     @property
     def timed_in_turns(self) -> bool:
-        """Whether its speed of writing was measured in turns with others."""
+        """Whether its speed of generation was measured in turns with other runs."""
         return "in_turns" in read_json(self._measures)
 
     def set_decoding_time(self, speed: float) -> None:
-        """Keep a speed of writing, bytes a second, that was measured in turns with others."""
+        """Save a speed of generation, in bytes per second, that was measured in turns with other runs."""
         found = {**read_json(self._measures), "written_bytes_per_second": speed, "in_turns": True}
         write_whole(self._measures, json.dumps(found, indent=1))
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """The version of this project, the machine, the precision and whether blocks were compiled. Seconds of two runs can only
-    be compared where these are equal.
+    """The version of this project, the machine, the precision, and whether blocks were compiled. Times of two runs can be
+    compared only if these are equal.
     """
     env = read_json(RunFolder(folder).env)
     return {"git": _version(), **{name: env[name] for name in ("cpu", "device", "threads", "torch")},
@@ -98,9 +98,9 @@ def provenance(folder: Path) -> dict[str, Any]:
 
 
 def _version() -> str:
-    """The commit of this project that is run, marked where its code has been changed since; "" where it isn't in git."""
+    """The commit of this project. ``-changed`` is added if the code has been changed since. "" if it isn't in git."""
     root = Path(__file__).parents[3]
-    if not (root / "src" / "stlm").is_dir():  # installed elsewhere, maybe inside of another project
+    if not (root / "src" / "stlm").is_dir():  # installed as a package, maybe inside another project's repository
         return ""
     commit = subprocess.run(["git", "-C", root, "describe", "--always"], capture_output=True, text=True, check=False)
     changed = subprocess.run(["git", "-C", root, "diff", "--quiet", "HEAD", "--", "src"], capture_output=True, check=False)
@@ -108,7 +108,7 @@ def _version() -> str:
 
 
 def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
-    """Bits per byte of further texts, and a first guess at the bytes written in a second, beside whatever else runs."""
+    """Bits per byte of further texts, and a first estimate of the bytes written per second, while other runs may be active."""
     model, tokenizer, train = checkpoint.build_model().to(pick_device()), checkpoint.tokenizer, checkpoint.config.train
     shards = {name: Shard.of(_beginnings(Path(path)), tokenizer) for name, path in texts.items()}
     found = {name: score(model, shard, tokenizer, train.seq_len, train.batch_size, train.seq_len // 2).bits_per_byte
@@ -117,8 +117,8 @@ def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
 
 
 def time_decoding(runs: list[Run], measured: Callable[[], None]) -> None:
-    """Measure anew how fast finished runs write, in rounds in which they take turns, since the speed of a machine drifts; the
-    median of each is kept. ``measured`` is called ``ROUNDS`` times a run.
+    """Measure the speed of generation of finished runs. They take turns in several rounds, because the speed of a machine
+    drifts. The median of each is saved. ``measured`` is called after each measurement, ``ROUNDS`` times per run.
     """
     opened = [(run, find_checkpoint(run.name), list[float]()) for run in runs]
     for _ in range(ROUNDS):
@@ -130,7 +130,7 @@ def time_decoding(runs: list[Run], measured: Callable[[], None]) -> None:
 
 
 def _beginnings(path: Path) -> Iterator[bytes]:
-    """The beginnings of the documents of a file, ``FURTHER`` bytes in all, as much of each as can be."""
+    """The beginnings of the documents of a file, ``FURTHER`` bytes in all, and as equal in length as possible."""
     documents, left = sorted(documents_of(path, "text"), key=len), FURTHER
     for number, document in enumerate(documents):
         part = document[:left // (len(documents) - number)]

@@ -1,4 +1,4 @@
-"""Runs at work: here, several side by side, or on a cluster."""
+"""Carry out runs, several at a time: on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stlm.errors import UserError
 from stlm.train.folder import RUNS, RunFolder
 
 LOG = "log.txt"
-POLL = 0.5  # seconds between looks at the jobs
+POLL = 0.5  # seconds between checks of the jobs
 
 
 class Job(abc.ABC):
@@ -28,11 +28,11 @@ class Job(abc.ABC):
 
     @abc.abstractmethod
     def over(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether it has ended, with or without success."""
 
     @abc.abstractmethod
     def stop(self) -> None:
-        """Have it saved and ended."""
+        """Save and end it."""
 
     def fault(self) -> str:
         """The last line of its log."""
@@ -42,7 +42,7 @@ class Job(abc.ABC):
 
 
 class Process(Job):
-    """On this machine, with so many threads; what it prints goes to the run's ``log.txt``."""
+    """A job on this machine with a given number of threads. Its output goes to the run's ``log.txt``."""
 
     def __init__(self, run: Run, threads: int) -> None:
         super().__init__(run)
@@ -62,7 +62,7 @@ class Process(Job):
 
 
 class Submitted(Job):
-    """A job of a cluster, by submitit."""
+    """A job on a cluster, submitted by submitit."""
 
     def __init__(self, run: Run, executor: Any) -> None:
         super().__init__(run)
@@ -82,7 +82,7 @@ def _execute(command: list[str], log: str, folder: str) -> int:
 
 
 def cluster(kind: str, settings: dict[str, str]) -> Any:
-    """A submitit executor: ``slurm``, or ``local``, which stands in for it on one machine. settings: as submitit names them."""
+    """A submitit executor. kind: ``slurm``, or ``local`` to try it on one machine. settings: named as in submitit."""
     try:
         import submitit
     except ModuleNotFoundError:
@@ -97,24 +97,24 @@ def cluster(kind: str, settings: dict[str, str]) -> Any:
 
 def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, ended: Callable[[Run], None],
               look: Callable[[list[Run]], None]) -> None:
-    """Have all runs done, ``at_once`` at a time, each after those that it builds on. ``ended`` is called with each that is
-    finished, and ``look``, twice a second, with those at work. Runs that another process is still at (a comparison that was
-    killed leaves such) are waited for first.
+    """Carry out all runs, ``at_once`` at a time. A run starts after those that it builds on. ``ended`` is called with each
+    finished run, and ``look`` twice a second with the present runs. If another process still trains a run (for example after a
+    comparison was killed), it is waited for.
 
-    Raises UserError, with the last line of its log, where one fails; whatever happens, the others are stopped, and are saved.
+    If a run fails, UserError has the last line of its log. In any case the other runs are saved and stopped.
     """
-    waiting, at_work, again = list({run.name: run for run in runs}.values()), list[Job](), set[str]()
+    waiting, active, again = list({run.name: run for run in runs}.values()), list[Job](), set[str]()
     try:
-        while waiting or at_work:
-            while len(at_work) < at_once and (run := _next(waiting, at_work)):
+        while waiting or active:
+            while len(active) < at_once and (run := _next(waiting, active)):
                 waiting.remove(run)
                 if run.finished:
                     ended(run)
                     continue
                 _wait_for(run)
-                at_work.append(start(run))
-            for job in [job for job in at_work if job.over()]:
-                at_work.remove(job)
+                active.append(start(run))
+            for job in [job for job in active if job.over()]:
+                active.remove(job)
                 # another process may have been starting when we looked: it trains there still, or has done so meanwhile
                 if not job.run.finished and (RunFolder(job.run.folder).busy or (job.run.trained and job.run.name not in again)):
                     again.add(job.run.name)
@@ -123,20 +123,20 @@ def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, en
                 if not job.run.finished:
                     raise UserError(f"{job.run.name}: {job.fault()}")
                 ended(job.run)
-            look([job.run for job in at_work])
-            time.sleep(POLL if at_work else 0)
+            look([job.run for job in active])
+            time.sleep(POLL if active else 0)
     finally:
-        for job in at_work:
+        for job in active:
             job.stop()
 
 
-def _next(waiting: list[Run], at_work: list[Job]) -> Run | None:
-    """The first that builds on none that is still to be done."""
-    missing = {run.name for run in [*waiting, *(job.run for job in at_work)]}
+def _next(waiting: list[Run], active: list[Job]) -> Run | None:
+    """The first run for which all runs that it builds on are finished."""
+    missing = {run.name for run in [*waiting, *(job.run for job in active)]}
     return next((run for run in waiting if missing.isdisjoint(run.after)), None)
 
 
 def _wait_for(run: Run) -> None:
-    """Until no process trains there."""
+    """Wait until no process trains this run."""
     while RunFolder(run.folder).busy:
         time.sleep(POLL)

@@ -1,6 +1,4 @@
-"""Which runs a recipe comes to, and under which names: one name, one description, so that a finished run is used again, by
-whichever recipe asks for it.
-"""
+"""The runs of a recipe and their names. A name stands for one description, so all recipes with the same run use it again."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from stlm.train.cli_args import configure
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """first: runs that others build on; arms: the runs of each arm by seed."""
+    """first: runs that others build on. arms: the runs of each arm, by seed."""
 
     name: str
     recipe: Recipe
@@ -27,16 +25,17 @@ class Plan:
     arms: dict[str, dict[int, Run]]
 
     def runs(self) -> Iterator[tuple[str, int, Run]]:
-        """Arm, seed and run, one seed of all arms before the next, so that a record that is cut short is still fair."""
+        """Arm, seed and run. All arms have one seed before any has the next, so that an incomplete record is fair too."""
         for seed in self.recipe.seeds:
             for arm, runs in self.arms.items():
                 yield arm, seed, runs[seed]
 
 
 def make_plan(name: str, recipe: Recipe, threads: int) -> Plan:
-    """The runs of a recipe. threads: of each run; what minutes come to depends on them, so they're part of its name then.
+    """The runs of a recipe. threads: number of threads of each run. If the length is in minutes, the result depends on it, so
+    it is part of the run's name.
 
-    Raises UserError where an arm's words make no run.
+    Raises UserError if an arm's arguments aren't valid.
     """
     def run(title: str, words: list[str], texts: dict[str, str], after: list[str]) -> Run:
         config = configure(words[0], words[1:], f"{name}, {title}: stlm train {words[0]}")

@@ -1,4 +1,4 @@
-"""A recipe: one Python file that says what is asked, what is run, what is held equal, and what decides."""
+"""A recipe: one Python file with a question, the runs that answer it, what is held equal, and the rule that decides."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from stlm.train.run_config import LENGTHS
 class Recipe:
     """An experiment, described before it is run.
 
-    question: what it shall answer. rule: what decides, stated beforehand. equal, amount: what every run gets the same of:
-    ``minutes`` of training, ``megabytes`` of text, ``teraflops`` of arithmetic, or ``steps``. arms: for each, the words that
-    would follow ``stlm train``. baseline: the arm that the others are tested against; against: further arms to test against.
-    every: flags of all arms. seeds: of the runs of each arm. first: runs that arms build on, by name, as words too; they have
-    their own length and one seed. texts: further held-out text to score, by name.
+    question: the question to answer. rule: how the results decide, stated before the runs. equal, amount: what is equal for all
+    runs: ``minutes`` of training, ``megabytes`` of text, ``teraflops`` of arithmetic, or ``steps``. arms: for each arm, the
+    arguments of ``stlm train``. baseline: the arm with which the others are compared. against: further arms to compare with.
+    every: flags of all arms. seeds: seeds of the runs of each arm. first: arguments of runs that arms build on, by name; each
+    has its own length and one seed. texts: paths of further held-out texts to score, by name.
 
-    Names of variables in words and paths (``$STLM_DATA``) are replaced by their values.
+    Environment variables in arguments and paths (``$STLM_DATA``) are replaced by their values.
     """
 
     question: str
@@ -52,28 +52,28 @@ class Recipe:
 
     @property
     def opponents(self) -> tuple[str, ...]:
-        """The arms that all others are tested against, the baseline first."""
+        """The arms with which all others are compared, the baseline first."""
         return (self.baseline, *self.against)
 
     def uses(self, arm: str) -> list[str]:
-        """Which of the runs that come first an arm builds on."""
+        """The names of the runs in ``first`` that an arm builds on."""
         return [name for name in self.first if f"{{{name}}}" in self.arms[arm]]
 
     def words(self, arm: str, seed: int) -> list[str]:
-        """What follows ``stlm train`` in one run of an arm; flags of the arm come after those of all."""
+        """The arguments of ``stlm train`` in one run of an arm. Flags of the arm come after those of all arms."""
         preset, *flags = _split(self.arms[arm])
         return [preset, *_split(self.every), f"--train.{self.equal}", f"{self.amount:g}", *flags, "--seed", str(seed)]
 
     def words_first(self, name: str) -> list[str]:
-        """The same for a run that comes first."""
+        """The same for a run in ``first``."""
         return _split(self.first[name])
 
     def text(self, name: str) -> str:
-        """Where a further text lies."""
+        """The path of a further text."""
         return _split(self.texts[name])[0]
 
     def unfilled(self, text: str) -> str:
-        """``text`` with the names of variables for their values: the same on every machine."""
+        """``text`` with variables' names instead of their values, so that it is the same on every machine."""
         words = " ".join([self.every, *self.arms.values(), *self.first.values()])
         for name in sorted(set(re.findall(r"\$\{?(\w+)", words))):
             if value := os.environ.get(name):
@@ -90,7 +90,7 @@ def _split(words: str) -> list[str]:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """The ``RECIPE`` of a Python file. The file is run; it may import others that lie beside it."""
+    """The ``RECIPE`` of a Python file. The file is run, and may import other files of its folder."""
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give a recipe, such as recipes/reading_bytes.py")
     sys.path.insert(0, str(path.parent))
@@ -98,7 +98,7 @@ def load_recipe(path: Path) -> Recipe:
         found = runpy.run_path(str(path)).get("RECIPE")
     except UserError:
         raise
-    except Exception as error:  # whatever a person's file may raise
+    except Exception as error:  # the user's file may raise anything
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     finally:
         sys.path.remove(str(path.parent))

@@ -1,4 +1,4 @@
-"""What a recipe has found so far: ``results/RECIPE/results.json``."""
+"""The results of a recipe so far: ``results/RECIPE/results.json``."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text",
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """What a record holds already. runs: of this plan, by name; first: the runs that others build on; others: runs that the
-    recipe doesn't describe, and that go with the next writing.
+    """The content of an earlier record. runs: runs of this plan, by name. first: runs that others build on. others: names of
+    runs that the recipe doesn't describe; the next record won't have them.
     """
 
     runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -33,7 +33,8 @@ class Recorded:
 
 
 def on_record(plan: Plan) -> Recorded:
-    """The runs of a recipe that were made earlier, maybe elsewhere: a name stands for one description."""
+    """The finished runs in an earlier record, which may be from another machine. Runs with equal names have equal descriptions.
+    """
     path = RESULTS / plan.name / "results.json"
     if not path.exists():
         return Recorded()
@@ -45,20 +46,21 @@ def on_record(plan: Plan) -> Recorded:
 
 
 def set_aside(plan: Plan) -> Path:
-    """Copy the record; where the copy lies."""
+    """Copy the record. Returns the path of the copy."""
     path = RESULTS / plan.name / "results.json"
-    free = next(place for n in itertools.count(1) if not (place := path.with_name(f"earlier-{n}.json")).exists())
+    free = next(copy for n in itertools.count(1) if not (copy := path.with_name(f"earlier-{n}.json")).exists())
     write_whole(free, path.read_text())
     return free
 
 
-def make_record(plan: Plan, known: Recorded) -> dict[str, Any]:
-    """The runs that are finished, here or on record, and what they come to; arms without any are left out."""
+def make_record(plan: Plan, recorded: Recorded) -> dict[str, Any]:
+    """The runs that are finished, here or in the earlier record, and their statistics. Arms without finished runs are left out.
+    """
     recipe = plan.recipe
     arms: dict[str, Any] = {}
     for arm, runs in plan.arms.items():
-        if seeds := [_of_run(seed, run, recipe) if run.finished else known.runs[run.name] for seed, run in runs.items()
-                     if run.finished or run.name in known.runs]:
+        if seeds := [_of_run(seed, run, recipe) if run.finished else recorded.runs[run.name] for seed, run in runs.items()
+                     if run.finished or run.name in recorded.runs]:
             arms[arm] = {"config": recipe.arms[arm], "uses": recipe.uses(arm), "seeds": seeds}
     values = {arm: [seed[BITS] for seed in found["seeds"]] for arm, found in arms.items()}
     for arm, found in arms.items():
@@ -69,7 +71,7 @@ def make_record(plan: Plan, known: Recorded) -> dict[str, Any]:
                         if other in values and arm != other}}
     return {"question": recipe.question, "rule": recipe.rule, "held_equal": f"{recipe.amount:g} {UNITS[recipe.equal]}",
             "baseline": recipe.baseline, "against": recipe.against, "flags": recipe.every, "arms": arms,
-            "first": known.first | {title: {"config": recipe.first[title], **_of_run(0, run, recipe)}
+            "first": recorded.first | {title: {"config": recipe.first[title], **_of_run(0, run, recipe)}
                                     for title, run in plan.first.items() if run.finished}}
 
 
@@ -82,11 +84,11 @@ def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
             "curve": [[line["bytes"], line["seconds"], line["flops"], round(line[EXCERPT_BITS], 4)]
                       for line in metrics if EXCERPT_BITS in line],
             "reading": [[text, round(bits, 2), end] for text, bits, end in found["reading"]]
-            if seed == recipe.seeds[0] else None}  # one of an arm is enough to look at
+            if seed == recipe.seeds[0] else None}  # the report shows one reading per arm
 
 
 def save(plan: Plan, record: dict[str, Any]) -> Path:
-    """Write the record of a recipe; where it lies."""
+    """Write the record of a recipe. Returns its path."""
     path = RESULTS / plan.name / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, _lines(record) + "\n")
@@ -94,7 +96,7 @@ def save(plan: Plan, record: dict[str, Any]) -> Path:
 
 
 def _lines(value: Any, depth: int = 1) -> str:
-    """JSON with a line for each field and each run; lists of numbers stay on one."""
+    """JSON with one line for each field and each run. Lists of numbers stay on one line."""
     space, end = "\n" + " " * depth, "\n" + " " * (depth - 1)
     if isinstance(value, dict) and value:
         return "{" + ",".join(f"{space}{json.dumps(key)}: {_lines(item, depth + 1)}" for key, item in value.items()) + end + "}"

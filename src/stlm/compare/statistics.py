@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """mean, std: over n seeds, std None for one. low, high: the 95 % confidence interval of the mean, by Student's t; NaN for
-    one seed.
+    """mean, std: over n seeds; std is None for one seed. low, high: the 95 % confidence interval of the mean, by Student's t;
+    NaN for one seed.
     """
 
     mean: float
@@ -34,9 +34,10 @@ def summary(values: Sequence[float]) -> Summary:
 
 
 def p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
-    """How likely a difference of means as large as this is by chance: Welch's t-test, two-sided; None below two seeds.
+    """The probability of a difference of means at least as large by chance: Welch's t-test, two-sided. None with fewer than two
+    seeds.
 
-    Not corrected for the number of arms: with twenty, one is below 0.05 by chance.
+    It isn't corrected for the number of arms: of twenty arms without an effect, about one is below 0.05 by chance.
     """
     from scipy import stats
 
@@ -48,5 +49,5 @@ def p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
 
 
 def shown_p(p: float | None) -> str:
-    """A p-value as tables show it; "" where there is none."""
+    """A p-value as shown in tables; "" if there is none."""
     return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"

@@ -1,4 +1,4 @@
-"""How fast models write: one byte after the other, on one thread of the CPU."""
+"""The speed at which models generate text: one byte after the other, on one thread of the CPU."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ WRITTEN = 512  # bytes
 
 
 def bytes_per_second(model: LM, tokenizer: Tokenizer) -> float:
-    """The speed with which a model on the CPU writes: for all models the same bytes, which are put in as if they had been
-    drawn. On the CPU, wherever a model was trained: a GPU is waited for at every byte, and a machine without one is what
-    small models are for.
+    """The speed of a model on the CPU, in bytes per second. All models write the same bytes instead of sampled
+    ones.
+
+    It is measured on the CPU wherever the model was trained. Small models are made for machines without a GPU, and with a GPU
+    the waiting time at every byte would dominate.
     """
     text = "\n".join(write_story(0, number).text for number in range(8)).encode()[:WRITTEN]
     with one_thread():

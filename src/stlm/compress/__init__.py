@@ -1,4 +1,4 @@
-"""A checkpoint to a smaller one: its weights alone, in the form that a kind of compression gives them."""
+"""From a checkpoint to a smaller one. It holds only the weights, in the form of a kind of compression."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from stlm.train.folder import write_whole
 
 
 def write_compressed(checkpoint: Checkpoint, folder: Path, compression: CompressionConfig) -> int:
-    """Write the averaged weights, or the weights where none are averaged, to ``folder``; their size in bytes.
+    """Write the averaged weights, or the plain weights if there are no averaged ones, to ``folder``. Returns their size in
+    bytes.
 
-    The folder is a checkpoint as any other, but without the optimizer's state: it can be used, and its training can't go on. Of
-    where the text lay, only the names of files and folders stay. Raises UserError where the folder is taken.
+    The folder is a checkpoint without the optimizer's state. So the model can be used, but its training can't be continued.
+    Paths of the training text are reduced to the names of files and folders. Raises UserError if the folder has a model
+    already.
     """
     if (folder / TRAINER).exists():
         raise UserError(f"{folder}: this model exists already; delete it, or choose another name")

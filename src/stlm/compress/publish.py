@@ -1,4 +1,4 @@
-"""Weights in bfloat16: half the size, and what a model is shipped in."""
+"""Weights in bfloat16: half the size of float32. This is the usual form of a published model."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class Config(CompressionConfig):
         model.to(torch.bfloat16)
 
     def apply(self, model: LM) -> None:
-        """Nothing to do: weights are widened when they're loaded."""
+        """Do nothing: weights become float32 when they are loaded."""

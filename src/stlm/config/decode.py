@@ -1,7 +1,7 @@
-"""Plain values (from TOML, JSON or presets) to frozen dataclasses and back, strictly.
+"""Decode plain values (from TOML, JSON or presets) to frozen dataclasses, and encode them back. Decoding is strict.
 
-Nothing is guessed: an unknown field, a wrong type or an unknown kind is a UserError with one line that says where it
-stands and what would be right.
+An unknown field, a wrong type or an unknown kind raises UserError. Its one line says where the mistake is and what would be
+right.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 
 def field_types(cls: type) -> dict[str, Any]:
-    """Name to resolved type of every field of a dataclass."""
+    """The resolved type of every field of a dataclass, by the field's name."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def decode(cls: type[T], values: object, base: Any = None, where: str = "", check: bool = True) -> T:
-    """Build ``cls`` from a mapping; fields that the mapping lacks come from ``base``, or from the class's defaults.
+    """Build ``cls`` from a mapping. Fields that the mapping lacks come from ``base``, or from the class's defaults.
 
-    For a field that is a slot the value is a kind's name, or a mapping whose ``kind`` names it; a mapping without
-    ``kind`` changes fields of the kind that ``base`` has. Fields that a class lists in ``alternatives`` stand for each
-    other: giving one drops the others. Without ``check``, fields that don't go together pass: others are still to come.
+    The value of a slot is a kind's name, or a mapping whose ``kind`` is that name. A mapping without ``kind`` changes fields
+    of the kind that ``base`` has. Of the fields in a group of ``alternatives`` only one is set: a new value for one sets the
+    others to None. Without ``check``, fields that don't fit together are accepted, because more fields follow later.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where or cls.__name__}: expected a table of fields, found {values!r}")
@@ -59,12 +59,12 @@ def decode(cls: type[T], values: object, base: Any = None, where: str = "", chec
 
 
 def alternatives(cls: type) -> list[set[str]]:
-    """Groups of fields of which only one is given."""
+    """Groups of fields. At most one field of each group is set."""
     return [set(group) for group in getattr(cls, "alternatives", ())]
 
 
 def encode(value: Any) -> Any:
-    """A config as plain values for JSON: dataclasses become tables, slots carry their ``kind``, tuples become lists."""
+    """A config as plain values for JSON. Dataclasses become tables, slots have their ``kind`` in them, tuples become lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         head = {"kind": value.kind} if isinstance(value, Slot) else {}
         return head | {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -74,9 +74,7 @@ def encode(value: Any) -> Any:
 
 
 def non_default(value: Any) -> Any:
-    """`encode`, without the fields that are as their class has them: what makes a description what it is. It stays the same
-    when a class gets another field.
-    """
+    """`encode` without the fields that have their class's default. The result stays the same when a class gets a new field."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         head = {"kind": value.kind} if isinstance(value, Slot) else {}
         return head | {f.name: non_default(item) for f in dataclasses.fields(value)
@@ -118,7 +116,7 @@ def _value(hint: Any, value: Any, known: Any, where: str, check: bool) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        raise UserError(f"{where}: expected {_spoken(hint)}, found {value!r}")
+        raise UserError(f"{where}: expected {_in_words(hint)}, found {value!r}")
     return value
 
 
@@ -136,5 +134,5 @@ def _slot_value(slot: type[Slot], value: Any, known: Any, where: str, check: boo
     return decode(config, fields, known if type(known) is config else None, where, check)
 
 
-def _spoken(hint: Any) -> str:
+def _in_words(hint: Any) -> str:
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))

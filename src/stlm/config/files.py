@@ -1,4 +1,4 @@
-"""TOML files of the user: ``base = "10m"`` and the lines that change."""
+"""The user's TOML files: the line ``base = "10m"`` and the lines that change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def load(name: str, presets: dict[str, Callable[[], T]]) -> T:
-    """The config that a preset's name or a TOML file's path stands for. A file's ``base`` may be another file."""
+    """The config of a preset's name or a TOML file's path. A file's ``base`` may be another file."""
     if name in presets:
         return presets[name]()
     path = Path(name)
@@ -28,7 +28,7 @@ def load(name: str, presets: dict[str, Callable[[], T]]) -> T:
 
 def _load_toml(path: Path, presets: dict[str, Callable[[], T]], seen: tuple[Path, ...]) -> T:
     if path.resolve() in seen:
-        raise UserError(f"{path}: its chain of base files leads back to itself")
+        raise UserError(f"{path}: this file is its own base, directly or through other files; let one of them name a preset")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -52,7 +52,7 @@ def _load_toml(path: Path, presets: dict[str, Callable[[], T]], seen: tuple[Path
 
 
 def read_json(path: Path) -> Any:
-    """A JSON record; UserError where it is missing or damaged."""
+    """The content of a JSON file. UserError if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """Command-line flags for every field of a config.
 
-Two steps, because a slot's kind decides which fields there are. The kinds are read first (``--model.patching stride``): they
-settle which flags there are, and what type their values have. Then all flags become one table of values, which is decoded like
-that of a file.
+Flags are read in two steps, because a slot's kind decides which fields there are. First the kinds are read
+(``--model.patching stride``). They decide which flags exist and what type their values have. Then all flags become one table
+of values, and the table is decoded like a file's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ HELP = ("-h", "--help")
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """A flag as it was typed, the field that it names, and the words that follow it."""
+    """One flag of the command line.
+
+    flag: as typed. path: the field that it names, such as ``model.trunk.heads``. words: what follows it.
+    """
 
     flag: str
     path: str
@@ -35,10 +38,10 @@ class Given:
 
 def parse(default: T, arguments: list[str], program: str, shorthands: dict[str, str] | None = None,
           own: Sequence[Row] = ()) -> T:
-    """``default`` changed by ``arguments``; ``--help`` prints every field with its value and exits.
+    """``default`` changed by ``arguments``. ``--help`` prints every field with its value and exits.
 
-    shorthands: a flag and the field that it stands for, as ``{"--data": "data.source"}``. own: what help says about flags that
-    the program reads by itself.
+    shorthands: short flags and the fields that they stand for, such as ``{"--data": "data.source"}``. own: rows of the help
+    for flags that the program itself reads.
     """
     flags = _split([argument for argument in arguments if argument not in HELP], shorthands or {}, program)
     chosen = _choose_kinds(default, flags)
@@ -70,7 +73,7 @@ def _split(arguments: list[str], shorthands: dict[str, str], program: str) -> li
 
 
 def _choose_kinds(default: T, flags: list[Given]) -> T:
-    """``default`` with the kinds that were chosen, outer ones first, unchecked: other fields are still to come."""
+    """``default`` with the chosen kinds, outer slots first. Fields aren't checked yet, because more of them follow."""
     for given in sorted(flags, key=lambda given: given.path.count(".")):
         if any(field.path == given.path and field.slot for field in fields_of(default)):
             change: Any = _one(given, "the name of a kind")
@@ -81,7 +84,7 @@ def _choose_kinds(default: T, flags: list[Given]) -> T:
 
 
 def _put(values: dict[str, Any], given: Given, field: Field) -> None:
-    """Enter what was given where its field stands, as a file would have it."""
+    """Write one flag into the table ``values``, at the place that its field has in a file."""
     *tables, name = [*given.path.split("."), *(["kind"] if field.slot else [])]
     for table in tables:
         values = values.setdefault(table, {})
@@ -99,12 +102,12 @@ def _one(given: Given, what: str) -> str:
     if not given.words:
         raise UserError(f"{given.flag}: {what} has to follow")
     if len(given.words) > 1:
-        raise UserError(f"{given.flag} {' '.join(given.words)}: one value only may follow; put quotes around one with spaces")
+        raise UserError(f"{given.flag} {' '.join(given.words)}: only one value may follow; quote a value that has spaces")
     return given.words[0]
 
 
 def _read(hint: Any, word: str) -> Any:
-    """The value that a word stands for; the word itself where it stands for none, of which `decode` then complains."""
+    """The value of a word. A word that is no value of this type is returned unchanged, and `decode` then raises."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         inner = next(argument for argument in typing.get_args(hint) if argument is not type(None))
         return None if word.lower() == "none" else _read(inner, word)
@@ -120,13 +123,13 @@ def _read(hint: Any, word: str) -> Any:
 
 
 def _known(fields: dict[str, Field], shorthands: dict[str, str], own: Sequence[Row]) -> dict[str, str]:
-    """All flags that there are, with what is said about them."""
+    """All flags, each with its help text."""
     return ({field.flag: field.text for field in fields.values()} | dict.fromkeys(shorthands, "")
             | {flag.split()[0]: text for flag, text in own})
 
 
 def _not_chosen(fields: dict[str, Field]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Fields of the kinds that weren't chosen, and names of kinds, each with the flags that would choose such a kind."""
+    """Fields of kinds that aren't chosen, and names of all kinds, each with the flags that choose such a kind."""
     others: dict[str, list[str]] = {}
     names: dict[str, list[str]] = {}
     for field in fields.values():

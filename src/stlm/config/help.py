@@ -1,6 +1,6 @@
-"""The help of a command that takes a config's fields as flags: every field, and every slot with its kinds.
+"""The help of a command whose flags are the fields of a config: every field, and every slot with its kinds.
 
-All of it is derived from the dataclasses, so a new field or slot is in it by itself.
+The help is made from the dataclasses, so a new field or slot appears in it without further work.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from typing import Any
 from stlm.config.decode import alternatives, field_types
 from stlm.config.slot import Slot, kinds, slot_of
 
-Row = tuple[str, str]  # a flag with what follows it, and what it does
-LEFT = 38  # columns of the flags, at most
+Row = tuple[str, str]  # a flag with its placeholder, and what it does
+LEFT = 38  # largest width of the column of flags
 INTRODUCTION = (
     "Each field of a run is a flag. In brackets: the value of a flag that is left out. KIND is one of the kinds that are "
     "listed, or a module of your own, such as mine.my_part. Each kind has flags of its own: to see them, choose the kind and "
     "ask for help again.")
-NO_BREAK = "\xa0"  # a space at which no line is broken
+NO_BREAK = "\xa0"  # a space at which lines don't break
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """A field of a config as a flag. path: as ``model.trunk.heads``; hint: its type; text: its docstring; value: its value
-    now.
+    """A field of a config as a flag.
+
+    path: such as ``model.trunk.heads``. hint: its type. text: its docstring. value: its present value.
     """
 
     path: str
@@ -49,14 +50,14 @@ class Field:
         return slot_of(self.hint)
 
     def row(self) -> Row:
-        """The flag, and its text with the kinds to choose from and the value now."""
+        """The flag, and its text with the possible kinds and the present value."""
         if self.slot is None:
             return f"{self.flag} {_placeholder(self.hint)}", f"{self.text} ({_shown(self.value)})"
         return f"{self.flag} KIND", f"{self.text.rstrip('.')}: {', '.join(kinds(self.slot))} ({self.value.kind})"
 
 
 def tables(config: Any, path: str = "") -> Iterator[tuple[str, Any, list[Field]]]:
-    """Each table of a config: its path, itself, and its fields that are flags. A table's own come before those inside it."""
+    """Each table of a config: its path, the table, and its fields that are flags. An outer table comes before inner ones."""
     texts = docstrings(config.__class__)
     fields = [Field(f"{path}.{name}".lstrip("."), hint, texts.get(name, ""), getattr(config, name))
               for name, hint in field_types(type(config)).items()]
@@ -67,19 +68,19 @@ def tables(config: Any, path: str = "") -> Iterator[tuple[str, Any, list[Field]]
 
 
 def fields_of(config: Any) -> list[Field]:
-    """All of a config's fields that are flags."""
+    """All fields of a config that are flags."""
     return [field for _, _, fields in tables(config) for field in fields]
 
 
 def page(config: Any, program: str, own: Sequence[Row] = (), shorthands: dict[str, str] | None = None, width: int = 0) -> str:
     """The help of a command.
 
-    own: flags that aren't fields. shorthands: flags that stand for a field. width: of the page; 0 for the terminal's.
+    own: flags that aren't fields. shorthands: flags that stand for a field. width: columns of the page; 0 uses the terminal's.
     """
     width = width or shutil.get_terminal_size().columns - 1
-    places = {field.path: field for field in fields_of(config)}
-    short = [(f"{flag} {_placeholder(places[path].hint)}", f"short for {places[path].flag}")
-             for flag, path in (shorthands or {}).items() if path in places]
+    by_path = {field.path: field for field in fields_of(config)}
+    short = [(f"{flag} {_placeholder(by_path[path].hint)}", f"short for {by_path[path].flag}")
+             for flag, path in (shorthands or {}).items() if path in by_path]
     out = [f"usage: {program} [flags]", "", *textwrap.wrap(INTRODUCTION, width), ""]
     if own or short:
         out += ["command: flags that aren't fields of the run", *columns([*own, *short], width), ""]
@@ -90,7 +91,7 @@ def page(config: Any, program: str, own: Sequence[Row] = (), shorthands: dict[st
 
 
 def show(text: str) -> None:
-    """Print help: flags and headings are bold where a person reads them in a terminal."""
+    """Print help. In a terminal, flags and headings are bold."""
     from rich.console import Console
     from rich.text import Text
 
@@ -101,8 +102,8 @@ def show(text: str) -> None:
 
 
 def columns(rows: Sequence[Row | str], width: int) -> list[str]:
-    """Flags at the left and texts at the right, wrapped; a text begins on a line of its own where its flag is long. A row that
-    is a string stays as it is.
+    """Lines with flags on the left and wrapped texts on the right. The text of a long flag begins on the next line. A row that
+    is a string is kept unchanged.
     """
     left = min(max((len(row[0]) for row in rows if not isinstance(row, str)), default=0), LEFT, width // 2) + 2
     out = []
@@ -123,7 +124,7 @@ def columns(rows: Sequence[Row | str], width: int) -> list[str]:
 
 @functools.cache
 def docstrings(cls: type) -> dict[str, str]:
-    """The text under each field of a dataclass, its bases' fields included, each on one line."""
+    """The docstring under each field of a dataclass and of its bases, each as one line."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if dataclasses.is_dataclass(base):
@@ -139,12 +140,12 @@ def docstrings(cls: type) -> dict[str, str]:
 
 
 def _heading(path: str, table: Any, width: int) -> list[str]:
-    """What a table is, and which of its fields stand for each other."""
+    """What a table is, and of which of its fields only one is set."""
     title = f"{path.replace('_', '-')} = {table.kind}" if isinstance(table, Slot) else path or "run"
     text = _plain(type(table).__doc__ or "")
     for group in alternatives(type(table)):
         flags = [f"--{path}.{name}".replace("_", "-") for name in field_types(type(table)) if name in group]
-        text += f" Give one of {', '.join(flags)}: it takes the place of the others."
+        text += f" Give one of {', '.join(flags)}: it replaces the others."
     return textwrap.wrap(f"{title}: {text}", width, break_on_hyphens=False, subsequent_indent="    ")
 
 
@@ -153,7 +154,7 @@ def _plain(docstring: str) -> str:
 
 
 def _placeholder(hint: Any) -> str:
-    """What follows a flag of this type."""
+    """The placeholder that follows a flag of this type in the help, such as ``N``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return "|".join(map(str, arguments))

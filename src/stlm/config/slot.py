@@ -1,9 +1,9 @@
-"""Open slots: a part of the house that is chosen by name.
+"""Open slots: parts that are chosen by name.
 
-A slot is a frozen base dataclass that names a package, for example ``Patching`` names ``stlm.model.patching``.
-Every module of that package with a class ``Config`` is one *kind* of the slot: the class derives from the slot, and what it
-builds stands beside it. ``kind = "whitespace"`` names the module of that package; ``kind = "my_package.my_idea"`` names a
-module outside the tree. Nothing is registered anywhere: adding a file adds a kind.
+A slot is a frozen base dataclass that names a package. For example, ``Patching`` names ``stlm.model.patching``. Every module of
+that package with a class ``Config`` is one *kind* of the slot. ``Config`` derives from the slot, and the module also holds what
+``Config`` builds. ``kind = "whitespace"`` names a module of that package; ``kind = "my_package.my_idea"`` names a module
+elsewhere. There is no registry: adding a file adds a kind.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from stlm.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Slot(abc.ABC):
-    """Base of every slot. A subclass with ``package`` set is a slot; a subclass of that, named ``Config``, is a kind."""
+    """Base of every slot. A subclass that sets ``package`` is a slot. A subclass of a slot, named ``Config``, is a kind."""
 
     package: ClassVar[str]
 
     @property
     def kind(self) -> str:
-        """The name by which this part is chosen: the module inside the slot's package, or a dotted path."""
+        """The name that chooses this part: the module inside the slot's package, or a dotted path."""
         module = type(self).__module__
         return module.removeprefix(self.package + ".")
 
 
 def slot_of(annotation: object) -> type[Slot] | None:
-    """The slot that a field's type stands for, or None where the field is no slot."""
+    """The slot that a field's type stands for, or None if the field is no slot."""
     if isinstance(annotation, type) and issubclass(annotation, Slot) and "package" in vars(annotation):
         return annotation
     return None
 
 
 def kinds(slot: type[Slot]) -> list[str]:
-    """Names of the kinds inside the tree, sorted."""
+    """Names of the kinds in the slot's package, sorted."""
     return list(kinds_in(slot.package))
 
 
@@ -53,8 +53,8 @@ def kinds_in(package: str) -> tuple[str, ...]:
 
 @functools.cache
 def files_of(package: str) -> dict[str, Path]:
-    """The kinds of the slot that names ``package``, sorted, and the file of each. The files are read and nothing is imported,
-    because most kinds import torch.
+    """The kinds of the slot that names ``package``, sorted, each with its file. The files are read but not imported, because
+    most kinds import torch.
     """
     top, *rest = package.split(".")
     folder = Path(importlib.import_module(top).__path__[0], *rest)
@@ -67,7 +67,7 @@ def files_of(package: str) -> dict[str, Path]:
 def resolve(slot: type[Slot], kind: str, where: str) -> type[Slot]:
     """The ``Config`` class of one kind.
 
-    Raises UserError, with the kinds that there are, where the name leads nowhere.
+    Raises UserError, which lists the kinds, if there is no such kind.
     """
     known = kinds(slot)
     name = f"{slot.package}.{kind}" if kind in known else kind

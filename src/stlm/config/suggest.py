@@ -1,4 +1,4 @@
-"""What a person may have meant by a name that doesn't exist. Where nothing is near, nothing is suggested."""
+"""Suggestions for names that don't exist. If no known name is similar, nothing is suggested."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-CUTOFF = 0.7  # of difflib's similarity: lower and `list` is near `publish`
-MOST = 3  # suggestions that help at once
+CUTOFF = 0.7  # lowest similarity by difflib; with less, `list` would suggest `publish`
+MOST = 3  # largest number of suggestions
 
-# What others call our flags: the flag, and the words for it.
+# Names of our flags in other programs: the flag, and its other names.
 SYNONYMS = {
     "data.source": "dataset corpus text train-data train-file dataset-name",
     "data.field": "text-field text-column column",
@@ -68,18 +68,18 @@ SYNONYMS = {
     "jobs": "parallel workers n-jobs processes",
     "cluster": "slurm",
 }
-# What isn't a flag, but is asked for.
+# Flags that people try and that stlm doesn't have: what to do instead, and the names that they try.
 NOTES = {
     "a GPU is used where there is one": "device devices gpu gpus cuda",
     "set OMP_NUM_THREADS=N before the command": "threads num-threads n-threads cpu-threads",
 }
-_NOT_SAID = {"train", "model", "data", "size", "every", "with", "from", "that", "this", "max", "min", "num", "the", "no", "use"}
+_COMMON = {"train", "model", "data", "size", "every", "with", "from", "that", "this", "max", "min", "num", "the", "no", "use"}
 
 
 def did_you_mean(word: str, known: Sequence[str], synonyms: dict[str, str] | None = None) -> str:
-    """`` (did you mean 'x'?)`` for the nearest known word, else an empty string.
+    """`` (did you mean 'x'?)`` for the most similar known word, or an empty string.
 
-    synonyms: for known words, what others call them, separated by spaces.
+    synonyms: other names of known words, separated by spaces.
     """
     for name, words in (synonyms or {}).items():
         if _is_called(word, words) and name in known:
@@ -88,7 +88,7 @@ def did_you_mean(word: str, known: Sequence[str], synonyms: dict[str, str] | Non
 
 
 def field_meant(word: str, known: Sequence[str]) -> str:
-    """The same for a field's name in a table: one of its fields, or the whole name of a field elsewhere."""
+    """The same for the name of a field in a table. It suggests a field of that table, or the full name of a field elsewhere."""
     meant = [target.replace("-", "_") for target, words in SYNONYMS.items() if _is_called(word, words)]
     here = [name for name in known for target in meant if target.rpartition(".")[2] == name]
     near = [*here, *_spelled_alike(word, known), *(target for target in meant if "." in target)]
@@ -97,10 +97,10 @@ def field_meant(word: str, known: Sequence[str]) -> str:
 
 def flag_meant(flag: str, known: dict[str, str], fields: dict[str, list[str]] | None = None,
                kinds: dict[str, list[str]] | None = None) -> str:
-    """The same for a flag, among the flags in ``known`` with what is said about each.
+    """The same for a flag. known: all flags and their help texts.
 
-    fields: of kinds that aren't chosen, as ``optim.momentum``, and the flags that choose such a kind, as ``--optim muon``.
-    kinds: their names, as ``muon``, and the same flags.
+    fields: fields of kinds that aren't chosen, such as ``optim.momentum``, and the flags that choose such a kind, such as
+    ``--optim muon``. kinds: names of kinds, such as ``muon``, and the same flags.
     """
     fields, kinds, path = fields or {}, kinds or {}, flag.lstrip("-").replace("_", "-").lower()
     if path in fields:
@@ -120,12 +120,12 @@ def flag_meant(flag: str, known: dict[str, str], fields: dict[str, list[str]] | 
         return _question(kinds[kind][:MOST])
     if notes := [note for note, words in NOTES.items() if last in words.split()]:
         return f" ({notes[0]})"
-    found = _misspelled_flags(path, names) or _said(last, {name.lstrip("-"): text for name, text in known.items()})
+    found = _misspelled_flags(path, names) or _in_texts(last, {name.lstrip("-"): text for name, text in known.items()})
     return _question([f"--{name}" for name in found[:MOST]])
 
 
 def _is_called(word: str, words: str) -> bool:
-    """Whether a word is one of ``words``; dashes, underscores and capitals make no difference."""
+    """Whether ``word`` is one of ``words``. Dashes, underscores and capitals are ignored."""
     return re.sub("[-_]", "", word).lower() in words.replace("-", "").split()
 
 
@@ -134,41 +134,41 @@ def _question(words: list[str]) -> str:
 
 
 def _either(choices: list[str]) -> str:
-    """Several values of one flag in words: ``--optim adamw or muon``."""
+    """Several values of one flag as a phrase: ``--optim adamw or muon``."""
     first, *others = choices
     *middle, last = [choice.split()[-1] for choice in others] or [""]
     return ", ".join([first, *middle]) + (f" or {last}" if last else "")
 
 
 def _misspelled(word: str, known: Iterable[str]) -> list[str]:
-    """Known words that differ from ``word`` in a few letters, the nearest first."""
+    """Known words that differ from ``word`` in a few letters, the most similar first."""
     near = difflib.get_close_matches(word, list(known), n=MOST, cutoff=CUTOFF)
     return [name for name in near if abs(len(name) - len(word)) <= max(1, len(word) // 6)]
 
 
 def _spelled_alike(word: str, known: Iterable[str]) -> list[str]:
-    """The same, and those that begin with it; capitals and underscores make no difference."""
+    """The same, and the known words that begin with ``word``. Capitals and underscores are ignored."""
     plain = {name.lower().replace("_", "-"): name for name in known}
     word = word.lower().replace("_", "-")
-    begun = [name for name in plain if len(word) > 2 and name.startswith(word)]
-    return [plain[name] for name in dict.fromkeys([*_misspelled(word, plain), *begun])]
+    longer = [name for name in plain if len(word) > 2 and name.startswith(word)]
+    return [plain[name] for name in dict.fromkeys([*_misspelled(word, plain), *longer])]
 
 
 def _misspelled_flags(path: str, names: list[str]) -> list[str]:
-    """The flag whose last part differs in a few letters, of the same table where there are several."""
+    """The flag whose last part differs in a few letters. If there are several, the one of the same table comes first."""
     near = _misspelled(path.rpartition(".")[2], {name.rpartition(".")[2] for name in names})
     return sorted((name for name in names if name.rpartition(".")[2] in near[:1]), key=lambda name: _far(path, name))[:1]
 
 
-def _said(last: str, texts: dict[str, str]) -> list[str]:
-    """Flags whose names or texts have all the words of ``last``; none where there are many, or where its words say little."""
-    words = [_stem(word) for word in last.split("-") if len(word) > 2 and word not in _NOT_SAID]
+def _in_texts(last: str, texts: dict[str, str]) -> list[str]:
+    """Flags whose names or texts contain all words of ``last``. Empty if there are many, or if the words are too common."""
+    words = [_stem(word) for word in last.split("-") if len(word) > 2 and word not in _COMMON]
     if not words:
         return []
     stems = {name: [_stem(word) for word in re.findall(r"[a-z0-9]+", f"{name} {text}".lower())] for name, text in texts.items()}
     named = {name: [_stem(word) for word in re.findall(r"[a-z0-9]+", name.rpartition(".")[2])] for name in texts}
-    for place in (named, stems):
-        found = [name for name in texts if all(any(_same(word, other) for other in place[name]) for word in words)]
+    for stems_of in (named, stems):
+        found = [name for name in texts if all(any(_same(word, other) for other in stems_of[name]) for word in words)]
         if found:
             return found if len(found) <= MOST else []
     return []
@@ -179,7 +179,7 @@ def _stem(word: str) -> str:
 
 
 def _same(word: str, other: str) -> bool:
-    """Whether two stems are of one word: the same, or one is most of the other."""
+    """Whether two stems belong to one word: they are equal, or one is most of the other."""
     short, long = sorted((word, other), key=len)
     return word == other or (len(short) > 4 and long.startswith(short) and len(short) > 0.6 * len(long))
 
@@ -189,7 +189,7 @@ def _table(path: str) -> str:
 
 
 def _far(path: str, name: str) -> int:
-    """How much of the tables' names differs: fields of the same table come first, then those higher up."""
+    """Distance between the tables of two fields. It sorts fields of the same table first, then those of outer tables."""
     own, other = _table(path).split("."), _table(name).split(".")
     same = next((i for i, (a, b) in enumerate(zip(own, other, strict=False)) if a != b), min(len(own), len(other)))
     return len(own) + len(other) - 2 * same

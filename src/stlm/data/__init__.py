@@ -1,1 +1,1 @@
-"""Sources to shards to a deterministic, resumable stream of batches."""
+"""Sources become shards, and shards become a deterministic, resumable stream of batches."""

@@ -1,4 +1,4 @@
-"""What a source of batches yields and a model reads."""
+"""Batches: what a source of batches returns and what a model reads."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ T = TypeVar("T", bound="Inputs")
 class Inputs:
     """Rows of tokens to read.
 
-    ends, n_patches: where patches end and how many any row has at most, where bytes alone decide it and the source of batches
-    has computed it; the model finds out by itself otherwise.
-    lengths: how many tokens of each row count, for ragged rows with a cache; all where None.
-    positions: of each token, where it isn't its place within its document.
-    bidirectional: whether tokens see later ones too; parts of a model that cannot refuse it by name.
+    ends, n_patches: where patches end, and the largest number of patches in a row. The source of batches sets them if bytes
+    alone decide where patches end. If they are None, the model computes them.
+    lengths: the number of tokens of each row that count, for ragged rows with a cache; None means all.
+    positions: the position of each token; None means the position within its document.
+    bidirectional: whether tokens attend to later tokens too. Parts of a model that can't do this raise an error that names
+    them.
     """
 
     inputs: Int[Tensor, "batch seq"]
@@ -32,11 +33,11 @@ class Inputs:
     bidirectional: bool = False
 
     def to(self: T, device: torch.device) -> T:
-        """The same on ``device``; copies overlap with computation where memory is pinned."""
+        """The same on ``device``. Copies from pinned memory overlap with computation."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self: T) -> T:
-        """The same in pinned memory, where there's a GPU to fetch it."""
+        """The same in pinned memory if there is a GPU; unchanged otherwise."""
         return self._each(Tensor.pin_memory) if torch.cuda.is_available() else self
 
     def _each(self: T, change: Callable[[Tensor], Tensor]) -> T:
@@ -57,13 +58,13 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batch(Inputs):
-    """Rows of tokens with what has to be predicted.
+    """Rows of tokens and their targets.
 
-    targets: the token that follows each input. weights: how much each weighs in the loss; may be negative.
-    counted: which targets are this row's own: neither padding nor context that another row has as its own.
-    scored: which targets' bits count as the text's: of those that are counted, all but specials that stand between texts.
-    n_bytes: how many bytes of text each target stands for (0 for specials and for what isn't counted).
-    extra: columns of the corpus, by name, at each target. parts: a batch for each part of a mix of objectives.
+    targets: the token that follows each input. weights: the weight of each target in the loss; it may be negative.
+    counted: which targets belong to this row. Padding doesn't, and context that belongs to another row doesn't.
+    scored: which targets' bits count as bits of the text: all counted ones except special tokens between texts.
+    n_bytes: the number of bytes of text of each target (0 for special tokens and for targets that aren't counted).
+    extra: columns of the corpus, by name, at each target. parts: one batch for each part of a mix of objectives.
     """
 
     targets: Int[Tensor, "batch seq"]
@@ -76,5 +77,5 @@ class Batch(Inputs):
 
     @property
     def total_bytes(self) -> Tensor:
-        """Bytes of text that this batch has as its own."""
+        """Bytes of text that are counted in this batch."""
         return self.n_bytes.sum()

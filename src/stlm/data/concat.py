@@ -10,8 +10,10 @@ from stlm.data.sources import VALIDATION, Source, open_source
 
 
 class Concat(Source):
-    """All documents of several sources. Training text comes source by source, since the stream deals it out anyway; held-out
-    text in turn, so that a look at its beginning sees something of each.
+    """All documents of several sources.
+
+    Training text comes source by source; the stream shuffles it anyway. Held-out text takes a document of each source in turn,
+    so that its first part has something of each.
     """
 
     def __init__(self, sources: list[Source]) -> None:
@@ -32,7 +34,7 @@ class Concat(Source):
 
 
 def open_sources(spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0) -> Source:
-    """What ``spec`` names, as for `open_source`; several names stand with commas between them."""
+    """The source that ``spec`` names, as for `open_source`. Commas separate several names."""
     names = spec.split(",")
     if len(names) == 1 or Path(spec).exists():
         return open_source(spec, field=field, seed=seed, megabytes=megabytes)

@@ -1,4 +1,4 @@
-"""The next step's batches, made while a GPU works on this one's."""
+"""Prepare the next step's batches while a GPU computes this step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from stlm.data.batch import Batch
 
 
 class Prefetch:
-    """``make(step)``, computed one step ahead in a thread of its own, in memory that a GPU can fetch from by itself.
+    """``make(step)``, computed one step ahead in a separate thread and put into pinned memory.
 
-    Batches are a pure function of the step, so nothing changes but when they are made.
+    Batches are a pure function of the step, so the results are the same as without prefetching.
     """
 
     def __init__(self, make: Callable[[int], list[Batch]]) -> None:

@@ -1,7 +1,7 @@
-"""File formats: what a file holds, as documents of bytes.
+"""File formats: the content of a file as documents of bytes.
 
-The suffix decides. ``.jsonl`` and ``.ndjson`` hold a document a line, ``.parquet`` a document a
-row; any other file is one document, byte for byte. Each may be packed as ``.gz`` or ``.zst``.
+The suffix decides the format. ``.jsonl`` and ``.ndjson`` hold one document per line, ``.parquet`` one
+per row. Any other file is one document, byte for byte. Each may be compressed as ``.gz`` or ``.zst``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stlm.errors import UserError
 PACKED = (".gz", ".zst")
 LINES = (".jsonl", ".ndjson")
 TABLES = (".parquet",)
-# what is taken for text in a folder, where nobody has chosen the single file
+# suffixes that count as text when a whole folder is read; a file that is named itself is always read
 PLAIN = tuple(
     ".txt .text .md .markdown .rst .adoc .org .tex .bib .html .htm .xml .css .scss .csv .tsv "
     ".json .yaml .yml .toml .ini .cfg .log .srt .vtt .py .pyi .ipynb .c .h .cc .cpp .hpp .cs "
@@ -29,38 +29,39 @@ PLAIN = tuple(
     ".ps1 .sql .hs .ml .ex .exs .erl .clj .lisp .scm .el .vim .tcl .f90 .adb .v .vhd .zig .nim "
     ".d .dart .proto .cmake .mk".split())
 READABLE = (*PLAIN, *LINES, *TABLES)
-# what a data set comes in: here the names of files and folders may say which split they hold
+# formats of data sets: names of these files and of their folders may say which split they hold
 DATA_KINDS = (".txt", ".text", ".md", ".csv", ".tsv", ".json", *LINES, *TABLES)
 _SKIPPED = ("__pycache__", "node_modules")
-_HEAD = 8192  # bytes in which a zero byte gives a binary file away
-_BLOCK = 1 << 16  # bytes read at once from a packed file
+_HEAD = 8192  # a file with a zero byte in its first so many bytes is binary
+_BLOCK = 1 << 16  # bytes read at once from a compressed file
 _ROWS = 1024  # rows of a table in memory at once
 _CHOOSE = "choose one with --data.field"
 
 
 def readable_files(folder: Path) -> list[Path]:
-    """Files of a folder, and of those in it, that are text by their names, sorted by path.
+    """Files of a folder and its subfolders whose names say that they are text, sorted by path.
 
-    Hidden ones, and links to folders, are passed over. Raises OSError where a folder is shut.
+    Hidden files and folders are skipped, and so are links to folders. Raises OSError if a folder can't
+    be read.
     """
 
     def refuse(error: OSError) -> None:
         raise error
 
     found = []
-    for place, folders, names in os.walk(folder, onerror=refuse):
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [n for n in folders if not n.startswith(".") and n not in _SKIPPED]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
     readable = [path for path in found if kind_of(path) in READABLE and path.is_file()]
     return sorted(readable, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def documents_of(path: Path, field: str, *, skip_binary: bool = False) -> Iterator[bytes]:
-    """Documents of one file, none of them empty.
+    """Documents of one file. Empty ones are left out.
 
-    field: the name that holds the text in jsonl and parquet, where it is given back as UTF-8.
-    skip_binary: give nothing for a plain file with a zero byte in its first 8 kB.
-    Raises UserError, with the file and line, where the file is damaged or lacks the field.
+    field: the field of jsonl and parquet files that holds the text. Their text is returned as UTF-8.
+    skip_binary: return nothing for a plain file with a zero byte in its first 8 kB.
+    Raises UserError, with the file and line, if the file is damaged or lacks the field.
     """
     read = {**dict.fromkeys(LINES, _texts), **dict.fromkeys(TABLES, _rows)}.get(kind_of(path))
     with _faults(path), _opened(path) as file:
@@ -68,7 +69,7 @@ def documents_of(path: Path, field: str, *, skip_binary: bool = False) -> Iterat
 
 
 def records_of(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of a jsonl or parquet file, all their fields; faults as in `documents_of`."""
+    """Records of a jsonl or parquet file, with all their fields. Errors are those of `documents_of`."""
     with _faults(path), _opened(path) as file:
         if kind_of(path) in TABLES:
             with _table(file, path) as table:
@@ -93,7 +94,7 @@ def _faults(path: Path) -> Iterator[None]:
 
 
 def text_of(record: object, field: str, where: str) -> bytes:
-    """The string that a record holds under ``field``, as UTF-8; UserError where there is none."""
+    """The string in the field ``field`` of a record, as UTF-8. UserError if there is none."""
     if not isinstance(record, Mapping):
         raise UserError(f"{where}: this isn't a JSON object; each line has to be one, such as "
                         f'{{"{field}": "..."}}')
@@ -113,30 +114,30 @@ def text_of(record: object, field: str, where: str) -> bytes:
 
 
 def unreadable(path: Path | str, error: OSError) -> UserError:
-    """What to tell about a file or folder that the system refuses."""
+    """The error for a file or folder that the system can't read."""
     return UserError(f"{path}: cannot be read ({reason(error)}); "
                      "check that it is complete and that you may read it")
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line."""
-    said = getattr(error, "strerror", None) or str(error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
+    """The message of an error, as one line."""
+    message = getattr(error, "strerror", None) or str(error).strip()
+    return message.splitlines()[0] if message else type(error).__name__
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says what a file holds, in lower case, without that of its packing."""
+    """The suffix of a file's format, in lower case, without the suffix of its compression."""
     inner = Path(path.stem) if path.suffix.lower() in PACKED else path
     return inner.suffix.lower()
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file's size says little about the text in it."""
+    """Whether a file is compressed, so that its size says little about the length of its text."""
     return path.suffix.lower() in PACKED or kind_of(path) in TABLES
 
 
 def _opened(path: Path) -> io.BufferedIOBase:
-    """The unpacked bytes of a file; all parts of a packed file, one after the other."""
+    """A stream of a file's uncompressed bytes. Several compressed parts are read one after the other."""
     packing = path.suffix.lower()
     if packing == ".gz":
         return gzip.open(path, "rb")
@@ -146,19 +147,19 @@ def _opened(path: Path) -> io.BufferedIOBase:
 
 
 class _ZstdFrames(io.RawIOBase):
-    """The unpacked frames of a zstd file.
+    """The uncompressed frames of a zstd file.
 
-    zstandard's own stream reader takes a file that was cut short for a whole one, hence this one.
-    Raises EOFError where the last frame has no end, zlib.error, as gzip does, where one is damaged.
+    zstandard's own stream reader raises no error for an incomplete file; this one does. Raises EOFError if
+    the last frame has no end, and zlib.error, like gzip, if a frame is damaged.
     """
 
     def __init__(self, file: io.BufferedIOBase) -> None:
-        import zstandard  # here, so that all else runs where it is not installed
+        import zstandard  # imported here, because everything else works without it
 
         self._file, self._fault = file, zstandard.ZstdError
         # 2 GiB is the widest window that zstd writes (--long=31)
         self._context = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._frame: Any = None  # the one that has begun
+        self._frame: Any = None  # the frame that is being read
         self._packed, self._ready = b"", memoryview(b"")
 
     def readable(self) -> bool:
@@ -198,7 +199,7 @@ def _whole(file: io.BufferedIOBase, skip_binary: bool) -> Iterator[bytes]:
 
 
 def _lines(file: io.BufferedIOBase, path: Path) -> Iterator[tuple[str, Any]]:
-    """What each line holds, and where it stands."""
+    """Each line's position (file and number) and value."""
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
@@ -206,8 +207,8 @@ def _lines(file: io.BufferedIOBase, path: Path) -> Iterator[tuple[str, Any]]:
         try:
             yield where, json.loads(line)
         except (ValueError, RecursionError) as error:
-            said = getattr(error, "msg", None) or reason(error)
-            raise UserError(f"{where}: this isn't JSON ({said}); each line has to be an object, "
+            fault = getattr(error, "msg", None) or reason(error)
+            raise UserError(f"{where}: this isn't JSON ({fault}); each line has to be an object, "
                             'such as {"text": "..."}') from None
 
 
@@ -218,13 +219,13 @@ def _texts(file: io.BufferedIOBase, path: Path, field: str) -> Iterator[bytes]:
 
 
 def _rows(file: io.BufferedIOBase, path: Path, field: str) -> Iterator[bytes]:
-    """Rows of a table; where the text is null, there is no document."""
+    """Rows of a table. A row whose text is null is no document."""
     with _table(file, path) as table:
         import pyarrow
 
         _check_column(table.schema_arrow, field, path)
         for batch in table.iter_batches(batch_size=_ROWS, columns=[field]):
-            # as bytes, so that they come as they are in the file
+            # cast to bytes, so that they stay as they are in the file
             yield from filter(None, batch.column(field).cast(pyarrow.large_binary()).to_pylist())
 
 
@@ -237,7 +238,7 @@ def _table(file: io.BufferedIOBase, path: Path) -> Iterator[Any]:
         raise UserError(f"{path}: reading parquet needs a package: "
                         "pip install 'stlm[data]'") from None
     try:
-        # a table is read from its end, so a packed one has to be unpacked in memory first
+        # a table is read from its end, so a compressed one is uncompressed in memory first
         packed = path.suffix.lower() in PACKED
         yield parquet.ParquetFile(io.BytesIO(file.read()) if packed else file)
     except pyarrow.ArrowException as error:

@@ -1,8 +1,9 @@
 """Text on disk as tokens, ready to be memory-mapped.
 
-A corpus is a folder, named by the hash of what made it: ``train.bin`` and ``validation.bin`` hold the tokens of all
-documents end to end, ``train.starts.npy`` where each document starts. It is written under another name and renamed when whole,
-so a corpus that is there is complete. Columns, arrays with an entry for each token, may be added later (`add_column`).
+A corpus is a folder. Its name is the hash of everything that its content depends on. ``train.bin`` and ``validation.bin`` hold
+the tokens of all documents end to end, and ``train.starts.npy`` holds where each document starts. The folder is written under
+another name and renamed when it is complete, so a corpus that exists is complete. Columns, arrays with an entry for each token,
+may be added later (`add_column`).
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ COLUMN = ".column."  # between the split and the name of a column's file
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One split. tokens: of all documents; starts: of each document, and the end of the last; n_bytes: of its text. columns:
-    further arrays by name, with an entry for each token: weights, domains, a teacher's targets.
+    """One split.
+
+    tokens: of all documents, end to end. starts: the index of each document's first token, and the end of the last document.
+    n_bytes: bytes of text. columns: further arrays by name, with an entry for each token, such as weights, domains or a
+    teacher's targets.
     """
 
     tokens: np.ndarray
@@ -58,15 +62,17 @@ class Shard:
         return len(self.starts) - 1
 
     def documents(self, tokenizer: Tokenizer, every: int = 1) -> Iterator[bytes]:
-        """The text of each document, or of one in ``every``."""
+        """The text of each document, or of every ``every``-th one."""
         for number in range(0, self.n_documents, every):
             yield tokenizer.decode(self.tokens[self.starts[number]:self.starts[number + 1]].tolist())
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Both splits of a source under one tokenizer. contents: a hash of what there is to train on, the same wherever the text
-    lies; entropy_bits: the exact information of the validation text in bits, where the source knows it.
+    """Both splits of a source under one tokenizer.
+
+    contents: a hash of the training text; it doesn't depend on where the text is stored. entropy_bits: the exact information
+    of the validation text in bits, if the source knows it.
     """
 
     name: str
@@ -79,17 +85,17 @@ class Corpus:
 
 
 def cache_folder() -> Path:
-    """Where corpora are kept: ``$STLM_CACHE``, or ``stlm`` in the user's cache folder."""
+    """The folder of all corpora: ``$STLM_CACHE``, or ``stlm`` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("STLM_CACHE") or Path(home) / "stlm")
 
 
 def prepare(source: Source, tokenizer: TokenizerConfig, root: Path,
             progress: Callable[[str, int], None] = lambda split, n_bytes: None) -> Corpus:
-    """The corpus of ``source`` under ``tokenizer``: from ``root`` where it is there already, else written there.
+    """The corpus of ``source`` under ``tokenizer``. It is read from ``root``, or written there first.
 
-    progress is told the split and the number of bytes of every document written; before that, under the name
-    ``tokenizer``, of every document that a tokenizer learns from.
+    progress is called for every document that is written, with the split and the number of bytes. Before that it is called
+    for every document that a tokenizer learns from, with ``tokenizer`` instead of the split.
     """
     made_of = json.dumps([FORMAT, source.fingerprint(), encode(tokenizer)], sort_keys=True)
     folder = root / "corpora" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
@@ -128,7 +134,7 @@ def _write(source: Source, tokenizer: TokenizerConfig, folder: Path, progress: C
             np.save(scratch / f"{split}.starts.npy", np.array(starts, dtype=np.int64))
             record[split] = {"bytes": n_bytes, "tokens": starts[-1], "contents": contents.hexdigest()[:16]}
         (scratch / "corpus.json").write_text(json.dumps(record, indent=1))
-        if not (folder / "corpus.json").exists():  # another process may have been faster
+        if not (folder / "corpus.json").exists():  # another process may have written it meanwhile
             scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -153,14 +159,14 @@ def _open(folder: Path, split: str, record: dict, tokenizer: Tokenizer) -> Shard
 
 
 def add_column(corpus: Corpus, split: str, name: str, values: np.ndarray) -> None:
-    """Keep an array [token, ...] beside the tokens of one split; from then on it's in ``Shard.columns`` and travels with the
-    rows into ``Batch.extra``. ValueError where it doesn't have an entry for each token.
+    """Save an array [token, ...] beside the tokens of one split. From then on it is in ``Shard.columns``, and its entries are
+    in ``Batch.extra``. ValueError if it doesn't have an entry for each token.
     """
     shard: Shard = getattr(corpus, split)
     if len(values) != len(shard.tokens):
         raise ValueError(f"column {name}: it has {len(values)} entries, and {split} has {len(shard.tokens)} tokens")
     if corpus.folder is None:
-        raise ValueError("this corpus isn't on disk, so it can't keep columns")
+        raise ValueError("this corpus isn't on disk, so a column can't be saved with it")
     scratch = corpus.folder / f".writing-{split}.{name}.npy"
     np.save(scratch, np.ascontiguousarray(values))
     scratch.rename(corpus.folder / f"{split}{COLUMN}{name}.npy")

@@ -27,24 +27,24 @@ from stlm.data.readers import (
 )
 from stlm.errors import UserError
 
-FORMAT = 1  # raised whenever the same text would come as other documents
+FORMAT = 1  # increased whenever the same text gives other documents than before
 TRAIN, VALIDATION = "train", "validation"
-LEAST = 1000  # bytes of text below which there is nothing to learn
-FEW = 50  # documents below which holding some out whole would be too coarse
-HELD_OUT = 100  # one document in so many is held out where there are many
-TAIL, TAIL_AT_MOST = 0.1, 1_000_000  # share of the bytes, and their most, held out of few documents
-HUB_VALIDATION = 1_000_000  # bytes taken of a hub's validation split
+LEAST = 1000  # smallest number of bytes of text that a model can learn from
+FEW = 50  # with fewer documents than this, part of the text is held out instead of whole documents
+HELD_OUT = 100  # one document in so many is held out if there are many
+TAIL, TAIL_AT_MOST = 0.1, 1_000_000  # share of the bytes that is held out of few documents, and the most bytes
+HUB_VALIDATION = 1_000_000  # bytes that are read from a hub's validation split
 WORLD_VALIDATION = 1 << 18  # bytes of the built-in corpus that are held out
-WORLD_VALIDATION_START = 1 << 40  # the number of their first story, which no training text reaches
+WORLD_VALIDATION_START = 1 << 40  # number of the first held-out story; training text never gets that far
 
-Documents = Callable[[], Iterator[bytes]]  # the same documents, from the first on, at every call
+Documents = Callable[[], Iterator[bytes]]  # every call returns the same documents, from the first on
 
 
 class Source(abc.ABC):
-    """Documents in two splits, train and validation, that share none.
+    """Documents in two splits, train and validation. No document is in both.
 
-    name: for people, such as "folder wikipedia_en_2015". size_hint: the bytes that will be read or
-    written, where that is known beforehand.
+    name: for people, such as "folder wikipedia_en_2015". size_hint: the number of bytes that will be
+    read or written, if it is known before.
     """
 
     name: str
@@ -52,29 +52,29 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """A hash of whatever determines the documents; the same from one process to the next."""
+        """A hash of everything that the documents depend on. It is the same in every process."""
 
     @abc.abstractmethod
     def documents(self, split: str) -> Iterator[bytes]:
-        """The documents of ``train`` or ``validation``, none empty, always in the same order.
+        """The documents of ``train`` or ``validation``, always in the same order. None is empty.
 
-        Raises UserError, here or on the way, where the text is damaged or too small.
+        Raises UserError, at once or while reading, if the text is damaged or too small.
         """
 
     def entropy_bits(self, document: bytes) -> float | None:
-        """The exact information of a document in bits, where the source knows its distribution."""
+        """The exact information of a document in bits, or None if the source doesn't know it."""
         return None
 
 
 def open_source(
     spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0
 ) -> Source:
-    """The source ``spec`` names: a file, a folder, ``hf:NAME``, ``hf:NAME:CONFIG`` or ``world``.
+    """The source that ``spec`` names: a file, a folder, ``hf:NAME``, ``hf:NAME:CONFIG`` or ``world``.
 
-    field: what holds the text in jsonl, parquet and on the hub. seed: of ``world``. megabytes:
-    millions of bytes of training text that ``world`` writes, or that are taken from the hub, whose
-    streams may have no end; of files, all is read. A folder that is named ``world`` is ``./world``.
-    Raises UserError where there is no such text.
+    field: the field that holds the text in jsonl, parquet and on the hub. seed: seed of ``world``.
+    megabytes: millions of bytes of training text that ``world`` writes or that are read from the hub,
+    because a stream of the hub may have no end. Files are always read whole. Write ``./world`` for a
+    folder named ``world``. Raises UserError if there is no such text.
     """
     if not 0 < megabytes < math.inf:
         raise UserError(f"{spec}: megabytes is {megabytes}; it has to be a number above 0")
@@ -86,9 +86,9 @@ def open_source(
 
 
 class World(Source):
-    """The built-in corpus: stories 0, 1, 2, ... of one seed until there are enough.
+    """The built-in corpus: stories 0, 1, 2, ... of one seed, until there are enough bytes.
 
-    Validation stories come from another range of the same numbers.
+    Validation stories come from another range of numbers.
     """
 
     def __init__(self, seed: int, megabytes: float) -> None:
@@ -116,12 +116,12 @@ class World(Source):
 
 
 class Files(Source):
-    """A file of any kind, or the readable files of a folder and of the folders in it, by path.
+    """A file of any kind, or the readable files of a folder and its subfolders, sorted by path.
 
-    In a folder, hidden files, binary files, and links to folders are passed over, and names decide
-    on the split (see ``split_of``): ``train*`` and ``validation*`` are read as such, and where
-    there is no ``train*``, files without such a name take its place. What is named ``test*`` is
-    never read. Where no name says validation, and for a file alone, text is held out (``HeldOut``).
+    In a folder, hidden files, binary files and links to folders are skipped. Names decide the split
+    (see ``split_of``): ``train*`` and ``validation*`` are read as such. If nothing is named ``train*``,
+    files without such a name are the training text. ``test*`` is never read. If nothing is named
+    ``validation*``, and for a single file, some text is held out (``HeldOut``).
     """
 
     def __init__(self, spec: str, field: str) -> None:
@@ -157,10 +157,10 @@ class Files(Source):
 class Hub(Source):
     """A data set of the Hugging Face hub, as a stream: ``hf:NAME`` or ``hf:NAME:CONFIG``.
 
-    Of its training split, whole documents are taken until there are ``megabytes``; of its
-    validation split, until there is 1 MB. Where it has none, text is held out of what was taken
-    for training (``HeldOut``); a test split is never read. The fingerprint is of the name, so a
-    data set that changes on the hub keeps it.
+    Whole documents are read from the training split until there are ``megabytes``, and from the
+    validation split until there is 1 MB. If there is no validation split, some of the training text is
+    held out (``HeldOut``). A test split is never read. The fingerprint is a hash of the name, so it
+    doesn't change when the data set changes on the hub.
     """
 
     def __init__(self, spec: str, field: str, megabytes: float) -> None:
@@ -180,7 +180,7 @@ class Hub(Source):
 
     @functools.cached_property
     def _splits(self) -> Given | HeldOut:
-        names = self._ask(lambda: self._datasets.get_dataset_split_names(self._path, self._config))
+        names = self._request(lambda: self._datasets.get_dataset_split_names(self._path, self._config))
         if TRAIN not in names:
             raise UserError(f"{self.name}: it has no split named train; its splits are "
                             f"{', '.join(names) or 'none'}; choose another data set or config")
@@ -195,13 +195,13 @@ class Hub(Source):
         return HeldOut(self.name, train)
 
     def _stream(self, split: str) -> Iterator[bytes]:
-        rows = self._ask(lambda: iter(self._datasets.load_dataset(
+        rows = self._request(lambda: iter(self._datasets.load_dataset(
             self._path, self._config, split=split, streaming=True)))
         for number in itertools.count(1):
-            row = self._ask(lambda: next(rows, None))
+            row = self._request(lambda: next(rows, None))
             if row is None:
                 return
-            if row.get(self._field, "") is None:  # a null of a table: no document
+            if row.get(self._field, "") is None:  # a null in a table is no document
                 continue
             if document := text_of(row, self._field, f"{self.name}, {split} row {number}"):
                 yield document
@@ -215,18 +215,18 @@ class Hub(Source):
                             "pip install 'stlm[data]'") from None
         return datasets
 
-    def _ask(self, question: Callable[[], Any]) -> Any:
+    def _request(self, call: Callable[[], Any]) -> Any:
         try:
-            return question()
+            return call()
         except UserError:
             raise
-        except Exception as error:  # of dozens of kinds; each means that the text can't be had
+        except Exception as error:  # many types are possible; each means that the text can't be read
             raise UserError(f"{self.name}: cannot be read from the hub ({reason(error)}); "
                             "check its name and the network") from None
 
 
 class Given:
-    """Two splits that somebody has made."""
+    """Two splits that already exist as such."""
 
     def __init__(self, where: str, train: Documents, validation: Documents) -> None:
         self._where, self._read = where, {TRAIN: train, VALIDATION: validation}
@@ -236,7 +236,7 @@ class Given:
 
     @functools.cached_property
     def _checked(self) -> dict[str, Documents]:
-        """Both splits, once there proves to be text in them; no more is read than shows it."""
+        """Both splits, after checking that both have text. Only as much is read as the check needs."""
         sizes = {split: _size(read(), at_most=LEAST) for split, read in self._read.items()}
         for split, size in sizes.items():
             if not size:
@@ -247,11 +247,12 @@ class Given:
 
 
 class HeldOut:
-    """Two splits of text that comes as one.
+    """Two splits of text that has no splits of its own.
 
-    Of many documents, those are validation whose hash says so, about one in a hundred; equal ones
-    fall to the same side. Where that leaves a side empty or there are fewer than 50, the last tenth
-    of the bytes is, 1 MB at most, cut where a UTF-8 character begins.
+    Of many documents, about one in a hundred is validation text; a hash of the document decides, so
+    equal documents are in the same split. With fewer than 50 documents, or if one split would be
+    empty, the last tenth of the bytes is validation text, 1 MB at most. That part begins at the
+    beginning of a UTF-8 character.
     """
 
     def __init__(self, where: str, documents: Documents) -> None:
@@ -266,9 +267,9 @@ class HeldOut:
 
     @functools.cached_property
     def _cut(self) -> int | None:
-        """The byte at which validation begins; None where hashes decide.
+        """The byte at which validation begins, or None if hashes decide.
 
-        Stops reading as soon as it is clear that they do.
+        Reading stops as soon as it is clear that hashes decide.
         """
         total, sides = 0, set()
         for count, document in enumerate(self._read(), start=1):
@@ -280,12 +281,12 @@ class HeldOut:
         return total - min(int(TAIL * total), TAIL_AT_MOST)
 
     def _parts(self, cut: int, held_out: bool) -> Iterator[bytes]:
-        """What stands before byte ``cut`` of all documents end to end, or from there on."""
+        """The text before byte ``cut`` of all documents end to end, or the text from that byte on."""
         for document in self._read():
-            place = min(max(cut, 0), len(document))
-            if 0 < place < len(document):
-                place = _character_start(document, place)
-            if part := document[place:] if held_out else document[:place]:
+            index = min(max(cut, 0), len(document))
+            if 0 < index < len(document):
+                index = _character_start(document, index)
+            if part := document[index:] if held_out else document[:index]:
                 yield part
             cut -= len(document)
 
@@ -295,16 +296,16 @@ def _is_held_out(document: bytes) -> bool:
     return int.from_bytes(digest, "big") % HELD_OUT == 0
 
 
-def _character_start(data: bytes, place: int) -> int:
-    """Where a UTF-8 character begins, at ``place`` or next after it; ``place`` where none does."""
-    for here in range(place, min(place + 4, len(data))):
+def _character_start(data: bytes, index: int) -> int:
+    """The first index, from ``index`` on, at which a UTF-8 character begins; ``index`` if there is none."""
+    for here in range(index, min(index + 4, len(data))):
         if data[here] & 0xC0 != 0x80:
             return here
-    return place
+    return index
 
 
 def until(budget: int, documents: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole documents until there are ``budget`` bytes."""
+    """Whole documents, until they have at least ``budget`` bytes together."""
     for document in documents:
         yield document
         budget -= len(document)
@@ -313,7 +314,7 @@ def until(budget: int, documents: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _size(documents: Iterator[bytes], at_most: int) -> int:
-    """The bytes of some documents, counted until there are ``at_most``."""
+    """The number of bytes of some documents. Counting stops after ``at_most``."""
     return sum(map(len, until(at_most, documents)))
 
 
@@ -324,7 +325,7 @@ def _check_size(where: str, n_bytes: int) -> None:
 
 
 def _is_folder(spec: str, path: Path) -> bool:
-    """Whether ``path`` is a folder rather than a file; UserError where it is neither."""
+    """Whether ``path`` is a folder. UserError if it is neither a folder nor a file."""
     try:
         mode = path.stat().st_mode if spec else 0
     except (FileNotFoundError, NotADirectoryError):
@@ -348,12 +349,12 @@ def _names(folder: Path) -> list[str]:
 
 
 def _by_split(folder: Path) -> dict[str, list[Path]]:
-    """The files to read for each split; no entry for validation where no name says so."""
+    """The files of each split. There is no entry for validation if no name says validation."""
     files = readable_files(folder)
     if not files:
         raise UserError(f"{folder}: there is no text in this folder; stlm reads text, source code, .jsonl and .parquet, "
-                        "also compressed as .gz or .zst, and skips names that begin with a dot; another kind of file "
-                        "has to be named itself")
+                        "also compressed as .gz or .zst, and skips names that begin with a dot; for another kind of file, "
+                        "give its own name instead of the folder's")
     named: dict[str | None, list[Path]] = {}
     for file in files:
         named.setdefault(split_of(file.relative_to(folder)), []).append(file)
@@ -366,9 +367,9 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
 
 
 def split_of(path: Path) -> str | None:
-    """``train``, ``validation`` or ``test`` where a file, or a folder it is in, is named so.
+    """``train``, ``validation`` or ``test`` if a file, or a folder that contains it, has such a name; None otherwise.
 
-    The outermost name counts, but ``test`` counts anywhere. Source code is no data set: ``train/loop.py`` says nothing.
+    The outermost name counts, but ``test`` counts anywhere. Names of source code don't count: ``train/loop.py`` gives None.
     """
     if kind_of(path) not in DATA_KINDS:
         return None

@@ -1,8 +1,8 @@
-"""Shards to batches: a pure function of the seed and the batch's number, so that resuming is exact and free.
+"""Shards become batches. A batch is a pure function of the seed and its number, so resuming is exact and costs nothing.
 
-An epoch is every document once, in an order drawn from the seed and the epoch: ``B d1 B d2 ... B``, where B (BOS) opens a
-document and thereby ends the one before. That sequence is cut into rows, and the rows are dealt in an order of their
-own, so that a batch doesn't consist of one long book. Every token is predicted exactly once an epoch.
+An epoch has every document once, in an order drawn from the seed and the epoch: ``B d1 B d2 ... B``. B (BOS) opens a document
+and ends the one before. That sequence is cut into rows. The rows are shuffled too, so that a batch isn't part of one long book.
+Every token is predicted exactly once per epoch.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from stlm.data.batch import Batch
 from stlm.data.shards import Shard
 from stlm.text.tokenizer import Tokenizer
 
-PATCH_ROOM = 16  # patches a row are rounded up to a multiple of this, so that few shapes occur
+PATCH_ROOM = 16  # the number of patches per row is rounded up to a multiple of this, so that few shapes occur
 
-Boundaries = Callable[[Tensor], Tensor] | None  # where patches end in rows of tokens, where tokens alone decide it
+# Finds where patches end in rows of tokens. None if tokens alone don't decide it.
+Boundaries = Callable[[Tensor], Tensor] | None
 
 
 def rounded_up(n_patches: int) -> int:
-    """Room for so many patches a row."""
+    """The number of patches per row, rounded up to a multiple of `PATCH_ROOM`."""
     return -(-n_patches // PATCH_ROOM) * PATCH_ROOM
 
 
 def with_ends(batch: Batch, boundaries: Boundaries) -> Batch:
-    """The batch with the ends of its patches, and those of its parts."""
+    """The batch and its parts with the ends of their patches."""
     if boundaries is None:
         return batch
     ends = boundaries(batch.inputs)
@@ -41,9 +42,9 @@ def with_ends(batch: Batch, boundaries: Boundaries) -> Batch:
 class Stream:
     """Batches of ``batch_size`` rows of ``seq_len`` tokens.
 
-    seed: of the order; None keeps the order of the shard. stride: how many of a row's targets are new; the others
-    are there as context, with weight 0 (the first row of an epoch counts whole). boundaries: finds where patches end
-    from the inputs, where bytes alone decide it.
+    seed: seed of the order; None keeps the order of the shard. stride: the number of new targets in a row. The other targets
+    are context with weight 0; in the first row of an epoch all targets count. boundaries: finds where patches end in the
+    inputs, if bytes alone decide it.
     """
 
     def __init__(self, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_size: int, seed: int | None,
@@ -57,11 +58,11 @@ class Stream:
         self.seq_len, self.batch_size, self.seed, self.stride = seq_len, batch_size, seed, stride or seq_len
         self._total = len(shard.tokens) + shard.n_documents + 1
         self.epoch_rows = max(1, -(-(self._total - 1 - seq_len) // self.stride) + 1)
-        self._epoch, self._drawn = -1, threading.Lock()  # one epoch's order is drawn at a time, whoever asks
+        self._epoch, self._drawn = -1, threading.Lock()  # the lock lets only one thread draw an epoch's order at a time
 
     @property
     def epoch_batches(self) -> int:
-        """Batches until every row was seen; the last may be smaller where the order is the shard's."""
+        """Number of batches with all rows. The last one may be smaller if the order is the shard's."""
         return -(-self.epoch_rows // self.batch_size)
 
     def batch(self, number: int) -> Batch:
@@ -79,7 +80,7 @@ class Stream:
         return with_ends(batch, self._boundaries)
 
     def _row(self, number: int) -> list[np.ndarray]:
-        """Inputs, targets, which targets are the row's own, and each column at its targets."""
+        """Inputs, targets, which targets are counted in this row, and each column at the targets."""
         epoch, row = divmod(number, self.epoch_rows)
         self._enter(epoch)
         start = int(self._deal[row]) * self.stride
@@ -92,7 +93,7 @@ class Stream:
         return [tokens[:-1], tokens[1:], counted, *columns]
 
     def _padded(self, values: np.ndarray) -> np.ndarray:
-        """``values`` with zeros up to the length of a row and one more."""
+        """``values``, padded with zeros to the length ``seq_len + 1``."""
         out = np.zeros((self.seq_len + 1, *values.shape[1:]), dtype=values.dtype)
         out[:len(values)] = values
         return out
@@ -108,24 +109,24 @@ class Stream:
             draw = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
             self._order, self._deal = draw.permutation(n), draw.permutation(self.epoch_rows)
         lengths = np.diff(self._shard.starts)[self._order]
-        # where each document's opening token stands in the epoch's sequence
+        # the position of each document's BOS in the epoch's sequence
         self._opens = np.concatenate([[0], np.cumsum(lengths + 1)])
         self._epoch = epoch
 
     def _read(self, values: np.ndarray, opening: int, start: int, count: int, dtype: np.dtype) -> np.ndarray:
         """``count`` entries of the epoch's sequence from ``start`` on, with ``opening`` where a document opens."""
         out = np.empty((count, *values.shape[1:]), dtype=dtype)
-        done, place = 0, int(np.searchsorted(self._opens, start, side="right")) - 1
+        done, index = 0, int(np.searchsorted(self._opens, start, side="right")) - 1
         while done < count:
-            within = start + done - int(self._opens[place])
+            within = start + done - int(self._opens[index])
             if within == 0:
                 out[done] = opening
                 done, within = done + 1, 1
             if done < count:
-                begin = int(self._shard.starts[self._order[place]]) + within - 1
-                end = int(self._shard.starts[self._order[place] + 1])
-                piece = values[begin:min(end, begin + count - done)]
+                first = int(self._shard.starts[self._order[index]]) + within - 1
+                end = int(self._shard.starts[self._order[index] + 1])
+                piece = values[first:min(end, first + count - done)]
                 out[done:done + len(piece)] = piece
                 done += len(piece)
-            place += 1
+            index += 1
         return out

@@ -1,1 +1,1 @@
-"""How good a model is."""
+"""Evaluation: bits per byte, benchmarks, and the figures of a model."""

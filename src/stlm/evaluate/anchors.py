@@ -1,7 +1,7 @@
-"""What others reached, to stand beside our scores. Collected in November 2026 from model cards, repositories and papers.
+"""Scores of other models, to compare ours with. Collected in November 2026 from model cards, repositories and papers.
 
-Figures are of lm-evaluation-harness, in per cent: ``acc``, for HellaSwag ``acc_norm``. Where of ARC-easy only
-``acc_norm`` is known, it is marked by ``N``. Two figures are the range of what sources say.
+Figures are from lm-evaluation-harness, in per cent: ``acc``, and ``acc_norm`` for HellaSwag. ``N`` marks figures of ARC-easy
+for which only ``acc_norm`` is known. Two figures are a range, because sources differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stlm.evaluate.task import find
 
 @dataclasses.dataclass(frozen=True)
 class Anchor:
-    """parameters: millions; tokens: that it was trained on, as its card says. scores: by the names of our tasks."""
+    """parameters: in millions. tokens: number of training tokens, from its model card. scores: by the names of our tasks."""
 
     name: str
     parameters: float
@@ -44,7 +44,7 @@ TASKS = tuple(dict.fromkeys(task for anchor in ANCHORS for task in anchor.scores
 
 
 def beside(found: dict[str, Any]) -> Grid:
-    """The scores of a model (``results.json``) among those of others, by size; a star marks those of a subset."""
+    """The scores of a model (``results.json``) and those of other models, sorted by size. A star marks scores of a subset."""
     own = found["parameters"] / 1e6, found["model_name"], [_cell(found["results"].get(task)) for task in TASKS]
     others = [(anchor.parameters, anchor.name, [anchor.scores.get(task, "") for task in TASKS]) for anchor in ANCHORS]
     rows = sorted([*others, own], key=lambda row: row[0])

@@ -1,7 +1,7 @@
-"""How a model answers items, and what its answers come to.
+"""Let a model answer items, and compute figures from its answers.
 
-Ties count as wrong: a model that finds all choices equally likely knows nothing. (lm-evaluation-harness takes the first of
-equals, so there such a model would get all of BLiMP right.) How many there were is reported.
+Ties count as wrong, because a model that finds all choices equally likely knows nothing. (lm-evaluation-harness takes the first
+of equal choices, so such a model would get all of BLiMP right.) The number of ties is reported.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from stlm.evaluate.records import write_lines
 from stlm.evaluate.scorer import Likelihood, Scorer
 from stlm.train.folder import read_lines, write_whole
 
-CHUNK = 512  # items whose answers are kept at once: what a kill can cost
+CHUNK = 512  # items whose answers are saved together; at most these are lost if the process is killed
 ANSWER = [field.name for field in dataclasses.fields(Likelihood)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """One item answered. right: by metric; tie: whether, by that metric, the best two scores were the same; cut: whether the
-    prompt was too long for the model, and lost its beginning.
+    """The outcome of one item.
+
+    right: by metric, 1 if the answer is right. tie: by metric, whether the two best scores are equal. cut: whether the prompt
+    was too long for the model, so that its beginning was left out.
     """
 
     right: dict[str, float]
@@ -42,15 +44,15 @@ class Outcome:
 
 def answer(scorer: Scorer, task: str, items: Sequence[Item], kept: Path | None = None,
            progress: Callable[[float], None] = lambda share: None) -> list[list[Likelihood]]:
-    """How likely each choice of each item of a task is.
+    """The likelihood of each choice of each item of a task.
 
-    kept: a file to which answers are added as they come; those that it holds already, of the same model and items, are
-    taken from there. progress is told the share that is done.
+    kept: a file to which answers are added as they come. Answers in it of the same model and items are used again.
+    progress: is called with the share that is done.
     """
-    made_of = json.dumps([scorer.fingerprint, scorer.limit, task, [item.pairs for item in items]])
-    digest = hashlib.sha256(made_of.encode()).hexdigest()
+    inputs = json.dumps([scorer.fingerprint, scorer.limit, task, [item.pairs for item in items]])
+    digest = hashlib.sha256(inputs.encode()).hexdigest()
     found, took = _kept(kept, digest, len(items))
-    if kept is not None:  # anew, so that a line that a kill cut short is gone
+    if kept is not None:  # written again from the start, which removes an incomplete last line
         write_whole(kept, json.dumps({"of": digest, "model": scorer.name, "task": task}) + "\n")
         write_lines(kept, map(_line, range(len(found)), found, took))
     while len(found) < len(items):
@@ -73,7 +75,7 @@ def answer(scorer: Scorer, task: str, items: Sequence[Item], kept: Path | None =
 
 
 def seconds_of(kept: Path) -> float:
-    """The seconds that the answers in a file took, whenever that was: a killed evaluation goes on with what it had."""
+    """The seconds that all answers in a file took. They may come from several calls, if an evaluation was stopped."""
     return sum(line.get("seconds", 0.0) for line in read_lines(kept))
 
 
@@ -96,8 +98,9 @@ def _kept(path: Path | None, digest: str, n: int) -> tuple[list[list[Likelihood]
 
 
 def judge(item: Item, answers: Sequence[Likelihood]) -> Outcome:
-    """Whether the right choice is the likeliest: as it is (acc), by character (acc_norm), by byte (acc_bytes)."""
-    if len(answers) == 1:  # nothing to choose from: would it be written?
+    """Whether the right choice has the highest log-likelihood: in total (acc), per character (acc_norm), per byte (acc_bytes).
+    """
+    if len(answers) == 1:  # a single choice is right if greedy decoding would write it
         return Outcome({"acc": float(answers[0].greedy), "perplexity": answers[0].log_p}, {"acc": answers[0].tied},
                        answers[0].cut)
     log_p = np.array([found.log_p for found in answers])
@@ -113,8 +116,8 @@ def judge(item: Item, answers: Sequence[Likelihood]) -> Outcome:
 
 
 def summarize(metrics: Sequence[str], items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Figures in the terms of lm-evaluation-harness (``acc,none``, ``acc_stderr,none``), for the whole and, under ``groups``,
-    for each of the groups; with n, the chance level, ties by the first metric, and how many prompts were ``cut``.
+    """Figures named as in lm-evaluation-harness (``acc,none``, ``acc_stderr,none``), of all items and, under ``groups``, of
+    each group. Besides: n, the chance level, ties by the first metric, and the number of prompts that were ``cut``.
     """
     members = defaultdict[str, list[int]](list)
     for number, item in enumerate(items):

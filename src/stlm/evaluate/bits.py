@@ -1,7 +1,7 @@
-"""Bits per byte: what the text costs under the model, comparable across tokenizers.
+"""Bits per byte: the information of a text under the model. It can be compared across tokenizers.
 
-Total nats / (ln 2 x bytes of the text), summed in float64. Every byte of every document is scored exactly once, the
-first from the document's opening token; specials are counted neither above nor below the line.
+It is total nats / (ln 2 x bytes of the text), summed in float64. Every byte of every document is scored exactly once; the first
+one is predicted from BOS. BOS itself counts neither as nats nor as bytes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """bits: of the text; n_bytes: of the text that was scored; seq, context: tokens in a window, and how many of
-    them at least a token sees before it (fewer only at the start of the text). patches: that the text was read in.
+    """bits: bits of the scored text. n_bytes: its bytes. seq_len: tokens in a window. context: the least number of tokens
+    before a scored token in its window; only at the start of the text there are fewer. patches: number of patches of the text.
     """
 
     bits: float
@@ -32,7 +32,7 @@ class Score:
 
     @property
     def protocol(self) -> dict[str, int]:
-        """How the bits were measured: tokens of a window, by how many windows overlap, bytes of text."""
+        """How the bits were measured: tokens in a window, tokens by which windows overlap, bytes of text."""
         return {"seq_len": self.seq_len, "overlap": self.context, "bytes": self.n_bytes}
 
     @property
@@ -47,12 +47,12 @@ class Score:
 @torch.no_grad()
 def score(model: LM, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_size: int, context: int = 0,
           limit: int | None = None, progress: Callable[[float], None] = lambda share: None) -> Score:
-    """Score a text in windows of ``seq`` tokens that overlap by ``context``.
+    """Score a text in windows of ``seq_len`` tokens that overlap by ``context``.
 
-    limit: score about the first so many bytes only. progress is told the share that is done.
+    limit: score only about this many first bytes. progress: is called with the share that is done.
     """
     if not 0 <= context < seq_len:
-        raise ValueError(f"context = {context} has to be at least 0 and below seq = {seq_len}")
+        raise ValueError(f"context = {context} has to be at least 0 and below seq_len = {seq_len}")
     stream = Stream(shard, tokenizer, seq_len, batch_size, seed=None, stride=seq_len - context,
                     boundaries=ends_of_bytes(model.patching, tokenizer.bos))
     batches = stream.epoch_batches

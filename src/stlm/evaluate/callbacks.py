@@ -1,4 +1,4 @@
-"""What looks at a model while it trains: at the validation text, at benchmarks, at what it writes."""
+"""Callbacks that evaluate a model during training: on the validation text, on benchmarks, and by samples of its text."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from stlm.train.loop import Callback, Trainer
 
 
 class Validation(Callback):
-    """Bits per byte of the first part of the held-out text, every so many steps, in windows without overlap. The figure of all
-    of it, in windows that overlap, comes at the end and has another name.
+    """Bits per byte of the first part of the held-out text, every ``evaluate_every`` steps, in windows without overlap. At the
+    end of a run, all of the text is scored in windows that overlap; that figure has another name.
     """
 
     def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
@@ -31,7 +31,7 @@ class Validation(Callback):
 
 
 class Benchmarks(Callback):
-    """``eval/TASK/METRIC`` of a subset, every so many steps and at the end. What tasks read is read before the first step."""
+    """``eval/TASK/METRIC`` of a subset, every ``tasks_every`` steps and at the end. All data are read before the first step."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.tasks = choose(",".join(names)) if names else []
@@ -54,7 +54,9 @@ class Benchmarks(Callback):
 
 
 class Samples(Callback):
-    """A short text from nothing every so many steps, kept in ``samples.jsonl`` and handed to ``show``."""
+    """A short generated text without a prompt, every ``sample_every`` steps. It is saved in ``samples.jsonl`` and passed to
+    ``show``.
+    """
 
     def __init__(self, show: Callable[[int, str], None], max_bytes: int = 240) -> None:
         self._show, self._max_bytes = show, max_bytes

@@ -1,4 +1,4 @@
-"""General compressors on the same bytes: what a model has to beat to have learned anything."""
+"""General compressors on the same bytes. A model that is worse than these has learned little."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import lzma
 
 
 def baselines(data: bytes) -> dict[str, float]:
-    """Bits per byte of ``data`` under gzip -9, xz -9e and zstd -19, each over the whole text at once."""
+    """Bits per byte of ``data`` with gzip -9, xz -9e and zstd -19, each on the whole text at once."""
     import zstandard
 
     packed = {

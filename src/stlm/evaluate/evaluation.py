@@ -1,4 +1,4 @@
-"""What a task is given: its data, and the model that answers."""
+"""The inputs of a task: its data, and the model that answers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from stlm.evaluate.texts import HeldOut, Texts
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """What a task reads, whichever model answers.
+    """The data of a task, which don't depend on the model.
 
-    folder: where data sets lie, as for `records.load`. limit: of items or documents, drawn by ``seed``; all where None.
-    texts: read only when asked for.
+    folder: the folder of data sets, as for `records.load`. limit: the number of items or documents, drawn by ``seed``; None
+    means all. texts: read only if a task uses them.
     """
 
     folder: Path | None = None
@@ -24,17 +24,17 @@ class TaskData:
     texts: Texts = dataclasses.field(default_factory=Texts)
 
     def held_out(self) -> HeldOut:
-        """Documents that weren't trained on."""
+        """Held-out documents to score."""
         return self.texts.held_out(self.limit, self.seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation(TaskData):
-    """One model before one task.
+    """One model and one task.
 
-    judge: a larger model that reads what is written, if one was given. layer: of the trunk, 1 for the first; the last where
-    None. kept: a file to which answers are added as they come, and from which those of an earlier call are taken; None keeps
-    nothing. progress is told the share that is done.
+    judge: a larger model that scores generated text, or None. layer: the layer of the trunk for linear probes, from 1; None
+    means the last. kept: a file to which answers are added as they come, and from which answers of an earlier call are used
+    again; None saves nothing. progress: is called with the share that is done.
     """
 
     scorer: Scorer
@@ -44,7 +44,7 @@ class Evaluation(TaskData):
     progress: Callable[[float], None] = lambda share: None
 
     def count_to(self, total: int) -> Progress:
-        """Progress for work that tells how many more of ``total`` are done."""
+        """A function for work of ``total`` pieces. It is called with the number of newly finished pieces."""
         done = 0
 
         def more(n: int) -> None:

@@ -1,4 +1,4 @@
-"""A table of figures, for the terminal and for a page alike."""
+"""A table of figures, for the terminal and for HTML pages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """title: what it shows. columns: their names, of which the first, over the names of the rows, may be empty. rows: a name
-    and cells each. note: what a reader has to know. own: the number of the row that stands out.
+    """title: what it shows. columns: their names; the first is over the names of the rows and may be empty. rows: a name and
+    cells each. note: an explanation for the reader. own: the number of the row to highlight.
 
-    shares, of the rows, between 0 and 1, and chance: a page draws bars of these instead of a table.
+    shares: one number between 0 and 1 per row. If they are given, a page draws them as bars, with a line at ``chance``, instead
+    of a table.
     """
 
     title: str

@@ -18,7 +18,7 @@ from stlm.evaluate.scorer import Scorer
 from stlm.train.folder import find_checkpoint
 from stlm.train.machine import pick_device
 
-LONGEST = 1024  # bytes to write where a task sets no end
+LONGEST = 1024  # bytes to generate if a task sets no limit
 
 
 @register_model("stlm")
@@ -48,7 +48,7 @@ class StlmModel(LM):
 
 
 def main() -> int:
-    """The command line of lm-evaluation-harness, with our models known to it."""
+    """The command line of lm-evaluation-harness, with our models registered."""
     from lm_eval.__main__ import cli_evaluate
 
     cli_evaluate()

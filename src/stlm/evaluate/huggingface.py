@@ -1,6 +1,6 @@
 """Any causal language model of Hugging Face as a scorer: ``hf:NAME``, from the hub or a folder.
 
-Contexts and texts are encoded and cut as lm-evaluation-harness 0.4.13 does for such models, so that answers agree.
+Contexts and texts are encoded and cut in the same way as by lm-evaluation-harness 0.4.13, so that the answers agree.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, not
 from stlm.evaluate.windows import Found, Tally, Window, cut, ranked
 from stlm.train.machine import pick_device
 
-TOKENS = 8192  # read at once, at most
-SCORES = 1 << 25  # numbers that their scores may come to
-LONGEST = 4096  # tokens read at once, also of models that could read more: their scores have to fit into memory
+TOKENS = 8192  # most tokens that are read at once
+SCORES = 1 << 25  # most scores (tokens times vocab_size) at once
+LONGEST = 4096  # most tokens of a window, also for models that could read more: the scores have to fit into memory
 
 
 class HuggingFaceScorer(Scorer):
-    """A model and its tokenizer. limit: as many tokens as the model has positions for, `LONGEST` at most."""
+    """A model and its tokenizer. limit: the number of positions of the model, `LONGEST` at most."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
         self.name, self.model, self.tokenizer = name, model.eval().to(pick_device()), tokenizer
@@ -44,7 +44,7 @@ class HuggingFaceScorer(Scorer):
 
     @classmethod
     def load(cls, name: str) -> HuggingFaceScorer:
-        """From the hub or a folder; weights from safetensors only, and no code from elsewhere is run."""
+        """Load from the hub or a folder. Weights have to be safetensors, and no code of the model's repository is run."""
         try:
             from transformers import AutoModelForCausalLM, AutoTokenizer
         except ModuleNotFoundError:
@@ -52,10 +52,10 @@ class HuggingFaceScorer(Scorer):
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
             model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
-        except Exception as error:  # whatever a repository or the network may be at fault for
-            said = str(error).strip().splitlines()
-            raise UserError(f"hf:{name}: cannot be loaded ({said[0] if said else type(error).__name__}); give the name of a "
-                            "causal language model on the hub, or a folder with config.json, model.safetensors and a "
+        except Exception as error:  # repositories and the network raise many types of errors
+            message = str(error).strip().splitlines()
+            raise UserError(f"hf:{name}: cannot be loaded ({message[0] if message else type(error).__name__}); give the name "
+                            "of a causal language model on the hub, or a folder with config.json, model.safetensors and a "
                             "tokenizer") from None
         return cls(name, model, tokenizer)
 
@@ -63,8 +63,8 @@ class HuggingFaceScorer(Scorer):
         windows = []
         for number, (context, text) in enumerate(pairs):
             kept = context.rstrip() if context else ""
-            text, context = context[len(kept):] + text, kept  # spaces belong to what follows: tokenizers join them
-            if context:  # with whatever the tokenizer itself puts in front
+            text, context = context[len(kept):] + text, kept  # the space belongs to the text: tokenizers join them
+            if context:  # the tokenizer adds its own opening token
                 whole, first, opening = self._tokens(context + text, None), len(self._tokens(context, None)), list[int]()
             else:
                 whole, first, opening = self._tokens(text), 0, self._opening
@@ -106,7 +106,7 @@ class HuggingFaceScorer(Scorer):
             given = torch.tensor([[*self._opening, *self._tokens(prompt).tolist()]], device=self.model.device)
             how: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {
                 "do_sample": False}
-            # no tokenizer puts less than a byte into a token
+            # a token has at least one byte
             room = min(max_bytes, max(1, self.limit - given.shape[1]))
             whole = self.model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=room,
                                         pad_token_id=self._opening[0], **how)
@@ -120,7 +120,8 @@ class HuggingFaceScorer(Scorer):
 
     @torch.inference_mode()
     def _score(self, windows: list[Window], texts: int, progress: Progress) -> list[Likelihood]:
-        """Padded on the right, which a causal model doesn't see; what's read for several windows is read once."""
+        """Score windows. Padding is on the right, where a causal model ignores it. Windows with the same inputs are read once.
+        """
         tally, same = Tally(windows, texts), dict[bytes, list[Window]]()
         for window in windows:
             same.setdefault(window.tokens[:-1].tobytes(), []).append(window)

@@ -20,18 +20,18 @@ from stlm.evaluate.task import Figures, TaskConfig
 
 
 class ItemTask(TaskConfig):
-    """A task whose figures are the mean over items. Answers are kept as they come."""
+    """A task whose figures are means over items. Answers are saved as they come."""
 
     metrics: ClassVar[tuple[str, ...]] = ("acc",)
-    """Of `benchmark.judge`; the first stands for the task, and ties are counted by it."""
+    """Names from `benchmark.judge`. The first is the main metric of the task, and ties are counted by it."""
     whole: ClassVar[int | None] = None
-    """How many items the published set has, where fewer may be at hand."""
+    """The number of items in the published set, if the local files may have fewer."""
     breakdown: ClassVar[tuple[str, ...]] = ()
-    """Kinds of groups that have a table of their own; a group is of a kind if its name begins with that and a space."""
+    """Kinds of groups that have a table of their own. The name of a group of a kind begins with the kind and a space."""
 
     @abc.abstractmethod
     def items(self, data: TaskData) -> tuple[list[Item], str]:
-        """All items, whatever the limit, and in words where they are from."""
+        """All items, without a limit, and a phrase that says where they are from."""
 
     def run(self, context: Evaluation) -> Figures:
         return self.prepare(context)(context)
@@ -67,20 +67,20 @@ class ItemTask(TaskConfig):
 
 
 class DatasetTask(ItemTask):
-    """A task whose items were collected."""
+    """A task whose items are in a data set."""
 
     options = ("data",)
     place: ClassVar[Place]
-    """Where they lie."""
+    """Where the items are."""
     examples: ClassVar[Place | None] = None
-    """Where solved examples lie, of which ``shots`` stand before each item: those of the same last group."""
+    """Where solved examples are. ``shots`` of them come before each item; their last group is that of the item."""
 
     @abc.abstractmethod
     def item(self, record: Record) -> Item:
-        """The item that a record holds, whose fields are those of the hub or of ``$STLM_DATA/eval``."""
+        """The item of a record. The fields of the record are those of the hub or of ``$STLM_DATA/eval``."""
 
     def opening(self, item: Item) -> str:
-        """What a prompt begins with, before solved examples."""
+        """The beginning of a prompt, before the solved examples."""
         return ""
 
     def items(self, data: TaskData) -> tuple[list[Item], str]:
@@ -88,12 +88,12 @@ class DatasetTask(ItemTask):
         try:
             items = [self.item(record) for record in records]
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-            raise UserError(f"{self.kind}: an item from {source} is not as it should be "
+            raise UserError(f"{self.kind}: an item from {source} has the wrong form "
                             f"({type(error).__name__}: {error}); it has to have the fields of {self.place.hub}") from None
         return (items if self.examples is None else self._shown(items, self.examples, data.folder)), source
 
     def _shown(self, items: list[Item], examples: Place, folder: Path | None) -> list[Item]:
-        """The items with solved ones before them."""
+        """The items with solved examples before them."""
         solved = defaultdict[tuple[str, ...], list[str]](list)
         for record in load(examples, folder)[0]:
             example = self.item(record)

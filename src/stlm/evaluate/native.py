@@ -1,8 +1,8 @@
 """Our models as scorers.
 
-Two ways to read many texts at once, both exact. Short ones stand behind each other in rows, as in training, because no
-document sees another: nothing is padded. Where several texts begin alike and long, as the choices of a question do, the
-beginning is read once, and what differs goes on from the memory of it.
+Many texts are read at once in two ways, and both are exact. Short texts are packed into rows one after the other, as in
+training: no document attends to another, so hardly any padding is needed. Several texts with a long common beginning, such as
+the choices of a question, are read in two passes: the beginning once, and then each rest with a copy of its cache.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from stlm.model.lm import LM, Cache
 from stlm.text.tokenizer import Tokenizer
 from stlm.train.checkpoint import Checkpoint
 
-TOKENS = 16_384  # read at once, at most
-WIDTH = 1024  # of rows that short texts stand in one behind the other: the trunk's attention costs more in longer ones
-SCORES = 1 << 24  # numbers that their scores may come to: large vocabularies are read in smaller batches
-SHARED = 48  # tokens that texts have to begin with in common to be worth two passes
+TOKENS = 16_384  # most tokens that are read at once
+WIDTH = 1024  # tokens in a row of packed short texts: the trunk's attention costs more in longer rows
+SCORES = 1 << 24  # most scores (tokens times vocab_size) at once: with a large vocabulary, batches are smaller
+SHARED = 48  # smallest number of common first tokens for which two passes are faster
 
 
 class NativeScorer(Scorer):
-    """A model of ours. limit: as many tokens as a row of its training had."""
+    """A model of ours. limit: the seq_len of its training."""
 
     def __init__(self, name: str, model: LM, tokenizer: Tokenizer, limit: int) -> None:
         self.name, self.model, self.tokenizer, self.limit = name, model.eval(), tokenizer, limit
@@ -45,7 +45,7 @@ class NativeScorer(Scorer):
             digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:16]
         self._room = max(limit, min(TOKENS, SCORES // tokenizer.vocab_size))
-        self._filler = int(tokenizer.encode(b"a")[0])  # ends no patch, so that what's only filled costs little
+        self._filler = int(tokenizer.encode(b"a")[0])  # a token that ends no patch, so that padding costs little
 
     @classmethod
     def of(cls, name: str, checkpoint: Checkpoint, device: torch.device) -> NativeScorer:
@@ -63,7 +63,7 @@ class NativeScorer(Scorer):
         return self.log_p_of_tokens([self._tokens(document) for document in documents], progress)
 
     def log_p_of_tokens(self, documents: Sequence[np.ndarray], progress: Progress = nothing) -> list[float]:
-        """The same of texts that have been encoded."""
+        """The same for texts that are already tokens."""
         windows = [window for number, tokens in enumerate(documents)
                    for window in cut(tokens.astype(np.int64), 0, [self.tokenizer.bos], self.limit, number)]
         return [found.log_p for found in self._score(windows, len(documents), progress)]
@@ -75,7 +75,7 @@ class NativeScorer(Scorer):
             raise UserError(f"--layer {layer}: this model's trunk has the layers 1 to {active}")
         found, kept = [], list[Tensor]()
         callback = self.model.backbone.from_trunk.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
-        trunk.active = layer or active  # what leaves the trunk is then what that layer found, whatever blocks it is made of
+        trunk.active = layer or active  # so the output of the trunk is the output of that layer, for all kinds of blocks
         try:
             for text in texts:
                 tokens = self._tokens(text.encode("utf-8"))[:self.limit - 1]
@@ -119,14 +119,14 @@ class NativeScorer(Scorer):
         return self.model(Inputs(rows.to(device), lengths=lengths), cache).logits
 
     def _packed(self, windows: list[Window]) -> Iterator[list[tuple[Window, Found]]]:
-        """One behind the other, the longest first."""
+        """Read windows packed into rows one after the other, the longest first."""
         waiting = sorted(windows, key=len, reverse=True)
         while waiting:
             width = max(len(waiting[0]) - 1, min(self.limit, self._room, WIDTH))
             rows, placed, end = max(1, self._room // width), list[tuple[Window, int]](), 0
             for window in waiting:
                 size = len(window) - 1
-                if end % width + size > width:  # it doesn't fit in what's left of the row
+                if end % width + size > width:  # it doesn't fit into the rest of the row
                     end += width - end % width
                 if end + size > rows * width:
                     break
@@ -139,10 +139,11 @@ class NativeScorer(Scorer):
             yield self._at(placed, self._read(torch.from_numpy(tokens)).flatten(0, 1))
 
     def _at(self, placed: list[tuple[Window, int]], logits: Tensor) -> list[tuple[Window, Found]]:
-        """The log-probability of each window's scored tokens, of which the first is predicted at its start."""
-        places = np.concatenate([start + np.arange(w.first - 1, len(w) - 1) for w, start in placed])
+        """The figures of each window's scored tokens. placed: windows and the index in ``logits`` of each window's first token.
+        """
+        positions = np.concatenate([start + np.arange(w.first - 1, len(w) - 1) for w, start in placed])
         targets = np.concatenate([w.tokens[w.first:] for w, _ in placed])
-        at = torch.from_numpy(places).to(logits.device)
+        at = torch.from_numpy(positions).to(logits.device)
         scores = _scores(logits[at], torch.from_numpy(targets).to(logits.device))
         ends = np.cumsum([len(w) - w.first for w, _ in placed])
         out = []
@@ -151,9 +152,9 @@ class NativeScorer(Scorer):
         return out
 
     def _shared(self, families: list[tuple[int, list[Window]]]) -> Iterator[list[tuple[Window, Found]]]:
-        """What texts begin with in common is read once; then each goes on by itself."""
+        """Read the common beginning of each family once, and then the rest of each window."""
         def tokens(family: tuple[int, list[Window]]) -> int:
-            """Room that a family takes, in the pass over what's shared or in that over the rest."""
+            """Tokens that a family needs, in the pass over the common beginning or in the pass over the rest."""
             shared, members = family
             return max(shared, len(members) * max(len(member) - shared for member in members))
 
@@ -172,7 +173,7 @@ class NativeScorer(Scorer):
         before = self._read(rows, cache, lengths)
         owner = [row for row, (_, family) in enumerate(batch) for _ in family]
         members = [window for _, family in batch for window in family]
-        # the last token of each is only predicted, and what's shared has been read
+        # the last token of each window is only predicted, and the common beginning has been read already
         rest = [window.tokens[batch[row][0]:-1] for row, window in zip(owner, members, strict=True)]
         sizes = torch.tensor([len(tokens) for tokens in rest])
         after = before.new_zeros(len(rest), 0, before.shape[-1])
@@ -192,7 +193,7 @@ class NativeScorer(Scorer):
 
 
 def _scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The log-probability of each target in float64, whether all others have lower scores, and whether none has a higher."""
+    """The log-probability of each target in float64, whether all other scores are lower, and whether none is higher."""
     logits = logits.double()
     own, greedy, level = ranked(logits, targets)
     return (own - logits.logsumexp(-1)).cpu(), greedy.cpu(), level.cpu()
@@ -204,29 +205,30 @@ def _found(scores: tuple[Tensor, Tensor, Tensor], part: slice) -> Found:
 
 
 def _families(windows: list[Window], room: int) -> tuple[list[Window], list[tuple[int, list[Window]]]]:
-    """Windows to read alone, and those that begin alike, with how many tokens they share. What is left of those comes to
-    ``room`` tokens at most.
+    """Windows to read alone, and families of windows with a common beginning, each with the number of common tokens. The rests
+    of a family have ``room`` tokens at most.
 
-    Neighbours only: the choices of a question follow each other. Where a window has far more in common with the next one,
-    another question begins, and what they all begin with is no reason to read its choices apart.
+    Only neighbours form a family, because the choices of a question follow each other. If a window has many more tokens in
+    common with the next window than with the family, it begins a new family: it is the first choice of another question, whose
+    choices have to stay together.
     """
     alike = [_common(one.tokens, other.tokens) for one, other in itertools.pairwise(windows)] + [0]
-    alone, families, place = list[Window](), list[tuple[int, list[Window]]](), 0
-    while place < len(windows):
-        end, shared, longest = place + 1, len(windows[place]) - 1, len(windows[place])
+    alone, families, first = list[Window](), list[tuple[int, list[Window]]](), 0
+    while first < len(windows):
+        end, shared, longest = first + 1, len(windows[first]) - 1, len(windows[first])
         while end < len(windows):
             common, longest = min(shared, alike[end - 1], len(windows[end]) - 1), max(longest, len(windows[end]))
-            lost = (end - 1 - place) * (shared - common)  # what those that are together would read apart from then on
+            lost = (end - 1 - first) * (shared - common)  # tokens that the family's windows would then read separately
             if (common < SHARED or common <= lost or alike[end] >= common + SHARED
-                    or (end + 1 - place) * (longest - common) > room):
+                    or (end + 1 - first) * (longest - common) > room):
                 break
             end, shared = end + 1, common
-        group = windows[place:end]
+        group = windows[first:end]
         if len(group) == 1:
             alone += group
         else:
             families.append((shared, group))
-        place = end
+        first = end
     return alone, families
 
 

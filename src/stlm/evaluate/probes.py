@@ -1,7 +1,7 @@
-"""Linear probes: how much of a GLUE task can be read off a model's inner vectors (arXiv 2405.14159, section 4).
+"""Linear probes: how well the hidden vectors of a model predict the labels of a GLUE task (arXiv 2405.14159, section 4).
 
-The mean of what a layer puts out over a text is its vector; a logistic regression learns the labels from such vectors.
-Where a training set is at hand it's fitted on that, else by cross-validation of the validation set, and the record says so.
+The vector of a text is the mean of a layer's outputs. A logistic regression learns the labels from such vectors. It is fitted
+on the training set if there is one, or else by cross-validation on the validation set. The record says which.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stlm.evaluate.records import Place, Record, load
 from stlm.evaluate.task import Figures, TaskConfig
 
 FOLDS = 5
-MOST = 4000  # texts of a training set that are used, the first
+MOST = 4000  # number of texts of a training set that are used: the first ones
 
 
 class LinearProbe(TaskConfig):
@@ -26,12 +26,12 @@ class LinearProbe(TaskConfig):
 
     options = ("data", "layer")
     place: ClassVar[Place]
-    """Where the validation set lies."""
+    """Where the validation set is."""
     fields: ClassVar[tuple[str, ...]]
-    """Of the sentences that make up a text."""
+    """Fields of a record whose sentences together are a text."""
 
     def run(self, context: Evaluation) -> Figures:
-        """Accuracy of the probe; chance is that of always saying the commonest label."""
+        """Accuracy of the probe. Chance is the accuracy of always choosing the most common label."""
         records, source = load(self.place, context.folder)
         train = _train(self.place, context.folder, source)
         texts = ["\n".join(record[field].strip() for field in self.fields) for record in [*train, *records]]
@@ -71,7 +71,7 @@ def _fitted(train: np.ndarray, labels: np.ndarray, vectors: np.ndarray, wanted: 
 
 
 def _crossed(vectors: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Each text's label as told by a probe that has not seen the text."""
+    """Whether the label of each text is right, predicted by a probe that was fitted without that text."""
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     folds = StratifiedKFold(min(FOLDS, int(np.unique(labels, return_counts=True)[1].min())), shuffle=True, random_state=seed)

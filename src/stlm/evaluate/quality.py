@@ -1,4 +1,4 @@
-"""What a model writes, in figures, beside how people went on from the same beginnings."""
+"""Figures of text that a model writes, compared with text that people wrote after the same beginnings."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 from stlm.evaluate.scorer import Scorer
 
-PROMPT, LENGTH = 100, 400  # bytes of a beginning, and of what is written
+PROMPT, LENGTH = 100, 400  # characters of a beginning, and of its continuation by people; the model writes so many bytes
 MOST = 40  # texts
 TEMPERATURE = 0.8
-BACKOFF = 0.4  # factor for each word of context that has to be given up (Brants et al. 2007, stupid backoff)
+BACKOFF = 0.4  # factor for each word by which the context is shortened (Brants et al. 2007, stupid backoff)
 
 
 def run(scorer: Scorer, documents: Iterable[bytes], known: Iterable[bytes], judge: Scorer | None, seed: int,
         progress: Callable[[float], None] = lambda share: None) -> tuple[int, dict[str, dict[str, float]]]:
-    """How many texts were long enough, and figures of ``written`` and ``human`` ones.
+    """The number of texts that were long enough, and figures of ``written`` and of ``human`` texts.
 
-    documents: held-out texts, whose beginnings are gone on from. known: text that n-grams are counted in. judge: a larger
-    model, if one is at hand; what the texts cost under it is added.
+    documents: held-out texts, whose beginnings are continued. known: text in which n-grams are counted. judge: a larger model
+    or None; with one, the texts' bits per byte under it are added.
     """
     prompts, human, written = list[str](), list[str](), list[str]()
     for document in documents:
@@ -40,8 +40,9 @@ def run(scorer: Scorer, documents: Iterable[bytes], known: Iterable[bytes], judg
 
 
 def figures(prompts: Sequence[str], texts: Sequence[str], grammar: Backoff, judge: Scorer | None) -> dict[str, float]:
-    """distinct-n: the share of runs of n words that are new, over all texts (Li et al. 2016). repetition: the share of runs
-    of four words that stood in the same text before. grammar: the mean log10 of a word's score given the two before it.
+    """distinct-n: the number of different n-grams of words divided by the number of all, over all texts (Li et al. 2016).
+    repetition: the share of 4-grams that were in the same text before. grammar: the mean log10 of a word's score given the two
+    words before it.
     """
     listed = [words_of(text) for text in texts]
     out: dict[str, Any] = {f"distinct-{n}": _distinct(listed, n) for n in (1, 2, 3)}
@@ -65,8 +66,8 @@ def _distinct(texts: Sequence[Sequence[str]], n: int) -> float:
 
 
 class Backoff:
-    """Counts of words, pairs and triples, and the score of a word after two others: their share where they were seen, else
-    ``BACKOFF`` times that after one, and so on.
+    """Counts of words, pairs and triples, and the score of a word after two others. The score is the word's share after these
+    two words. If the triple was never seen, it is ``BACKOFF`` times the score after one word, and so on.
     """
 
     def __init__(self, texts: Iterable[Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Where the items of a benchmark lie: in ``$STLM_DATA/eval``, in a folder, or on the Hugging Face hub."""
+"""Read the items of a benchmark from ``$STLM_DATA/eval``, from a folder, or from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ KINDS = (".jsonl.zst", ".jsonl.gz", ".jsonl", ".parquet")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """file: its name in ``$STLM_DATA/eval``, without the suffix. hub, config, split: what the hub calls it; a config of
-    ``*`` stands for all that there are.
+    """Where a data set is. file: its name in ``$STLM_DATA/eval``, without the suffix. hub, config, split: its names on the hub;
+    the config ``*`` means all configs.
     """
 
     file: str
@@ -29,10 +29,10 @@ class Place:
 
 
 def load(place: Place, folder: Path | None = None) -> tuple[list[Record], str]:
-    """The items, and in words where they are from.
+    """The items, and a phrase that says where they are from.
 
-    folder: look there instead: for files named as in ``$STLM_DATA/eval``, or in the hub's layout,
-    ``[NAME/][CONFIG/]SPLIT*.parquet`` or ``.jsonl``. Raises UserError, saying what would be right, where there are none.
+    folder: search only there, for files named as in ``$STLM_DATA/eval`` or in the hub's layout,
+    ``[NAME/][CONFIG/]SPLIT*.parquet`` or ``.jsonl``. Raises UserError if there are none.
     """
     if folder is not None:
         if not folder.is_dir():
@@ -47,7 +47,7 @@ def load(place: Place, folder: Path | None = None) -> tuple[list[Record], str]:
 
 
 def in_folder(place: Place, folder: Path) -> list[Path]:
-    """Files of a folder that hold the items; none where there are none."""
+    """Files of a folder that hold the items; an empty list if there are none."""
     for kind in KINDS:
         if (path := folder / (place.file + kind)).is_file():
             return [path]
@@ -71,25 +71,25 @@ def _from_hub(place: Place) -> list[Record]:
     try:
         configs = datasets.get_dataset_config_names(place.hub) if place.config == "*" else [place.config]
         return [record for config in configs for record in datasets.load_dataset(place.hub, config, split=place.split)]
-    except Exception as error:  # whatever the network or the hub may raise
-        said = str(error).strip().splitlines()
-        raise UserError(f"{place.hub}: cannot be read from the hub ({said[0] if said else type(error).__name__}); "
+    except Exception as error:  # the network and the hub raise many types of errors
+        message = str(error).strip().splitlines()
+        raise UserError(f"{place.hub}: cannot be read from the hub ({message[0] if message else type(error).__name__}); "
                         "set STLM_DATA, or give a folder with --data") from None
 
 
 def choices_of(record: Record) -> list[str]:
-    """The choices of a question, as the hub writes them or as ``$STLM_DATA/eval`` does."""
+    """The choices of a question, from the format of the hub or of ``$STLM_DATA/eval``."""
     choices = record["choices"]
     return list(choices["text"] if isinstance(choices, dict) else choices)
 
 
 def gold_of(record: Record) -> int:
-    """The number of the right choice: as ``$STLM_DATA/eval`` writes it, else by the label that the hub gives."""
+    """The number of the right choice, from the field of ``$STLM_DATA/eval`` or from the hub's label."""
     return record["gold"] if "gold" in record else record["choices"]["label"].index(record["answerKey"].strip())
 
 
 def write_lines(path: Path, lines: Iterable[Record]) -> None:
-    """Add records to a JSON-lines file, all of them on disk when this returns."""
+    """Add records to a JSON-lines file. All are on disk when this returns."""
     with open(path, "a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
         file.flush()

@@ -1,4 +1,4 @@
-"""``results.json`` of a model's scores, in the shape of lm-evaluation-harness."""
+"""``results.json`` of a model's scores, in the format of lm-evaluation-harness."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from stlm.train.folder import write_whole
 
 FILE = "results.json"
 STDERR = "_stderr"
-VERSION = 1  # of all tasks here: raised whenever the same answers would come to other figures
+VERSION = 1  # of all tasks here: increased whenever the same answers give other figures than before
 
 
 def open_scores(folder: Path, scorer: Scorer, cost: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What is known of this model; nothing yet, where the folder holds none or another model's. cost: what training it took."""
+    """The scores of this model so far; without results if the folder has none, or those of another model. cost: what its
+    training took.
+    """
     path = folder / FILE
     if path.exists():
         found = read_json(path)
@@ -32,7 +34,7 @@ def open_scores(folder: Path, scorer: Scorer, cost: dict[str, Any] | None = None
 
 
 def add(scores: dict[str, Any], done: TaskConfig, figures: Figures, seconds: float) -> None:
-    """Add the figures of a task, and of its groups as tasks of their own. Figures of a subset don't take the place of those of
+    """Add the figures of a task, and those of its groups as tasks of their own. Figures of a subset don't replace figures of
     all items.
     """
     task = done.kind
@@ -60,7 +62,7 @@ def add(scores: dict[str, Any], done: TaskConfig, figures: Figures, seconds: flo
 
 
 def save(folder: Path, scores: dict[str, Any]) -> Path:
-    """Write them; where they lie."""
+    """Write the scores. Returns the path of the file."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / FILE, json.dumps(scores, indent=1) + "\n")
     return folder / FILE
@@ -76,11 +78,11 @@ def training_cost(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def timed(work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], float]:
-    """What ``work`` returns, and the seconds that it took."""
+    """The result of ``work``, and the seconds that it took."""
     start = time.perf_counter()
     return work(), time.perf_counter() - start
 
 
 def metrics_of(figures: dict[str, Any]) -> list[str]:
-    """The metrics that figures hold, the one that stands for the task first."""
+    """The names of all metrics in ``figures``, the main one first."""
     return [name.partition(",")[0] for name in figures if name.endswith(",none") and STDERR not in name]

@@ -1,4 +1,4 @@
-"""A model as the benchmarks see it: something that says how likely a text is after another."""
+"""The interface of models for benchmarks: the likelihood of a text after a context, and more."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 Pair = tuple[str, str]  # a context, and what follows it
-Progress = Callable[[int], None]  # told how many more texts are done
+Progress = Callable[[int], None]  # is called with the number of newly finished texts
 
 
 def nothing(done: int) -> None:
-    """Progress that nobody watches."""
+    """Progress that does nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
-    """log_p: the natural logarithm of the probability of a text; greedy: whether each of its tokens is likelier than any
-    other; tied: whether only tokens that are as likely keep it from that. cut: whether the context was too long, and lost
-    its beginning.
+    """The likelihood of a text after a context.
+
+    log_p: the natural logarithm of its probability. greedy: whether each of its tokens is likelier than any other token. tied:
+    whether each is at least as likely as any other, but not greedy. cut: whether the context was too long, so that its
+    beginning was left out.
     """
 
     log_p: float
@@ -28,10 +30,11 @@ class Likelihood:
 
 
 class Scorer(abc.ABC):
-    """A language model, ours or another's.
+    """A language model, of stlm or of another program.
 
-    name: for tables and records. fingerprint: of the weights and of whatever else the answers depend on. n_parameters:
-    unique ones. limit: the most tokens that a text and its context may have; longer contexts lose their beginning.
+    name: for tables and records. fingerprint: a hash of the weights and of everything else that the answers depend on.
+    n_parameters: number of unique parameters. limit: the most tokens of a text with its context; the beginning of a longer
+    context is left out.
     """
 
     name: str
@@ -41,7 +44,7 @@ class Scorer(abc.ABC):
 
     @abc.abstractmethod
     def likelihoods(self, pairs: Sequence[Pair], progress: Progress = nothing) -> list[Likelihood]:
-        """How likely each text is after its context; "" is the beginning of a document."""
+        """The likelihood of each text after its context. The context "" is the beginning of a document."""
 
     @abc.abstractmethod
     def log_p_of_documents(self, documents: Sequence[bytes], progress: Progress = nothing) -> list[float]:
@@ -52,18 +55,19 @@ class Scorer(abc.ABC):
 
     @abc.abstractmethod
     def features(self, texts: Sequence[str], layer: int | None, progress: Progress = nothing) -> list[list[float]]:
-        """One vector for each text: the mean, over its places, of what a layer of the trunk puts out.
+        """One vector for each text: the mean of the outputs of a layer of the trunk over all positions.
 
-        layer: 1 for the first; the last where None. Raises UserError where there is none of that number.
+        layer: 1 is the first; None means the last. Raises UserError if there is no such layer.
         """
 
     @abc.abstractmethod
     def write(self, prompts: Sequence[str], max_bytes: int, stops: Sequence[str], temperature: float, seed: int = 0
               ) -> list[str]:
-        """Continue each prompt until one of ``stops`` would begin, or the text ends."""
+        """Continue each prompt until one of ``stops`` comes, the text ends, or it has ``max_bytes``. Returns the new text only.
+        """
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:
     """``text`` up to the first of ``stops``."""
-    places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
-    return text[:min(places)] if places else text
+    found = [index for stop in stops if stop and (index := text.find(stop)) >= 0]
+    return text[:min(found)] if found else text

@@ -1,4 +1,4 @@
-"""The 57 subjects of MMLU and the four categories that they are counted under (Hendrycks et al. 2021, arXiv 2009.03300)."""
+"""The 57 subjects of MMLU and their four categories (Hendrycks et al. 2021, arXiv 2009.03300)."""
 
 _BY_CATEGORY = {
     "stem": """abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science

@@ -1,4 +1,4 @@
-"""What a model makes of one text, token by token: how surprised it is, and where its patches end."""
+"""How a model reads one text, token by token: the surprisal of each token, and where patches end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """pieces: the bytes of each token; bits: the surprisal of each; ends: whether a patch ends with it."""
+    """pieces: the bytes of each token. bits: the surprisal of each token. ends: whether a patch ends with it."""
 
     pieces: list[bytes]
     bits: list[float]

@@ -1,4 +1,4 @@
-"""Texts that a model is scored on: held-out documents, and text that it may know."""
+"""Texts for evaluation: held-out documents, and training text for counting n-grams."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from stlm.data.shards import Corpus
 from stlm.data.sources import open_source, split_of, until
 from stlm.evaluate.items import sample
 
-KNOWN = 8_000_000  # bytes of text that grammaticality is judged by
-FEW = 200  # documents that are read where no text is given
+KNOWN = 8_000_000  # bytes of training text in which n-grams are counted
+FEW = 200  # documents that are used if no text is given
 
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """documents: that weren't trained on, of source, which has ``total``; seed: by which they were drawn, None for all."""
+    """Documents that weren't trained on.
+
+    source: where they are from. total: the number of documents there. seed: seed by which these were drawn; None for all.
+    """
 
     documents: list[bytes]
     source: str
@@ -27,27 +30,27 @@ class HeldOut:
 
 
 class Texts:
-    """Read when first asked for, and once.
+    """The texts of an evaluation. Each is read when it is first used, and only once.
 
-    text: a file, a folder or the name of a source; None for the run's own text. corpus: opens that; None for the built-in
-    corpus.
+    text: a file, a folder or the name of a source; None means the run's own text. corpus: a function that opens the run's own
+    text; None means the built-in corpus.
     """
 
     def __init__(self, text: str | None = None, corpus: Callable[[], Corpus] | None = None) -> None:
         self._text, self._corpus = text, corpus
 
     def held_out(self, limit: int | None, seed: int) -> HeldOut:
-        """Documents of the given text, of a folder those in files named validation or test, where there are such; else those
-        held out of the run's own text; else of the built-in corpus.
+        """Documents of the given text. Without one, documents held out of the run's own text, or of the built-in corpus.
 
-        limit: so many are drawn by ``seed``. None stands for all of a given text, else for a few.
+        If a given folder has files named validation or test, only these are used. limit: the number of documents, drawn by
+        ``seed``; None means all of a given text, and `FEW` of another.
         """
         found, source = self._held_out
         drawn = sample(found, limit or (None if self._text else FEW), seed)
         return HeldOut(drawn, source, len(found), seed if len(drawn) < len(found) else None)
 
     def known(self) -> Iterator[bytes]:
-        """Documents to train on, `KNOWN` bytes of them, from all over the run's own text where no other is given."""
+        """`KNOWN` bytes of training documents: of the given text, or spread over the run's own text."""
         if self._corpus is None or self._text:
             documents = open_source(self._text or "world", field="text", seed=0, megabytes=4.0).documents("train")
         else:

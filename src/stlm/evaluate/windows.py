@@ -1,4 +1,4 @@
-"""Texts as windows that a model reads: which tokens it sees, and which of them are scored."""
+"""Texts as windows: which tokens a model reads, and which of them are scored."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from stlm.evaluate.scorer import Likelihood
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """tokens: what is read; each is predicted from those before it. first: the place of the first that is scored.
-    text: the number of the text that it is of. cut: whether something of that stands before it.
+    """A part of a text that is read at once.
+
+    tokens: the tokens that are read; each is predicted from those before it. first: index of the first scored token. text:
+    number of the text. cut: whether the text has tokens before this window.
     """
 
     tokens: np.ndarray
@@ -28,8 +30,10 @@ class Window:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Of the scored tokens of a window: the logarithm of their probability, whether each is likelier than any other, and
-    whether each is at least as likely.
+    """Figures of the scored tokens of a window.
+
+    log_p: natural logarithm of their probability. greedy: whether each is likelier than any other token. level: whether each is
+    at least as likely as any other token.
     """
 
     log_p: float
@@ -38,13 +42,15 @@ class Found:
 
 
 def ranked(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The score of each target, whether all others are lower, and whether none is higher: scores [n, token], targets [n]."""
+    """The score of each target, whether all other scores are lower, and whether none is higher: each [n], from scores
+    [n, token] and targets [n].
+    """
     own, (first, second) = scores.gather(-1, targets[:, None])[:, 0], scores.topk(2).values.unbind(-1)
     return own, (own == first) & (first > second), own == first
 
 
 class Tally:
-    """What the windows of several texts add up to."""
+    """Adds up the figures of the windows of several texts."""
 
     def __init__(self, windows: Sequence[Window], texts: int) -> None:
         self._log_p, self._cut = np.zeros(texts), np.zeros(texts, dtype=bool)
@@ -53,7 +59,7 @@ class Tally:
         self._done = 0
 
     def add(self, window: Window, found: Found) -> None:
-        """The figures of one window."""
+        """Add the figures of one window."""
         self._log_p[window.text] += found.log_p
         self._greedy[window.text] &= found.greedy
         self._level[window.text] &= found.level
@@ -62,7 +68,7 @@ class Tally:
         self._done += int(self._left[window.text] == 0)
 
     def done(self) -> int:
-        """How many texts have become whole since this was asked the last time."""
+        """The number of texts that were completed since the last call."""
         done, self._done = self._done, 0
         return done
 
@@ -73,9 +79,10 @@ class Tally:
 
 
 def after(context: np.ndarray, whole: np.ndarray, opening: Sequence[int], limit: int, text: int) -> list[Window]:
-    """Windows that score what ``whole`` has beyond ``context``.
+    """Windows that score the tokens of ``whole`` after ``context``.
 
-    Tokens that a context changes by what follows it (a tokenizer may join them) are scored too.
+    A tokenizer may join the end of the context with what follows. Tokens at which ``whole`` differs from ``context`` are scored
+    too.
     """
     n = min(len(context), len(whole))
     differ = np.flatnonzero(context[:n] != whole[:n])
@@ -83,10 +90,10 @@ def after(context: np.ndarray, whole: np.ndarray, opening: Sequence[int], limit:
 
 
 def cut(tokens: np.ndarray, first: int, opening: Sequence[int], limit: int, text: int) -> list[Window]:
-    """Windows of at most ``limit`` tokens in which all tokens from ``first`` on are scored once.
+    """Windows of at most ``limit`` tokens. All tokens from ``first`` on are scored once.
 
-    ``opening`` stands at the beginning of each. A window sees as much as it can before its first scored token; where one
-    doesn't hold all of them, windows overlap by half.
+    Each window begins with ``opening``. A window has as much context as possible before its first scored token. If one window
+    is too small for all tokens, windows overlap by half.
     """
     room, head, out = limit - len(opening), np.array(opening, dtype=np.int64), list[Window]()
     while first < len(tokens) or not out:

@@ -1,7 +1,8 @@
 """Minimal pairs of the built-in corpus: a smoke test that needs no data.
 
-A word that follows from a story is replaced by one that the grammar cannot have written there; the parser says so. What
-follows is the same, up to the end of the sentence. So a model that knows the world finds the story as it was told likelier.
+A word that follows from a story is replaced by a word that the grammar can't have written there; the parser checks this. The
+text after it is the same, up to the end of the sentence. So a model that has learned the grammar finds the original story
+likelier.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from stlm.evaluate.items import Item
 from stlm.text.world import WorldParseError, parse_story, write_story
 
-START = 1 << 41  # the number of the first story: no text that is trained on or held out reaches it
+START = 1 << 41  # the number of the first story; training text and held-out text never get that far
 EACH = 250  # pairs of each kind
 _SWAPS = {"was": "were", "were": "was", "is": "are", "are": "is", "he": "she", "she": "he", "He": "She", "She": "He",
           "his": "her", "it": "them", "them": "it"}
@@ -56,7 +57,7 @@ def _of_story(text: str, seed: int, wanted: set[str]) -> Iterator[tuple[str, Ite
 
 
 def _impossible(text: str, start: int, end: int, other: str) -> bool:
-    """Whether the story can't go on with ``other`` there, whatever the choices before meant."""
+    """Whether the grammar can't have written ``other`` at this point of the story, whatever the choices before it were."""
     try:
         parse_story(text[:start] + other + text[end:])
     except WorldParseError as error:

@@ -63,12 +63,10 @@ class Packed(nn.Module):
 class Linear(nn.Linear):
     """A linear layer that reads its weights from a parameter, or from a packed form (`pack`)."""
 
-    packed: Packed | None = None
-
     def __init__(self, inputs: int, outputs: int, bias: bool = False, role: Role = Role.MATRIX) -> None:
         super().__init__(inputs, outputs, bias=bias)
-        self.roles = {"weight": role}
-        self.lr_mult = 1.0
+        self.packed: Packed | None = None
+        self.roles, self.lr_mult = {"weight": role}, 1.0
 
     def pack(self, packed: Packed) -> None:
         """Read the weights from ``packed`` from now on. The layer can't be trained any more."""

@@ -1,1 +1,1 @@
-"""What was found, as a page to look at."""
+"""HTML pages that show the results of a run and the scores of a model."""

@@ -1,4 +1,4 @@
-"""What the pages share: a template filled in, and pictures inside it, so that each page is one file."""
+"""Functions for all pages: filling in a template, and drawing pictures inside the page, so that each page is one file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INK, ACCENT, MUTED = "#1c1e21", "#c2410c", "#8a8f98"
 
 
 def render(template: str, **values: Any) -> str:
-    """One of this package's templates, filled in."""
+    """Fill in one of this package's templates."""
     import jinja2
 
     environment = jinja2.Environment(loader=jinja2.PackageLoader("stlm", "report"), autoescape=True, trim_blocks=True,
@@ -18,7 +18,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def drawing(width: float, height: float) -> tuple[Any, Any]:
-    """A figure and its axes in the style of the pages, of so many inches."""
+    """A figure and its axes in the style of the pages. width, height: in inches."""
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
@@ -30,7 +30,7 @@ def drawing(width: float, height: float) -> tuple[Any, Any]:
 
 
 def svg(figure: Any) -> str:
-    """A figure as an SVG element, the same for the same figure; the figure is closed."""
+    """A figure as an SVG element. Equal figures give equal text. The figure is closed."""
     from matplotlib import pyplot as plt
 
     buffer = io.StringIO()

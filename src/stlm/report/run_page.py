@@ -1,4 +1,4 @@
-"""One self-contained HTML file about one run: no script, no font, no picture is loaded from elsewhere."""
+"""One self-contained HTML file about one run. It loads no script, font or picture from elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_report(folder: RunFolder) -> None:
 
 
 def _bars(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Compressors, model and entropy as bars, largest first."""
+    """Bits per byte of compressors, the model and the exact entropy, as bars, the largest first."""
     rows = {**results["baselines"], "this model": results[BITS]}
     if results["entropy"] is not None:
         rows["exact entropy of the text"] = results["entropy"]
@@ -37,14 +37,14 @@ def _bars(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _choose(samples: list[dict[str, Any]], most: int = 5) -> list[dict[str, Any]]:
-    """A few samples spread over the run, the last among them."""
+    """A few samples, spread evenly over the run, with the last one."""
     if len(samples) <= most:
         return samples
     return [samples[round(i * (len(samples) - 1) / (most - 1))] for i in range(most)]
 
 
 def _curves(metrics: list[dict[str, Any]], results: dict[str, Any] | None) -> list[str]:
-    """Bits per byte against what was spent: bytes, seconds and FLOPs, each an SVG element."""
+    """Bits per byte against bytes, seconds and FLOPs. Each curve is an SVG element."""
     if not any("train/bits_per_byte" in record for record in metrics):
         return []
     axes = [("megabytes of text", lambda record: record["bytes"] / 1e6), ("seconds", lambda record: record["seconds"]),
@@ -61,11 +61,11 @@ def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label:
         axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=3, label="held-out text")
     top = max(value for _, value in train)
     if results is not None:
-        top = min(top, 1.8 * max(results["baselines"].values()))  # the first steps would flatten all that follows
+        top = min(top, 1.8 * max(results["baselines"].values()))  # the first steps are so high that the rest would look flat
         lines = sorted(results["baselines"].items(), key=lambda line: line[1])
-        for place, (name, value) in enumerate(lines):
+        for index, (name, value) in enumerate(lines):
             axes.axhline(value, color=MUTED, linewidth=0.8, linestyle=":")
-            axes.annotate(name, (1 - 0.2 * (place % 2), value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+            axes.annotate(name, (1 - 0.2 * (index % 2), value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                           fontsize=9)
         if results["entropy"] is not None:
             axes.axhline(results["entropy"], color=INK, linewidth=1, linestyle="--")

@@ -1,4 +1,4 @@
-"""The page about a model's scores: one self-contained HTML file beside ``results.json``."""
+"""The page with a model's scores: one self-contained HTML file beside ``results.json``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stlm.train.folder import write_whole
 
 
 def write_page(folder: Path, found: dict[str, Any]) -> Path:
-    """Write ``scores.html``; where it lies. found: what ``results.json`` holds."""
+    """Write ``scores.html``. Returns its path. found: the content of ``results.json``."""
     path, results = folder / "scores.html", found["results"]
     parts = {name for names in found["group_subtasks"].values() for name in names}
     rows = [{"task": name, **_row(results[name])} for name in results if name not in parts and metrics_of(results[name])]
@@ -32,7 +32,7 @@ def write_page(folder: Path, found: dict[str, Any]) -> Path:
 
 
 def _tasks(found: dict[str, Any]) -> list[TaskConfig]:
-    """The tasks that were scored, without those of a person's own that are no longer at hand."""
+    """The tasks that were scored. The user's own tasks are left out if their modules can't be found any more."""
     out = []
     for kind in found["configs"]:
         with contextlib.suppress(UserError):
@@ -46,7 +46,8 @@ def _row(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bars(grid: Grid) -> str:
-    """The shares of a table's rows, the lowest at the bottom, with a line at chance; nothing where it has none."""
+    """The shares of a table's rows as bars, the lowest at the bottom, with a line at chance. Empty if the table has no shares.
+    """
     if not grid.shares:
         return ""
     shown = sorted(zip(grid.shares, (row[0] for row in grid.rows), strict=True))
@@ -54,15 +55,15 @@ def _bars(grid: Grid) -> str:
     bars = axes.barh([name for _, name in shown], [100 * value for value, _ in shown], color=ACCENT, height=0.65)
     axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
     if grid.chance is not None:
-        place = 100 * grid.chance
-        axes.axvline(place, color=INK, linewidth=1, linestyle="--")
-        axes.annotate("chance", (place, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
+        chance = 100 * grid.chance
+        axes.axvline(chance, color=INK, linewidth=1, linestyle="--")
+        axes.annotate("chance", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
     axes.set(xlim=(0, 100), xlabel=f"{grid.columns[1]}, %")
     return svg(figure)
 
 
 def _picture(found: dict[str, Any], task: str) -> str:
-    """A score against parameters, among what others reached."""
+    """A picture of the score against the number of parameters, together with other models."""
     row = found["results"][task]
     others = [(anchor.parameters, float(anchor.scores[task].rstrip("N").split("-")[0]), anchor.name)
               for anchor in anchors.ANCHORS if task in anchor.scores]

@@ -1,1 +1,1 @@
-"""The one loop. It knows no idea: contracts carry everything."""
+"""The one training loop. It depends only on the contracts of the parts, not on their kinds."""

@@ -1,4 +1,4 @@
-"""From a description to a run that is ready to loop: everything is built, loaded, timed and restored here."""
+"""From a description to a run that is ready to train: everything is built, loaded, timed and restored here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stlm.train.run_config import RunConfig
 
 def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torch.device, callbacks: list[Callback],
               resume: Checkpoint | None = None, ranks: Ranks | None = None) -> Trainer:
-    """A run at its first step, or where ``resume`` left it. UserError where its parts or the checkpoint don't fit."""
+    """A run at its first step, or at that of the checkpoint ``resume``. UserError if its parts or the checkpoint don't fit."""
     ranks, train = ranks or Ranks(), config.train
     torch.manual_seed(config.seed)
     model = LM(config.model, corpus.tokenizer)
@@ -39,7 +39,7 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     model.set_progress(0.0)
     objective.set_progress(0.0)
     decisions = ranks.broadcast(decide(folder, config, model, objective, source, corpus, device))
-    torch.manual_seed(config.seed)  # measuring has drawn numbers
+    torch.manual_seed(config.seed)  # again, because the measurements have drawn random numbers
     counters = Counters(flops_per_byte=decisions.flops_per_byte)
     if resume is not None:
         counters = _restore(resume, config, corpus, model, objective, ema, optimizers, source)
@@ -50,7 +50,7 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
 
 
 def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Objective) -> None:
-    """The weights of other runs that a new run begins with or contains."""
+    """Load weights of other runs: those that a new run starts from, and those of frozen models inside it."""
     def load(run: str, part: nn.Module) -> None:
         find_checkpoint(run).load_model(part, averaged=True)
 
@@ -66,10 +66,10 @@ def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Object
 
 def _restore(saved: Checkpoint, config: RunConfig, corpus: Corpus, model: LM, objective: Objective, ema: LM | None,
              optimizers: list[Optimizer], source: BatchSource) -> Counters:
-    """Everything as the checkpoint has it; what the run has spent."""
+    """Restore everything from the checkpoint. Returns what the run has used so far."""
     if saved.counters["corpus"] != corpus.contents:
         raise UserError(f"{config.data.source}: the text is not the one that {saved.folder} was trained on; "
-                        "put it back, or train anew under another --name")
+                        "restore it, or start a new run with another --name")
     saved.load_model(model)
     saved.load_objective(objective)
     if ema is not None:
@@ -79,7 +79,7 @@ def _restore(saved: Checkpoint, config: RunConfig, corpus: Corpus, model: LM, ob
         chosen = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
         optimizer.load_state_dict(kept)
         for group, settings in zip(optimizer.param_groups, chosen, strict=True):
-            group.update(settings)  # a run may go on with another learning rate
+            group.update(settings)  # a continued run may have another learning rate
     source.load_state_dict(state["batches"])
     torch.set_rng_state(state["rng"])
     return Counters(**{name: saved.counters[name] for name in ("step", "spent", "n_bytes", "flops", "flops_per_byte")})

@@ -1,8 +1,9 @@
-"""Checkpoints: folders that are either whole or not there.
+"""Checkpoints: folders that are either complete or absent.
 
-``config.json`` (the run's description), ``model.safetensors``, ``ema.safetensors`` where weights are averaged,
-``objective.safetensors`` where the objective has parameters of its own, ``optimizer.pt`` (read with ``weights_only``),
-``trainer.json`` (counters, and the sha256 of every other file). All is written and synced under another name, then renamed.
+A checkpoint has ``config.json`` (the run's description), ``model.safetensors``, ``ema.safetensors`` if weights are averaged,
+``objective.safetensors`` if the objective has parameters of its own, ``optimizer.pt`` (read with ``weights_only``) and
+``trainer.json`` (counters, and the sha256 of every other file). The folder is written and synced under another name, then
+renamed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ MODEL, EMA, OBJECTIVE, OPTIMIZER, TRAINER, CONFIG = (
 
 def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, ema: nn.Module | None,
          objective: nn.Module, optimizer: dict[str, Any], counters: dict[str, Any]) -> None:
-    """Write a checkpoint. UserError, with nothing half-written left, where the disk refuses."""
+    """Write a checkpoint. UserError if the disk can't take it; then nothing incomplete stays behind."""
     scratch = folder.parent / f".writing-{folder.name}"
     try:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -57,18 +58,18 @@ def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
         _sync(folder.parent)
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch and safetensors wrap what the disk says
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch and safetensors wrap the system's error
         reason = _reason(error, folder)
         shutil.rmtree(scratch, ignore_errors=True)
-        whole = [path.name for path in list_checkpoints(folder.parent)]
+        saved = [path.name for path in list_checkpoints(folder.parent)]
         raise UserError(f"{folder}: the checkpoint cannot be written ({reason}); "
-                        + (f"{whole[-1]} is the last whole one; make room and go on with --resume" if whole else
-                           "make room and start again")) from None
+                        + (f"{saved[-1]} is the last good one; free some space and continue with --resume" if saved else
+                           "free some space and start again")) from None
 
 
 def _reason(error: BaseException, folder: Path) -> str:
-    """In the system's words; torch hides them behind its own where the disk is full."""
-    near = next(place for place in (folder, *folder.parents) if place.exists())
+    """The system's own message. torch hides it behind another one if the disk is full."""
+    near = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not isinstance(error, OSError) and shutil.disk_usage(near).free < 1 << 20:
         return os.strerror(errno.ENOSPC)
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -89,19 +90,19 @@ def sha256(path: Path) -> str:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints of a run, oldest first."""
+    """Complete checkpoints of a run, oldest first."""
     return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name))
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` checkpoints, and what an interrupted write left."""
+    """Delete all but the newest ``keep`` checkpoints, and the remains of interrupted writes."""
     for path in [*list_checkpoints(folder)[:-keep], *folder.glob(".writing-*")]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint whose files were found whole."""
+    """An opened checkpoint. Its files have been verified."""
 
     folder: Path
     config: RunConfig
@@ -110,11 +111,11 @@ class Checkpoint:
     compression: CompressionConfig | None = None
 
     def load_model(self, model: nn.Module, averaged: bool = False) -> None:
-        """Fill ``model`` with the weights; with the averaged ones where asked and there."""
+        """Load the weights into ``model``. ``averaged`` loads the averaged ones if there are any."""
         self._load(model, EMA if averaged and (self.folder / EMA).exists() else MODEL)
 
     def load_objective(self, objective: nn.Module) -> None:
-        """Fill the parameters of an objective, where it has any."""
+        """Load the parameters of an objective, if it has any."""
         if objective.state_dict():
             self._load(objective, OBJECTIVE)
 
@@ -126,18 +127,18 @@ class Checkpoint:
                             f"({' '.join(str(error).split())[:200]})") from None
 
     def optimizer(self) -> dict[str, Any]:
-        """The optimizer's state, tensors and plain values only."""
+        """The optimizer's state: only tensors and plain values."""
         if OPTIMIZER not in self.counters["sha256"]:
             raise UserError(f"{self.folder}: this model was published without the state of its optimizer, so its training "
-                            "can't go on; begin a run with its weights instead (--train.init-from)")
+                            "can't continue; start a new run from its weights instead (--train.init-from)")
         try:
             return torch.load(self.folder / OPTIMIZER, weights_only=True, map_location="cpu")
         except (RuntimeError, pickle.UnpicklingError) as error:
             raise UserError(f"{self.folder / OPTIMIZER}: not the optimizer's state, or more than tensors and plain values "
-                            f"({str(error).splitlines()[0]}); go on from another checkpoint") from None
+                            f"({str(error).splitlines()[0]}); continue from another checkpoint") from None
 
     def build_model(self) -> LM:
-        """The model, with the weights that are to be used, in evaluation mode."""
+        """The model in evaluation mode, with the averaged weights if there are any."""
         model = LM(self.config.model, self.tokenizer)
         if self.compression is not None:
             self.compression.apply(model)
@@ -147,7 +148,7 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Open and verify a checkpoint; UserError, with what would be right, where it's damaged or foreign."""
+    """Open and verify a checkpoint. UserError if it is damaged or was written by another program."""
     if not (folder / TRAINER).exists():
         raise UserError(f"{folder}: not a checkpoint of stlm ({TRAINER} is missing); "
                         "give a run's folder or one of its checkpoints/step_* folders")
@@ -158,7 +159,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     for name, expected in counters["sha256"].items():
         if not (folder / name).exists() or sha256(folder / name) != expected:
             raise UserError(f"{folder / name}: damaged or missing; "
-                            f"delete {folder.name} to go on from the checkpoint before it")
+                            f"delete {folder.name} to continue from the checkpoint before it")
     config = decode(RunConfig, read_json(folder / CONFIG), where=str(folder / CONFIG))
     compression = None
     if "compression" in counters:
@@ -168,6 +169,6 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class _Compressed:
-    """Where a checkpoint says how its weights are stored."""
+    """The part of a checkpoint's record that says how its weights are stored."""
 
     compression: CompressionConfig

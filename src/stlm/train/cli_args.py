@@ -1,4 +1,4 @@
-"""From the words that follow ``stlm train`` to the description of a run."""
+"""From the arguments of ``stlm train`` to the description of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHORTHANDS = {"--data": "data.source"}
 
 
 def configure(name: str, flags: list[str], program: str, own: Sequence[Row] = ()) -> RunConfig:
-    """The run that a preset or TOML file describes, changed by flags. own: flags that the program reads by itself, for help."""
+    """The run that a preset or TOML file describes, changed by flags. own: rows of the help for flags of the program itself."""
     return apply(load(name, PRESETS), flags, program, own)
 
 

@@ -1,6 +1,6 @@
-"""What is decided by measuring at the start of a run, and kept for all of it.
+"""Decisions that are measured at the start of a run and kept for the whole run.
 
-A run that goes on reads what was decided, so that it computes exactly what the undisturbed run would have.
+A continued run reads the decisions from its folder, so it computes exactly what an uninterrupted run computes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from stlm.train import machine
 from stlm.train.folder import RunFolder, write_whole
 from stlm.train.run_config import RunConfig, TrainConfig
 
-PAYS_FROM = 150.0  # seconds of training from which compiling is worth a try: it costs about 20 s on two cores
+PAYS_FROM = 150.0  # shortest training, in seconds, for which compiling is tried: it takes about 20 s on two cores
 
 
 @dataclasses.dataclass(frozen=True)
 class Decisions:
-    """precision: fp32 or bf16. compile: whether the stacks are compiled. flops_per_byte: of training, forward and
-    backward, on the first batch. peak_flops: a second, of a large matrix product in that precision on this machine.
+    """precision: fp32 or bf16. compile: whether the stacks are compiled. flops_per_byte: FLOPs of forward and backward per byte
+    of the first batch. peak_flops: FLOPs per second of a large matrix product in that precision on this machine.
     """
 
     precision: str
@@ -40,13 +40,13 @@ class Decisions:
 
 def decide(folder: RunFolder, config: RunConfig, model: LM, objective: Objective, source: BatchSource, corpus: Corpus,
            device: torch.device) -> Decisions:
-    """The decisions of a run: read from its folder, or measured on its first batch and written there."""
+    """The decisions of a run. They are read from its folder, or measured on its first batch and written there."""
     path, batch = folder.env, source.probe().to(device)
     if path.exists():
         decisions = decode(Decisions, read_json(path)["decided"], where=str(path))
         if decisions.compile:
             machine.compile_blocks(model)
-            machine.step_work(model, objective, batch, decisions.precision)()  # compiling is no part of the first step
+            machine.step_work(model, objective, batch, decisions.precision)()  # compile now, not in the first step
         return decisions
     decisions = _measure(config.train, model, objective, batch, corpus)
     write_whole(path, json.dumps({**machine.describe(device), "decided": encode(decisions)}, indent=1))
@@ -54,7 +54,7 @@ def decide(folder: RunFolder, config: RunConfig, model: LM, objective: Objective
 
 
 def steps_of_run(train: TrainConfig, shard: Shard, flops_per_byte: float) -> int | None:
-    """How many steps the run's length comes to, at so many FLOPs a byte; None where only the clock knows."""
+    """The number of steps of a run, given FLOPs per byte; None if the run's length is in minutes."""
     bytes_per_step = train.batch_size * train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents)
     if train.megabytes is not None:
         return max(1, round(1e6 * train.megabytes / bytes_per_step))
@@ -84,10 +84,10 @@ def _measure(wanted: TrainConfig, model: LM, objective: Objective, batch: Batch,
 
 
 def _compiled_seconds(model: LM, work: Callable[[], None]) -> float:
-    """How long ``work`` takes compiled; infinity where this machine cannot compile, for want of a C++ compiler say."""
+    """Seconds that ``work`` takes when compiled; infinity if this machine can't compile, for example without a C++ compiler."""
     try:
         machine.compile_blocks(model)
         return machine.seconds(work, model.device, 2)
-    except Exception:  # compilers fail in every way there is, and eager always works
+    except Exception:  # compilers raise many types of errors, and a run without compiling always works
         model.zero_grad(set_to_none=True)
         return math.inf

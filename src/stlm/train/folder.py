@@ -19,8 +19,8 @@ from stlm.train.run_config import RunConfig
 
 RUNS, MODELS = Path("runs"), Path("models")
 BITS = "val/bits_per_byte"  # of all held-out text, at the end
-EXCERPT_BITS = "val/excerpt_bits_per_byte"  # of the first part of it, on the way
-SHIPPED = Path(__file__).parents[3] / "models"  # beside the source, where stlm was installed from a clone
+EXCERPT_BITS = "val/excerpt_bits_per_byte"  # of the first part of the held-out text, during training
+SHIPPED = Path(__file__).parents[3] / "models"  # beside the source code, if stlm was installed from a clone
 
 
 class RunFolder:
@@ -47,7 +47,7 @@ class RunFolder:
         return decode(RunConfig, read_json(self._config), where=str(self._config))
 
     def create(self, config: RunConfig) -> None:
-        """Make the folder and put the description down."""
+        """Create the folder and write the description."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_whole(self._config, json.dumps(encode(config), indent=1))
@@ -56,7 +56,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training here."""
+        """A context in which no other process can train in this folder."""
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "w") as file:
             try:
@@ -68,7 +68,7 @@ class RunFolder:
 
     @property
     def busy(self) -> bool:
-        """Whether a process is training here."""
+        """Whether a process is training in this folder."""
         if not (self.path / ".lock").exists():
             return False
         try:
@@ -78,9 +78,9 @@ class RunFolder:
             return True
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint, opened; None where there is none yet."""
-        whole = list_checkpoints(self.checkpoints)
-        return open_checkpoint(whole[-1]) if whole else None
+        """The newest checkpoint, opened; None if there is none yet."""
+        saved = list_checkpoints(self.checkpoints)
+        return open_checkpoint(saved[-1]) if saved else None
 
     def append(self, path: Path, record: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file."""
@@ -88,22 +88,23 @@ class RunFolder:
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror}); make room and go on with --resume") from None
+            raise UserError(f"{path}: cannot be written ({error.strerror}); free some space and "
+                            "continue with --resume") from None
 
     def rewind(self, step: int) -> None:
-        """Drop what was recorded after ``step``: a run that goes on from there will record it again."""
+        """Delete records after ``step``, because a run that continues from there records them again."""
         for path in (self.metrics, self.samples):
             if path.exists():
                 write_whole(path, "".join(json.dumps(r) + "\n" for r in read_lines(path) if r["step"] <= step))
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, whatever happens."""
+    """Write a file in one move: even after a crash it is either the old one or the new one, never a part."""
     write_bytes_whole(path, text.encode("utf-8"))
 
 
 def write_bytes_whole(path: Path, data: bytes) -> None:
-    """The same of bytes."""
+    """The same for bytes."""
     scratch = path.with_name(f".writing-{path.name}")
     with open(scratch, "wb") as file:
         file.write(data)
@@ -113,7 +114,7 @@ def write_bytes_whole(path: Path, data: bytes) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Records of a JSON-lines file; a last line that a kill cut short is left out."""
+    """Records of a JSON-lines file. A last line that is incomplete, because its writer was killed, is left out."""
     records = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -125,13 +126,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def places_of(name: str) -> list[Path]:
-    """Where a run or a model of that name may be."""
+    """Paths at which a run or a model of that name may be."""
     return [Path(name), RUNS / name, MODELS / name, SHIPPED / name]
 
 
 def find_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint that a run's name, a run's folder, a checkpoint's folder or a shipped model's name stands for, opened and
-    verified.
+    """The checkpoint of ``name``, opened and verified. ``name`` is a run's name or folder, a checkpoint's folder, or the name
+    of a published model.
     """
     for path in places_of(name):
         if (path / TRAINER).exists():
@@ -141,7 +142,7 @@ def find_checkpoint(name: str) -> Checkpoint:
             if checkpoint is None:
                 raise UserError(f"{path}: this run has no checkpoint yet; train it first")
             return checkpoint
-    found = sorted({path.name for place in (RUNS, MODELS, SHIPPED) if place.is_dir() for path in place.iterdir()
+    found = sorted({path.name for parent in (RUNS, MODELS, SHIPPED) if parent.is_dir() for path in parent.iterdir()
                     if path.is_dir()})
     hint = f"the runs here are {', '.join(found)}" if found else "`stlm train demo` makes one"
     if Path(name).is_dir():

@@ -27,29 +27,31 @@ from stlm.train.folder import RunFolder
 from stlm.train.ranks import Ranks
 from stlm.train.run_config import RunConfig
 
-RECOUNT = 100  # steps between counts of FLOPs, for models whose cost changes in the course of training
+RECOUNT = 100  # steps between counts of FLOPs, for models whose cost changes during training
 
 
 class Callback:
-    """Something that watches a run: it may look at the trainer and yield figures, but it changes nothing."""
+    """Base of everything that watches a run. A callback may read the trainer and return figures, but it changes nothing."""
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Before the first step."""
 
     def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
-        """After every step; figures that it returns are logged."""
+        """After every step. The returned figures are logged."""
 
     def on_log(self, trainer: Trainer, figures: dict[str, float]) -> None:
         """After a line of figures was logged."""
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """After the last step, also of a run that was asked to stop."""
+        """After the last step, also if the run was stopped."""
 
 
 @dataclasses.dataclass
 class Counters:
-    """What a run has spent so far. step: steps done; spent: seconds in steps; n_bytes: bytes of text trained on, repetitions
-    included; flops: floating-point operations spent on them; flops_per_byte: at present.
+    """What a run has used so far.
+
+    step: finished steps. spent: seconds in steps. n_bytes: bytes of text trained on; text that is read again counts again.
+    flops: floating-point operations for these bytes. flops_per_byte: its present value.
     """
 
     step: int = 0
@@ -61,10 +63,11 @@ class Counters:
 
 @dataclasses.dataclass
 class Trainer:
-    """One run, as `build.build_run` made it, and the step that moves it on.
+    """One run, as built by `build.build_run`, and its training loop.
 
-    total: steps of the whole run; None where it is given minutes or FLOPs. ema: averaged weights, where the run has them.
-    peak: bytes of memory held at most, once it has run. stop: set it to end after the step in progress; a checkpoint is saved.
+    total: steps of the whole run; None if its length is in minutes or FLOPs. ema: averaged weights, if the run has them.
+    peak: the largest number of bytes of memory in use, set when the run ends. stop: set it to True to end the run after the
+    present step; a checkpoint is saved.
     """
 
     folder: RunFolder
@@ -88,11 +91,11 @@ class Trainer:
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._logged_at = (self.counters.spent, self.counters.n_bytes)
         self._trained = [*self.model.parameters(), *self.objective.parameters()]
-        self._viewed: LM | None = None
-        # on a CPU, making the next batch would take from the step in progress
-        self._batches = Prefetch(self._make) if self.device.type == "cuda" and self.source.pure else self._make
+        self._copy: LM | None = None
+        # on a CPU, preparing the next batch would slow down the present step
+        self._batches = Prefetch(self._batches_of) if self.device.type == "cuda" and self.source.pure else self._batches_of
 
-    def _make(self, step: int) -> list[Batch]:
+    def _batches_of(self, step: int) -> list[Batch]:
         return self.source.batches(step, self.model)
 
     @property
@@ -104,7 +107,7 @@ class Trainer:
         return self.progress() >= 1
 
     def progress(self) -> float:
-        """How much of the run is over, 0 to 1."""
+        """The share of the run that is done, 0 to 1."""
         train, counters = self.config.train, self.counters
         if self.total is not None:
             return min(1.0, counters.step / self.total)
@@ -113,7 +116,7 @@ class Trainer:
         return min(1.0, counters.spent / (train.minutes or math.inf) / 60)
 
     def save(self) -> Path:
-        """Save a checkpoint of this step; older ones than `keep` are deleted."""
+        """Save a checkpoint of this step. Only the newest `keep` checkpoints stay."""
         path = self.folder.checkpoints / f"step_{self.step:07d}"
         if self.ranks.is_main:
             record = {**dataclasses.asdict(self.counters), "corpus": self.corpus.contents, "progress": self.progress()}
@@ -125,15 +128,17 @@ class Trainer:
         return path
 
     def usable_model(self) -> LM:
-        """The present weights, averaged ones if there are, to look at and write with: the same model at every look."""
-        return self._view(self.ema or self.model).requires_grad_(False).eval()
+        """A model with the present weights (the averaged ones if there are any), to evaluate and generate with. Every call
+        returns the same model object.
+        """
+        return self._copied(self.ema or self.model).requires_grad_(False).eval()
 
-    def _view(self, weights: LM) -> LM:
-        if self._viewed is None:
-            self._viewed = copy_of(weights, self.config, self.corpus)
-        self._viewed.load_state_dict(weights.state_dict())
-        self._viewed.set_progress(self.progress())
-        return self._viewed
+    def _copied(self, weights: LM) -> LM:
+        if self._copy is None:
+            self._copy = copy_of(weights, self.config, self.corpus)
+        self._copy.load_state_dict(weights.state_dict())
+        self._copy.set_progress(self.progress())
+        return self._copy
 
     # --- the loop
 
@@ -197,7 +202,7 @@ class Trainer:
         counters.spent += time.perf_counter() - start
 
     def _backward(self, batches: list[Batch]) -> torch.Tensor:
-        """Back-propagate the sums of all micro-batches; what their gradient has to be divided by."""
+        """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient."""
         counts = []
         for batch in batches:
             with machine.autocast(self.device, self.decisions.precision):
@@ -209,19 +214,19 @@ class Trainer:
         return self.ranks.sum(torch.stack(counts).sum())
 
     def _count_flops(self) -> None:
-        """What a byte costs from now on: learned patches grow, layers that come late have come."""
-        model = self._view(self.model).requires_grad_(True).train()
+        """Count FLOPs per byte again. They change when learned patches get longer, or when more layers become active."""
+        model = self._copied(self.model).requires_grad_(True).train()
         batch = self.source.probe(self.step).to(self.device)
         self.counters.flops_per_byte = machine.count_flops(model, self.objective, batch) / float(batch.total_bytes)
 
     def _refuse_non_finite(self, norm: float) -> None:
         if math.isfinite(norm):
             return
-        whole = checkpoint.list_checkpoints(self.folder.checkpoints)
-        last = f"{whole[-1].name} is the last good checkpoint" if whole else "there is no checkpoint yet"
+        saved = checkpoint.list_checkpoints(self.folder.checkpoints)
+        last = f"{saved[-1].name} is the last good checkpoint" if saved else "there is no checkpoint yet"
         raise UserError(f"step {self.step + 1}: the gradient is {norm}; {last}; try a lower learning rate "
                         f"(--optim.lr) or a longer warm-up (--train.warmup)"
-                        + (" with --resume" if whole else ""))
+                        + (" with --resume" if saved else ""))
 
     def _figures(self) -> dict[str, float]:
         """Figures of the steps since the last call."""
@@ -240,7 +245,9 @@ class Trainer:
 
 @torch.no_grad()
 def scale_and_clip(parameters: list[nn.Parameter], count: torch.Tensor, most: float) -> torch.Tensor:
-    """Divide gradients of a sum by ``count``, and scale them to a norm of at most ``most``, in one pass; their norm before."""
+    """Divide gradients of a sum by ``count``, and scale them to a norm of at most ``most``, in one pass. Returns the norm after
+    the division and before the scaling.
+    """
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     count = torch.where(count == 0, 1, count).to(grads[0].dtype)
     norm = torch.nn.utils.get_total_norm(grads) / count
@@ -249,8 +256,8 @@ def scale_and_clip(parameters: list[nn.Parameter], count: torch.Tensor, most: fl
 
 
 def copy_of(model: LM, config: RunConfig, corpus: Corpus) -> LM:
-    """An eager model with the same weights: compiled code and gradients stay behind."""
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away, and so is their randomness
+    """A model with the same weights, without compiled code and without gradients."""
+    with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten; the generator's state is kept
         copy = LM(config.model, corpus.tokenizer).to(model.device)
     copy.load_state_dict(model.state_dict())
     return copy.requires_grad_(False)

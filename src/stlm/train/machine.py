@@ -1,4 +1,4 @@
-"""What this machine is and what pays on it: measured at the start of a run, then kept for all of it."""
+"""Facts and measurements about this machine: its memory, its speed, and which precision is faster."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from stlm.text.tokenizer import Tokenizer
 
 
 def pick_device() -> torch.device:
-    """The first GPU where there is one, else the CPU."""
+    """The first GPU, or the CPU if there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """The context in which a forward pass computes in ``precision``."""
+    """A context in which a forward pass computes in ``precision``."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
@@ -43,7 +43,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """The context in which the CPU computes with one thread."""
+    """A context in which the CPU computes with one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -53,7 +53,7 @@ def one_thread() -> Iterator[None]:
 
 
 def check_fits(config: ModelConfig, tokenizer: Tokenizer, device: torch.device) -> None:
-    """UserError where the weights, their gradients and two moments each are more than the device's memory holds."""
+    """UserError if the device's memory is too small for the weights, their gradients and two moments per weight."""
     with torch.device("meta"):
         n = sum(parameter.numel() for parameter in LM(config, tokenizer).parameters())
     if device.type == "cuda":
@@ -80,7 +80,7 @@ def describe(device: torch.device) -> dict[str, object]:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """From now on, `peak_memory` is told of what comes only. Linux lets a process forget its peak, other systems don't."""
+    """Reset the peak that `peak_memory` returns. On the CPU only Linux can do this."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
@@ -88,7 +88,7 @@ def forget_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that this process has held at once: on the GPU, or in main memory where there is none."""
+    """The largest number of bytes that this process has used at once, of GPU memory or, on a CPU, of main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as file:
@@ -97,7 +97,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
-    """The shortest of a few timings, after one for warming up."""
+    """The shortest of a few timings, in seconds, after one call to warm up."""
     times = []
     for _ in range(repeats + 1):
         synchronize(device)
@@ -109,7 +109,7 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) 
 
 
 def peak_flops(device: torch.device, precision: str) -> float:
-    """Floating-point operations a second of a large matrix product: the ceiling that MFU is measured against."""
+    """Floating-point operations per second of a large matrix product. MFU is relative to this."""
     return _product_flops(device, precision, 8192 if device.type == "cuda" else 1536)
 
 
@@ -119,7 +119,7 @@ def _product_flops(device: torch.device, precision: str, n: int) -> float:
 
 
 def step_work(model: LM, objective: Objective, batch: Batch, precision: str) -> Callable[[], None]:
-    """Forward and backward of one batch as a call that leaves no trace."""
+    """A function that computes forward and backward of one batch and leaves the model's state unchanged."""
     def work() -> None:
         with autocast(model.device, precision):
             loss = objective(model, batch)
@@ -130,8 +130,8 @@ def step_work(model: LM, objective: Objective, batch: Batch, precision: str) -> 
 
 
 def faster_precision(model: LM, objective: Objective, batch: Batch) -> str:
-    """``bf16`` or ``fp32``, whichever takes this batch through the model faster here. Where small products say that bf16 is
-    emulated, the batch isn't tried: on a CPU with AVX2 alone it takes a hundred times as long as in fp32.
+    """``bf16`` or ``fp32``, whichever is faster for this batch on this machine. If small products show that bf16 is emulated,
+    the batch isn't tried: on a CPU with only AVX2 it takes a hundred times as long as in fp32.
     """
     if _product_flops(model.device, "bf16", 256) < _product_flops(model.device, "fp32", 256) / 4:
         return "fp32"
@@ -140,8 +140,8 @@ def faster_precision(model: LM, objective: Objective, batch: Batch) -> str:
 
 
 def count_flops(model: LM, objective: Objective, batch: Batch) -> int:
-    """Floating-point operations of one forward and backward pass of a model that isn't compiled; no random number is used
-    up by it.
+    """Floating-point operations of one forward and backward pass of a model that isn't compiled. The state of the random number
+    generator stays as it was.
     """
     def attention(q: torch.Size, k: torch.Size, v: torch.Size, *rest: object, **more: object) -> int:
         return sdpa_flop_count(q, k, v)
@@ -149,7 +149,7 @@ def count_flops(model: LM, objective: Objective, batch: Batch) -> int:
     def attention_backward(grad: torch.Size, q: torch.Size, k: torch.Size, v: torch.Size, *rest: object, **more: object) -> int:
         return sdpa_backward_flop_count(grad, q, k, v)
 
-    # PyTorch's counter knows fused attention on GPUs only
+    # PyTorch's own counter counts fused attention only on GPUs
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     own = {fused: attention, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward}
     with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=own) as counter:
@@ -158,11 +158,11 @@ def count_flops(model: LM, objective: Objective, batch: Batch) -> int:
 
 
 def compile_blocks(model: LM) -> None:
-    """Compile every block of the stacks in place; names of weights stay as they are.
+    """Compile every block of the stacks in place. The names of the weights don't change.
 
-    Blocks of one kind share their compiled code, so this takes a fraction of the time that a whole model takes, for
-    most of the speed. The trunk's blocks see another number of patches each step, the others always the same shapes.
-    Compiled code is kept beside the corpora, so a later run finds it there.
+    Blocks of one kind share their compiled code. So this takes a fraction of the time of compiling the whole model, and brings
+    most of the speed. The number of patches in the trunk's blocks differs from step to step; all other blocks always have the
+    same shapes. Compiled code is stored beside the corpora, and later runs use it again.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
     for stack in _stacks(model):
@@ -171,7 +171,7 @@ def compile_blocks(model: LM) -> None:
 
 
 def undo_compile(model: LM) -> None:
-    """Take back `compile_blocks`."""
+    """Undo `compile_blocks`."""
     for stack in _stacks(model):
         for block in stack.blocks:
             block._compiled_call_impl = None

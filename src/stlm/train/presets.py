@@ -1,7 +1,7 @@
-"""The size ladder: whole runs as functions. A name is the count of unique parameters, met within 3 %.
+"""Presets: functions that return whole runs. Most names are the number of unique parameters, correct within 3 %.
 
-``10m-flat`` and ``10m-bpe`` are the controls of ``10m``: the same assembly with other parts. ``reader`` is the small model that
-patching by entropy needs, and ``paper`` the model that this project began with.
+``10m-flat`` and ``10m-bpe`` are the controls of ``10m``: the same kind of model with other parts. ``reader`` is the small model
+that patching by entropy needs. ``paper`` is the model of arXiv 2405.14159.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stlm.train.run_config import DataConfig, RunConfig, TrainConfig
 def demo() -> RunConfig:
     """2.5M parameters, chosen by measurement for three minutes on two CPU cores."""
     return RunConfig(
-        data=DataConfig(megabytes=10.0),  # more than three minutes take in
+        data=DataConfig(megabytes=10.0),  # more than is read in three minutes
         model=ModelConfig(dim=256, layers=2, local_dim=128, encoder_layers=1, decoder_layers=2,
                           embedding=ngrams.Config(rows=4096), pooling=last.Config(), copying=pointer.Config()),
         optim=adamw.Config(lr=3e-3, local_lr_mult=2.0),
@@ -45,7 +45,7 @@ def ten_million() -> RunConfig:
                           sample_every=500))
 
 
-# What 10m wants at steps of 64 kB; rates by width carry over (recipes/transfer.py).
+# The best learning rate of 10m at steps of 64 kB. With base_width it also suits other widths (recipes/transfer.py).
 BY_WIDTH = adamw.Config(lr=4e-3, base_width=384)
 
 
@@ -72,24 +72,24 @@ def hundred_million() -> RunConfig:
 
 
 def ten_million_shared() -> RunConfig:
-    """Ten million unique parameters that share one FFN, and spend on width what that saves (recipes/shared_10m.py)."""
+    """Ten million unique parameters. All layers share one FFN; the saved parameters make it wider (recipes/shared_10m.py)."""
     run = _one_ffn(ten_million(), dim=512, layers=6)
     return dataclasses.replace(run, model=dataclasses.replace(run.model, embedding=recall.Config(rows=4096)),
                                optim=dataclasses.replace(BY_WIDTH, lr=2e-3))
 
 
 def fifty_million_shared() -> RunConfig:
-    """The same at fifty million."""
+    """The same with fifty million."""
     return _one_ffn(fifty_million(), dim=896, layers=10)
 
 
 def hundred_million_shared() -> RunConfig:
-    """The same at a hundred million."""
+    """The same with a hundred million."""
     return _one_ffn(hundred_million(), dim=1152, layers=12)
 
 
 def _one_ffn(run: RunConfig, dim: int, layers: int) -> RunConfig:
-    """A run with another trunk: one FFN for all layers."""
+    """The run with a trunk in which all layers share one FFN."""
     model = dataclasses.replace(run.model, dim=dim, layers=layers, sharing=ffn.Config(),
                                 trunk=attention.Config(heads=dim // 64, ffn=relu2.Config(ratio=5.0)))
     return dataclasses.replace(run, model=model)
@@ -114,14 +114,15 @@ def ten_million_bpe() -> RunConfig:
 
 
 def reader() -> RunConfig:
-    """0.2M parameters: the byte model whose entropy cuts patches (``--model.patching entropy``)."""
+    """0.2M parameters: the byte model whose entropy decides where patches end (``--model.patching entropy``)."""
     cut = entropy.Config()
     return RunConfig(model=entropy.reader(cut.dim, cut.layers), optim=adamw.Config(lr=5e-3),
                      train=TrainConfig(minutes=2.0, seq_len=1024, batch_size=4, warmup=100))
 
 
 def paper() -> RunConfig:
-    """The byte-level model of arXiv 2405.14159 as its authors' code has it, its faults mended (docs/log.md). For one GPU."""
+    """The byte-level model of arXiv 2405.14159, after its authors' code, with its errors corrected (docs/log.md). For one GPU.
+    """
     return RunConfig(
         data=DataConfig(tokenizer=marked.Config(vocab_size=50_257, longest=12)),
         model=ModelConfig(dim=768, layers=10, trunk=attention.Config(heads=16, kv_heads=4, ffn=swiglu.Config(ratio=2.0)),

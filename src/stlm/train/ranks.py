@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """One rank: sums and values are its own. rank: of this process, from 0; size: how many there are."""
+    """A single rank. rank: number of this process, from 0. size: number of processes."""
 
     rank: int = 0
     size: int = 1
@@ -21,11 +21,11 @@ class Ranks:
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of every rank's tensor, on all of them."""
+        """The sum of the tensors of all ranks, on every rank."""
         return tensor
 
     def broadcast(self, value: T) -> T:
-        """The main rank's value, on all of them."""
+        """The main rank's value, on every rank."""
         return value
 
     def barrier(self) -> None:

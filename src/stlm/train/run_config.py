@@ -1,4 +1,4 @@
-"""How a run is described."""
+"""The description of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stlm.schedule import ScheduleConfig, linear
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.tokenizer import bytes as byte_tokenizer
 
-LENGTHS = ("steps", "minutes", "megabytes", "teraflops")  # in which a run's length can be given
+LENGTHS = ("steps", "minutes", "megabytes", "teraflops")  # units of a run's length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class DataConfig:
 
     @property
     def names(self) -> str:
-        """The sources without where they lie: names of files and folders."""
+        """The sources without their paths: only the names of files and folders."""
         return ", ".join(Path(source.strip()).name for source in self.source.split(","))
 
 

@@ -1,12 +1,12 @@
-"""What a model is scored on. The slot of ``stlm eval --tasks`` and ``--train.tasks``: a task's name is its file's, or a dotted
-path to a module outside.
+"""Evaluation tasks: the slot of ``stlm eval --tasks`` and ``--train.tasks``. A task's name is the name of its file, or a dotted
+path to a module elsewhere.
 
-The contract: ``run(context)`` returns figures. A task declares the rest: its title, the groups that it belongs to, the options
-that it takes. `item_task` has the base of tasks that consist of items, and of those whose items are in a data set; `probes` has
-that of linear probes.
+The contract: ``run(context)`` returns figures. A task also declares its title, its groups, and the options that it takes.
+`item_task` has base classes for tasks that consist of items and for tasks whose items are in a data set. `probes` has the base
+class of linear probes.
 
-``stlm eval --help`` shows the first line of a kind's docstring, and its ``groups``. It reads them from the file, without
-importing it, so ``groups`` have to be written out there.
+``stlm eval --help`` shows the first line of a kind's docstring, and its ``groups``. It reads them from the file without
+importing it, so ``groups`` has to be a literal there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stlm.errors import UserError
 from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.grid import Grid
 
-ALL = "all"  # stands for every kind of the package
+ALL = "all"  # the name for all kinds of the package
 Figures = dict[str, Any]
 
 
@@ -31,37 +31,37 @@ class TaskConfig(Slot):
 
     package: ClassVar[str] = "stlm.evaluate.task"
     title: ClassVar[str] = ""
-    """Its name in tables; the kind where empty."""
+    """Its name in tables; empty means the kind."""
     shots: ClassVar[int] = 0
     """Solved examples before each item."""
     groups: ClassVar[tuple[str, ...]] = ()
-    """Words that stand for this task and others in ``--tasks``, such as ``paper``."""
+    """Names in ``--tasks`` for several tasks, this one among them, such as ``paper``."""
     options: ClassVar[tuple[str, ...]] = ()
-    """Which of ``--data``, ``--text``, ``--layer`` and ``--judge`` it takes; ``--limit`` and ``--seed`` are for all."""
+    """Which of ``--data``, ``--text``, ``--layer`` and ``--judge`` it takes. All tasks take ``--limit`` and ``--seed``."""
 
     @abc.abstractmethod
     def run(self, context: Evaluation) -> Figures:
         """Score ``context.scorer``.
 
-        Figures are in the terms of lm-evaluation-harness: ``n``, of items or documents, has to be there. ``METRIC,none`` is
-        shown in tables and logged in training, with ``METRIC_stderr,none``; of shares, whose names begin with ``acc``, with
-        ``chance``. ``published``: how many items there are, of which ``n`` were drawn by ``subset_seed``. ``source``: where
-        they are from. ``groups``: figures of parts, by their names. Whatever else is kept in the record.
+        Figures are named as in lm-evaluation-harness. ``n``, the number of items or documents, is required. ``METRIC,none`` is
+        shown in tables and logged in training, with ``METRIC_stderr,none``. A metric whose name begins with ``acc`` is a share
+        and is shown with ``chance``. ``published``: the number of all items, of which ``n`` were drawn by ``subset_seed``.
+        ``source``: where the items are from. ``groups``: figures of parts, by name. All other figures are only recorded.
         """
 
     def prepare(self, data: TaskData) -> Callable[[Evaluation], Figures]:
-        """`run`, for models that are scored again and again: what it needs of ``data`` is read now, and once."""
+        """`run` for models that are scored repeatedly. What it needs of ``data`` is read now, and only once."""
         return self.run
 
     def tables(self, found: dict[str, Any]) -> list[Grid]:
-        """What is shown beyond the task's row in the common table. found: what ``results.json`` holds, this task included."""
+        """Tables besides the task's row in the common table. found: the content of ``results.json``, this task included."""
         return []
 
 
 def choose(words: str) -> list[TaskConfig]:
-    """The tasks that a list with commas names, each once; groups and ``all`` stand for several.
+    """The tasks of a list with commas, each once. Groups and ``all`` stand for several tasks.
 
-    Raises UserError, with the names that there are, where one leads nowhere.
+    Raises UserError, which lists the names, if there is no such task.
     """
     known, out = kinds(TaskConfig), dict[str, TaskConfig]()
     for word in words.split(","):
@@ -80,7 +80,7 @@ def choose(words: str) -> list[TaskConfig]:
 
 
 def find(kind: str) -> TaskConfig:
-    """The task of one name. Raises UserError where there is none."""
+    """The task of one name. UserError if there is none."""
     config: Any = resolve(TaskConfig, kind, "--tasks")
     try:
         return config()

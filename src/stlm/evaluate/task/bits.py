@@ -14,8 +14,8 @@ class Config(TaskConfig):
     options = ("text",)
 
     def run(self, context: Evaluation) -> Figures:
-        """``protocol``: tokens of a window, by how many windows overlap, and bytes of the text; figures of bits are comparable
-        only where these are alike.
+        """``protocol``: tokens of a window, tokens by which windows overlap, and bytes of the text. Bits per byte can be
+        compared only if these are equal.
         """
         held, scorer = context.held_out(), context.scorer
         n_bytes = sum(map(len, held.documents))

@@ -1,4 +1,4 @@
-"""English grammar: of two sentences, the right one is likelier.
+"""English grammar: which of two sentences is grammatical.
 
 Warstadt et al. 2020, arXiv 1912.00582.
 """
@@ -18,7 +18,7 @@ class Config(DatasetTask):
     breakdown = ("field", "phenomenon")
 
     def item(self, record: Record) -> Item:
-        # the paper has twelve phenomena (table 1), the data set a name more
+        # the paper has twelve phenomena (table 1); the data set has one more name
         phenomenon = record["linguistics_term"].replace("s-selection", "argument_structure")
         groups = (f"field {record['field'].replace('/', '_')}", f"phenomenon {phenomenon}", record["UID"])
         return multiple_choice("", [record["sentence_good"], record["sentence_bad"]], 0, groups)

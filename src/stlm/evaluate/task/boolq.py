@@ -1,4 +1,4 @@
-"""Questions of yes or no about a passage.
+"""Yes-or-no questions about a passage.
 
 Clark et al. 2019, arXiv 1905.10044.
 """

@@ -1,4 +1,4 @@
-"""How a description of everyday life goes on, of four ways.
+"""Which of four endings continues a description of everyday life.
 
 Zellers et al. 2019, arXiv 1905.07830.
 """
@@ -28,5 +28,5 @@ class Config(DatasetTask):
 
 
 def _tidy(text: str) -> str:
-    """Marks of the WikiHow part taken out."""
+    """The text without the marks of the WikiHow part."""
     return re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". ")).replace("  ", " ")

@@ -25,7 +25,7 @@ class Config(DatasetTask):
 
 
 def question(record: Record) -> Item:
-    """An item, whose last group is its subject."""
+    """The item of a record. Its last group is its subject."""
     subject, choices = record["subject"], record["choices"]
     listed = "".join(f"{letter}. {choice}\n" for letter, choice in zip("ABCD", choices, strict=True))
     return multiple_choice(f"{opening_of(subject)}{record['question'].strip()}\n{listed}Answer:", list("ABCD"),
@@ -33,5 +33,5 @@ def question(record: Record) -> Item:
 
 
 def opening_of(subject: str) -> str:
-    """What every prompt of a subject begins with."""
+    """The beginning of every prompt of a subject."""
     return f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"

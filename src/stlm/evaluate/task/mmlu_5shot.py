@@ -1,4 +1,4 @@
-"""MMLU, with five solved questions of the same subject before each."""
+"""MMLU, with five solved questions of the same subject before each question."""
 
 from __future__ import annotations
 

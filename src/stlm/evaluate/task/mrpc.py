@@ -1,4 +1,4 @@
-"""Linear probe: whether two sentences say the same."""
+"""Linear probe: whether two sentences mean the same."""
 
 from __future__ import annotations
 

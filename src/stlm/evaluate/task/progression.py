@@ -1,8 +1,8 @@
-"""Real text against the same, spoilt in six ways.
+"""Real text compared with a damaged copy, for six kinds of damage.
 
-The progression test (arXiv 2405.14159, section 4): does a model find what a person wrote likelier than that, spoilt?
-Each text gives a beginning and how it goes on, and the going on is spoilt in one way: letters, words or pairs of words
-shuffled, a word left out, put in, or replaced. Likelihoods are compared by byte, because lengths differ.
+The progression test (arXiv 2405.14159, section 4): is the text that a person wrote likelier than its damaged copy? Each text is
+split into a beginning and a continuation, and the continuation is damaged in one way: letters, words or pairs of words are
+shuffled, or a word is left out, put in, or replaced. Likelihoods are compared per byte, because lengths differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stlm.evaluate.evaluation import TaskData
 from stlm.evaluate.item_task import ItemTask
 from stlm.evaluate.items import Item
 
-BEFORE, AFTER = 300, 150  # bytes of a beginning and of how it goes on, about: both end with a word
+BEFORE, AFTER = 300, 150  # approximate bytes of a beginning and of its continuation: both end with a whole word
 MOST = 250  # texts
 
 Words = list[str]
@@ -28,10 +28,10 @@ class Config(ItemTask):
 
     def items(self, data: TaskData) -> tuple[list[Item], str]:
         held = data.held_out()
-        made = items(held.documents, data.seed)
-        if not made:
+        found = items(held.documents, data.seed)
+        if not found:
             raise UserError(f"{held.source}: no document is long enough for the progression test")
-        return made, held.source
+        return found, held.source
 
 
 def _in_runs(words: Words, size: int, draw: random.Random) -> Words:
@@ -47,18 +47,18 @@ def _letters(words: Words, draw: random.Random, others: Words) -> Words:
 
 
 def _insert(words: Words, draw: random.Random, others: Words) -> Words:
-    place = draw.randrange(len(words))
-    return [*words[:place], draw.choice(others), *words[place:]]
+    index = draw.randrange(len(words))
+    return [*words[:index], draw.choice(others), *words[index:]]
 
 
 def _delete(words: Words, draw: random.Random, others: Words) -> Words:
-    place = draw.randrange(len(words) - 1)  # without the last, what's left would be a whole beginning
-    return [*words[:place], *words[place + 1:]]
+    index = draw.randrange(len(words) - 1)  # never the last word: without it, the rest would be undamaged
+    return [*words[:index], *words[index + 1:]]
 
 
 def _replace(words: Words, draw: random.Random, others: Words) -> Words:
-    place = draw.randrange(len(words))
-    return [*words[:place], draw.choice(others), *words[place + 1:]]
+    index = draw.randrange(len(words))
+    return [*words[:index], draw.choice(others), *words[index + 1:]]
 
 
 WAYS: dict[str, Callable[[Words, random.Random, Words], Words]] = {
@@ -72,7 +72,7 @@ WAYS: dict[str, Callable[[Words, random.Random, Words], Words]] = {
 
 
 def items(documents: Iterable[bytes], seed: int = 0) -> list[Item]:
-    """An item for each text and way to spoil it; the words that are put in are of the same texts."""
+    """An item for each text and each kind of damage. Words that are put in come from the same texts."""
     draw, pieces = random.Random(seed), list[tuple[str, Words]]()
     for document in documents:
         words = document.decode("utf-8", errors="ignore").split(" ")
@@ -86,15 +86,15 @@ def items(documents: Iterable[bytes], seed: int = 0) -> list[Item]:
     out = []
     for before, after in pieces:
         for name, way in WAYS.items():
-            spoilt = next((made for _ in range(20) if (made := way(after, draw, others)) != after), None)
-            if spoilt is not None:
-                choices = tuple(" " + " ".join(words) for words in (after, spoilt))
+            damaged = next((other for _ in range(20) if (other := way(after, draw, others)) != after), None)
+            if damaged is not None:
+                choices = tuple(" " + " ".join(words) for words in (after, damaged))
                 out.append(Item(tuple((before, choice) for choice in choices), choices, 0, (name,)))
     return out
 
 
 def _fill(words: Words, size: int) -> Words:
-    """The first words that come to ``size`` bytes or a little more."""
+    """The first words that have ``size`` bytes together, or a little more."""
     n = total = 0
     while n < len(words) and total < size:
         total += len(words[n].encode("utf-8")) + 1

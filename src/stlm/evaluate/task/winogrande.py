@@ -1,7 +1,7 @@
 """Which of two names fits into a sentence.
 
-Sakaguchi et al. 2019, arXiv 1907.10641; scored in part (Trinh and Le 2018, arXiv 1806.02847): what follows the gap, after each
-way to fill it.
+Sakaguchi et al. 2019, arXiv 1907.10641. Scoring is partial (Trinh and Le 2018, arXiv 1806.02847): only the text after the gap
+is scored, once for each name in the gap.
 """
 
 from __future__ import annotations

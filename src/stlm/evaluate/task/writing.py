@@ -1,4 +1,4 @@
-"""What the model writes: variety, repetition, grammar."""
+"""Figures of generated text: variety, repetition, grammar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Config(TaskConfig):
         n, parts = quality.run(context.scorer, held.documents, context.texts.known(), context.judge, context.seed,
                                context.progress)
         if not n:
-            raise UserError(f"{held.source}: no document is long enough to be gone on from; {quality.PROMPT + quality.LENGTH} "
+            raise UserError(f"{held.source}: no document is long enough to be continued; {quality.PROMPT + quality.LENGTH} "
                             "characters are needed")
         return {"n": n, "source": held.source, "groups": parts}
 
@@ -28,5 +28,5 @@ class Config(TaskConfig):
         parts = [found["results"][name] for name in found["group_subtasks"][self.kind]]
         names = [part["alias"].removeprefix(" - ") for part in parts]
         rows = [(key, *(f"{part[key]:.3f}" for part in parts)) for key in parts[0] if key != "alias"]
-        return [Grid("What it writes", ("", *names), rows, note="human: how people went on from the same beginnings. "
-                     "grammar: the mean log10 of a word's score after the two before it.")]
+        return [Grid("What it writes", ("", *names), rows, note="human: how people continued the same beginnings. "
+                     "grammar: the mean log10 of a word's score after the two words before it.")]

@@ -77,7 +77,7 @@ class Pointer(Copying[WordsMemory]):
         self.gate, self.bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.tensor(-1.0))
 
     def new_memory(self, batch: int, device: torch.device) -> WordsMemory:
-        keys = self.query_key.weight.new_zeros(batch, 0, self.query_key.out_features // 2)
+        keys = self.gate.new_zeros(batch, 0, self.query_key.out_features // 2)
         return WordsMemory(torch.zeros(batch, 0, 3, dtype=torch.long, device=device), keys)
 
     def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], output: TrunkOutput,

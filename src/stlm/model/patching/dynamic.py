@@ -90,7 +90,7 @@ class Dynamic(Patching[RouterMemory]):
             layer.lr_mult = config.lr_mult
 
     def new_memory(self, batch: int, device: torch.device) -> RouterMemory:
-        return RouterMemory(self.key.weight.new_zeros(batch, self.key.out_features))
+        return RouterMemory(self.key.matrix().new_zeros(batch, self.key.out_features))
 
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None,
@@ -98,7 +98,7 @@ class Dynamic(Patching[RouterMemory]):
         if encoded is None:
             raise ValueError("learned ends need the encoder's vectors")
         with torch.autocast(tokens.device.type, enabled=False):  # in bf16, decisions could differ from those in decoding
-            vectors = encoded.to(self.key.weight.dtype)
+            vectors = encoded.to(self.key.matrix().dtype)
             queries, keys = self.query(vectors), self.key(vectors)
             start = torch.zeros_like(keys[:, 0]) if memory is None else memory.key
             before = torch.cat([start[:, None], keys[:, :-1]], dim=1)

@@ -1,7 +1,7 @@
-"""Byte-pair encoding, trained on the user's own text: the control that byte models have to beat.
+"""Byte-pair encoding, trained on the user's own text. It is the control that byte models are compared with.
 
-Sennrich et al. 2016 (arXiv 1508.07909) over bytes, as GPT-2 does it, by Hugging Face `tokenizers`. Lossless for every
-byte string: bytes that aren't UTF-8 travel through a fixed one-to-one map from bytes to printable characters.
+Sennrich et al. 2016 (arXiv 1508.07909) over bytes, as in GPT-2, by Hugging Face `tokenizers`. It is lossless for every byte
+string, also for bytes that aren't UTF-8: a fixed one-to-one map turns each byte into a printable character.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def _within(sample: Iterable[bytes], budget: int) -> Iterator[str]:
 
 
 class BpeTokenizer(Tokenizer):
-    """Tokens of a trained tokenizer; the last token opens a document.
+    """Tokens of a trained tokenizer. The last token is BOS.
 
-    Internally every byte is the character of the same number (Latin-1), so that the tokenizer never sees invalid text.
+    Inside, every byte becomes the character of the same number (Latin-1), so that the tokenizer never gets invalid text.
     """
 
     def __init__(self, serialized: str) -> None:
@@ -85,7 +85,7 @@ class BpeTokenizer(Tokenizer):
         self.bos = len(ordered)
 
     def encode(self, data: bytes) -> np.ndarray:
-        # In pieces, because one call's memory grows with the length; cut where a piece surely starts.
+        # In pieces, because the memory of one call grows with the length. Cuts are only where a piece always starts.
         pieces = [self._merges.encode(piece).ids for piece in _cut(data.decode("latin-1"), 1 << 18)]
         return np.fromiter(itertools.chain.from_iterable(pieces), dtype=self.dtype)
 
@@ -107,7 +107,7 @@ def _cut(text: str, size: int) -> Iterator[str]:
 
 
 class Outline(Tokenizer):
-    """As many tokens as asked for, and nothing learned."""
+    """A tokenizer of a given vocab_size that has learned nothing."""
 
     def __init__(self, vocabulary: int) -> None:
         self.token_bytes = [bytes([b]) for b in range(256)] + [b"??"] * (vocabulary - 257) + [b""]
@@ -117,4 +117,4 @@ class Outline(Tokenizer):
         return np.frombuffer(data, dtype=np.uint8)
 
     def save(self, folder: Path) -> None:
-        """Nothing to write: nothing was learned."""
+        """Write nothing: this tokenizer has learned nothing."""

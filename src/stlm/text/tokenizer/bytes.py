@@ -1,4 +1,4 @@
-"""Bytes as tokens: 256 values and two specials. Nothing is learned and nothing is lost."""
+"""Bytes as tokens: 256 values and two special tokens. Nothing is learned and nothing is lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Config(TokenizerConfig):
 
 
 class ByteTokenizer(Tokenizer):
-    """Token b < 256 is the byte b; 256 opens a document; 257 stands for a hidden byte in masked objectives."""
+    """Token b < 256 is the byte b; 256 is BOS; 257 stands for a hidden byte in masked objectives."""
 
     token_bytes = [bytes([value]) for value in range(256)] + [b"", b""]
     bos = BOS
@@ -40,4 +40,4 @@ class ByteTokenizer(Tokenizer):
         return np.frombuffer(data, dtype=np.uint8)
 
     def save(self, folder: Path) -> None:
-        """Nothing to write: this tokenizer has no state."""
+        """Write nothing: this tokenizer has no state."""

@@ -1,8 +1,8 @@
-"""Bytes with a mark between the tokens of a byte-pair encoding: what patches of subwords are cut by.
+"""Bytes, with a mark between the subwords of a byte-pair encoding. Patches of subwords end at the marks.
 
-The tokens themselves are not tokens. A model over this tokenizer reads and writes bytes, and says by the mark that a token has
-ended; so no future byte has to be known to cut a text, and the likelihood of the text with its marks is proper. It is a
-bound from below on the likelihood of the text, whose other ways to be marked are left out.
+The subwords are not tokens of the model. The model reads and writes bytes, and a mark after each subword. So no later byte is
+needed to find where a patch ends, and the likelihood of the text with its marks is proper. It is a lower bound of the
+likelihood of the text, because other ways to place the marks are left out.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Config(TokenizerConfig):
 
 
 class SubwordTokenizer(Tokenizer):
-    """Token b < 256 is the byte b; 256 opens a document; 257 is the mark."""
+    """Token b < 256 is the byte b; 256 is BOS; 257 is the mark."""
 
     token_bytes = [bytes([value]) for value in range(256)] + [b"", b""]
     bos = BOS

@@ -1,4 +1,4 @@
-"""Who and what a story is about, and how they are referred to."""
+"""The persons and things of a story, and the words that refer to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from stlm.text.world.lexicon import LOCATIVE
 
 @dataclasses.dataclass(eq=False)
 class Person:
-    """Someone of the story. count: how many fruit they have. knows: where they have seen or heard that things are."""
+    """A person of the story. count: how many pieces of fruit they have. knows: for things, the place where they believe them.
+    """
 
     name: str
     she: bool
@@ -31,7 +32,7 @@ class Person:
 
 @dataclasses.dataclass(eq=False)
 class Thing:
-    """Something of the story. place: where it lies; None while ``holder`` has it or it hasn't been found."""
+    """A thing of the story. place: where it is; None while ``holder`` has it or nobody has found it."""
 
     words: str
     plural: bool
@@ -70,7 +71,7 @@ def listed(words: list[str]) -> str:
 
 
 def capital(text: str) -> str:
-    """The text with its first letter large."""
+    """The text with a capital first letter."""
     return text[0].upper() + text[1:]
 
 

@@ -1,14 +1,13 @@
-"""Choices with known probabilities, written or read back.
+"""Choices with known probabilities, written as text or read back from it.
 
-A story is told by one program that asks a `Chooser` for every choice. Two rules make its text carry those choices
-exactly, no more and no less:
+One program writes a story and asks a `Chooser` for every choice. Two rules make the text and the choices equivalent:
 
-1. Every choice writes its surface at once, and is chosen from a `Table` by nothing but the story so far.
+1. Every choice writes its surface at once. The `Table` of its options depends only on the story so far.
 2. Within a table no surface is a prefix of another.
 
-So a reader who runs the same program can tell at every choice which surface stands next, and there is only one: the text
-determines the choices and the choices determine the text. Hence P(text) is the product of the probabilities of its
-choices, and the information of a text is the sum of their logarithms: exact, not estimated.
+So the same program can read a text back: at every choice exactly one surface of the table fits. The text determines the
+choices, and the choices determine the text. Hence P(text) is the product of the probabilities of its choices, and the
+information of a text is the sum of their negative logarithms. It is exact, not estimated.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any, NoReturn
 
 
 class WorldParseError(ValueError):
-    """A text that the grammar cannot have written. place: the character from which on it can't be followed."""
+    """A text that the grammar can't have written. place: index of the first character that doesn't fit."""
 
     def __init__(self, place: int, message: str) -> None:
         super().__init__(f"character {place}: {message}")
@@ -49,11 +48,11 @@ class Table:
         self._places = {surface: place for place, surface in enumerate(surfaces)}
 
     def draw(self, chance: float) -> int:
-        """The option that a number between 0 and 1 falls on."""
+        """The option for ``chance``, a number between 0 and 1."""
         return min(bisect.bisect_right(self._cumulative, chance), len(self.surfaces) - 1)
 
     def find(self, text: str, start: int) -> int | None:
-        """The one option whose surface stands at ``start``, if any."""
+        """The option whose surface is at ``start`` in the text, or None. There is at most one."""
         for length in self._lengths:
             place = self._places.get(text[start:start + length])
             if place is not None:
@@ -63,32 +62,32 @@ class Table:
 
 @functools.lru_cache(maxsize=1 << 16)
 def table(surfaces: tuple[str, ...], weights: tuple[float, ...]) -> Table:
-    """The table of these options; made once."""
+    """The table of these options. Each table is built once."""
     return Table(surfaces, weights)
 
 
 class Chooser(abc.ABC):
-    """Tells a story or follows one. bits: -log2 of the probability of the choices so far."""
+    """Makes the choices of a story, or reads them from its text. bits: -log2 of the probability of the choices so far."""
 
     def __init__(self) -> None:
         self.bits = 0.0
 
     @abc.abstractmethod
     def say(self, text: str) -> None:
-        """Text that follows from the story so far."""
+        """Write (or read) text that follows from the story so far, without a choice."""
 
     @abc.abstractmethod
     def choose(self, options: Table) -> int:
-        """Choose, write the surface, return the place of the option."""
+        """Choose an option, write (or read) its surface, and return its index."""
 
     def pick(self, *options: tuple[str, float, Any]) -> Any:
-        """Choose among (surface, weight, value) and return the value."""
+        """Choose one of several (surface, weight, value) and return its value."""
         surfaces, weights, values = zip(*options, strict=True)
         return values[self.choose(table(surfaces, weights))]
 
 
 class Writer(Chooser):
-    """Draws. entropy: the sum of the entropies of the tables met, whose mean over stories is the corpus's entropy."""
+    """Draws the choices. entropy: the sum of the entropies of all tables used. Its mean over stories is a story's entropy."""
 
     def __init__(self, key: str) -> None:
         super().__init__()
@@ -112,7 +111,7 @@ class Writer(Chooser):
 
 
 class Reader(Chooser):
-    """Follows a text; WorldParseError where it leaves the grammar."""
+    """Reads the choices from a text. WorldParseError if the text doesn't fit the grammar."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -132,7 +131,7 @@ class Reader(Chooser):
         return place
 
     def finish(self) -> None:
-        """The text has to end here."""
+        """Check that the text ends here."""
         if self._place != len(self._text):
             self._fail("expected the end")
 

@@ -1,4 +1,4 @@
-"""What one person of a story does."""
+"""The actions of one person of a story."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from stlm.text.world.state import MOST_THINGS, Option, State
 
 
 class Deeds(State):
-    """Sentences whose subject is one person. Each returns whom a pronoun means afterwards, where that is somebody else."""
+    """Sentences whose subject is one person. Each returns the person whom a pronoun means afterwards, if it is another one."""
 
     def acts(self, who: Person) -> None:
-        """What one person does, among what is possible now."""
+        """Choose one of the actions that are possible now."""
         here = [thing for thing in self.things if thing.place == self.place]
         held = [thing for thing in self.things if thing.holder is who]
         others = [person for person in self.people if person is not who]
@@ -44,7 +44,7 @@ class Deeds(State):
         self.last = self.pick(*does)(who) or who
 
     def _move(self, who: Person) -> None:
-        """Who is alone goes alone; several go together. What lies at the new place is seen there."""
+        """One person alone goes alone; several go together. They see the things at the new place."""
         self.go(who.knows)
         self.say(".")
         self.arrive()
@@ -88,7 +88,7 @@ class Deeds(State):
         self.say(".")
 
     def _hide(self, who: Person) -> None:
-        """Only the one who hides a thing knows where it is."""
+        """Only the person who hides a thing knows where it is."""
         thing = self.among([thing for thing in self.things if thing.holder is who])
         thing.place, thing.holder = self.place, None
         who.knows[thing] = self.place
@@ -106,7 +106,7 @@ class Deeds(State):
         return other
 
     def _search(self, who: Person) -> None:
-        """A thing that was never seen can be anywhere: whether it is here is a choice, and a visible one."""
+        """A thing that nobody has seen can be anywhere. Whether it is here is a choice that the text shows."""
         assert self.goal is not None
         self.say(f"{self.goal.named} ")
         self.word(words.SPOTS)
@@ -143,7 +143,7 @@ class Deeds(State):
         self.say(f", so {who.name} had {who.count or 'none'} and {other.name} had {other.count}.")
 
     def _tell_place(self, who: Person) -> None:
-        """What is told is what the teller believes; the listener believes it too."""
+        """The speaker says where he or she believes a thing to be. The listener believes it too."""
         other = self.whom([person for person in self.people if any(thing not in person.knows for thing in self.news(who))])
         self.say(" that ")
         thing = self.among([thing for thing in self.news(who) if thing not in other.knows])
@@ -182,7 +182,7 @@ class Deeds(State):
         self.say(".")
 
     def _stranger(self) -> None:
-        """Somebody outside the story, by both names."""
+        """Name a person outside the story, by first name and surname."""
         self.word([*words.SHE, *words.HE])
         self.say(" ")
         self.word(words.SURNAMES)
@@ -202,7 +202,7 @@ class Deeds(State):
         self.say(".")
 
     def _feel(self, who: Person) -> None:
-        """Moods follow fortune: who holds things is mostly well."""
+        """A person who holds things is mostly in a good mood."""
         well = 4.0 if any(thing.holder is who for thing in self.things) or who.count else 0.5
         self.word([(word, well * weight) for word, weight in words.GOOD] + [(word, weight) for word, weight in words.BAD])
         self.say(".")

@@ -1,4 +1,4 @@
-"""The words of the world. Early words of a list are commoner: weights fall off as 1 / (rank + offset)."""
+"""The words of the world. The first words of a list are the most common: weights fall as 1 / (rank + offset)."""
 
 from __future__ import annotations
 

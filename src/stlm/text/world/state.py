@@ -1,4 +1,4 @@
-"""What is so in a story, and the phrases that speak of it."""
+"""The state of a story, and the phrases that describe it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Option = tuple[str, float, object]  # what is written, its weight, what it means
 
 
 class State:
-    """All people of a story stand at one place and go on together."""
+    """All people of a story are at one place and move together."""
 
     def __init__(self, chooser: Chooser) -> None:
         self.say, self.pick = chooser.say, chooser.pick
@@ -22,14 +22,14 @@ class State:
         self.things: list[Thing] = []
         self.place = self.sky = self.fruit = ""
         self.goal: Thing | None = None
-        self.last: Person | None = None  # whom a pronoun would mean
+        self.last: Person | None = None  # the person whom a pronoun would mean
         self.sentences = 0
 
     def word(self, ranked: Iterable[tuple[str, float]]) -> str:
         return self.pick(*((word, weight, word) for word, weight in ranked))
 
     def number(self, least: int, most: int) -> int:
-        """A number as digits; those that begin alike are told apart by what follows, a space."""
+        """A number as digits and a space. The space keeps one number from being a prefix of another."""
         if most == least:
             self.say(f"{least} ")
             return least
@@ -58,7 +58,7 @@ class State:
         return self.people[-1]
 
     def companion(self, of: Person) -> Person:
-        """``her sister Anna``: the word for the relation says whether it is a woman or a man, or leaves it to the name."""
+        """``her sister Anna``: the word for the relation decides between woman and man, or leaves that to the name."""
         self.say(f"{of.possessive} ")
         she = self.pick(*((f"{word} ", weight, None) for word, weight in words.RELATIONS),
                         *((f"{word} ", weight, True) for word, weight in words.HER_KIN),
@@ -110,5 +110,5 @@ class State:
                 person.knows[thing] = thing.place
 
     def news(self, who: Person) -> list[Thing]:
-        """Things whose place one knows and somebody else doesn't."""
+        """Things whose place this person knows and another one doesn't."""
         return [thing for thing in self.things if thing in who.knows and any(thing not in p.knows for p in self.people)]

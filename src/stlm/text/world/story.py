@@ -1,8 +1,8 @@
-"""The program that tells a story.
+"""The program that writes a story.
 
-All people of a story stand at one place and go on together. A sentence is chosen from left to right: who acts, what they do
-among what the world allows just then, to what. What follows from the story costs nothing: where things are, who holds
-them, how many apples are left, which pronoun fits, whether somebody tells the truth (everybody does, as far as they know).
+All people of a story are at one place and move together. A sentence is chosen from left to right: the person, an action that is
+possible now, and its object. What follows from the story costs no bits: where things are, who holds them, how many apples are
+left, which pronoun fits, and what people say (everybody says what they believe).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from stlm.text.world.chance import Reader, Writer
 from stlm.text.world.deeds import Deeds
 from stlm.text.world.state import MOST_PEOPLE, MOST_THINGS, Option
 
-VERSION = 1  # of the grammar: raised whenever the text of some story changes
-SHORTEST, LONGEST = 8, 30  # sentences after which a story may and must close
+VERSION = 1  # of the grammar: increased whenever the text of some story changes
+SHORTEST, LONGEST = 8, 30  # sentences after which a story may end, and after which it must end
 
 
 
 @dataclasses.dataclass(frozen=True)
 class Story:
-    """text: ASCII, ends with a line feed. bits: its exact information, -log2 P(text). entropy: the sum of the entropies
-    of the choices met on the way; its mean over stories is the entropy of a story.
+    """text: ASCII, ends with a line feed. bits: its exact information, -log2 P(text). entropy: the sum of the entropies of the
+    choices made for it. The mean of this over stories is the entropy of a story.
     """
 
     text: str
@@ -32,25 +32,25 @@ class Story:
 
 
 def write_story(seed: int, index: int) -> Story:
-    """Story number ``index`` of the world ``seed``; stories of different numbers are independent."""
+    """Story number ``index`` of the world ``seed``. Stories of different numbers are independent."""
     writer = Writer(f"{seed}/{index}")
-    Teller(writer).set_progress()
+    Teller(writer).tell()
     return Story(writer.text, writer.bits, writer.entropy)
 
 
 def parse_story(text: str) -> float:
-    """The information of a story in bits; WorldParseError where the grammar cannot have written it."""
+    """The information of a story in bits. WorldParseError if the grammar can't have written it."""
     reader = Reader(text)
-    Teller(reader).set_progress()
+    Teller(reader).tell()
     reader.finish()
     return reader.bits
 
 
 class Teller(Deeds):
-    """The whole story: its opening, who acts next, what people do together and say, its end."""
+    """Writes a whole story: the opening, then sentences about actions and speech, then the end."""
 
-    def set_progress(self) -> None:
-        """The whole story."""
+    def tell(self) -> None:
+        """Write the whole story."""
         self._opening()
         while self._sentence():
             self.sentences += 1
@@ -77,7 +77,7 @@ class Teller(Deeds):
         self.last = hero
 
     def _sentence(self) -> bool:
-        """Tell one more sentence; False after the one that closes the story."""
+        """Write one more sentence. False after the last one of the story."""
         options: list[Option] = []
         hero, several = self.people[0], len(self.people) > 1
         if self.last is not None:
@@ -123,7 +123,9 @@ class Teller(Deeds):
         self.last = None
 
     def _speak(self) -> None:
-        """Speech names its speaker last, so that is when the speaker is chosen; the answer comes from what one knows."""
+        """A sentence of speech names the speaker at its end, so the speaker is chosen there. An answer says what a person
+        knows.
+        """
         asked = [thing for thing in self.things if thing.holder is None and any(thing not in p.knows for p in self.people)]
         says: list[Option] = [("I am ", 2, self._say_mood), ("Let us go to ", 2, self._say_go)]
         if asked:
@@ -198,7 +200,7 @@ class Teller(Deeds):
         self.last = None
 
     def _close(self) -> None:
-        """Who has what in the end follows from the story."""
+        """Write the last sentences. Who has which things follows from the story."""
         endings = []
         for person in self.people:
             has = [thing.named for thing in self.things if thing.holder is person]

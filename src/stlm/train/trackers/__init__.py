@@ -1,5 +1,5 @@
-"""Where metrics also go. ``train.trackers`` names modules of this package, or dotted paths to others; each holds a
-hook called ``Tracker`` that is built from the run's folder and config. The metrics file is always written.
+"""Programs that also receive the metrics. ``train.trackers`` names modules of this package, or dotted paths to others. Each
+module has a callback named ``Tracker``, built from the run's folder and config. The metrics file is always written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stlm.train.run_config import RunConfig
 
 
 def build(config: RunConfig, folder: RunFolder) -> list[Callback]:
-    """The trackers that a run asks for; UserError where one is unknown or its package isn't installed."""
+    """The trackers that a run names. UserError if one is unknown or its package isn't installed."""
     known = sorted(module.name for module in pkgutil.iter_modules(__path__))
     callbacks = []
     for name in config.train.trackers:

@@ -1,4 +1,4 @@
-"""Weights & Biases. A run that goes on adds to the one it began; ``WANDB_MODE=offline`` needs no network."""
+"""Weights & Biases. A continued run adds to its earlier record. ``WANDB_MODE=offline`` needs no network."""
 
 from __future__ import annotations
 
