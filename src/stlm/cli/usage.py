@@ -11,6 +11,7 @@ VERBS = {
     "unzip": ("RUN FILE -o OUT", "unpack what zip packed"),
     "publish": ("RUN NAME", "write a run's weights alone, in bfloat16, to models/NAME"),
     "compare": ("RECIPE.py [flags]", "train all arms of an experiment at equal cost; writes results/RECIPE"),
+    "check": ("PART [flags]", "check a part of your own: that nothing leaks, that it goes on from its memory, that it learns"),
 }
 
 _DETAILS = {
@@ -142,6 +143,16 @@ Example
 Examples
   stlm compare recipes/reading_bytes.py
   stlm compare recipes/reading_bytes.py --cluster slurm --set slurm_partition=gpu --set timeout_min=60""",
+    "check": """\
+  PART                 the module of a part of the model, by its dotted path: mine.idea for mine/idea.py
+
+  --FIELD VALUE        a field of the part;  stlm check PART --help  lists all
+  --model.FIELD VALUE  a field of the small models that it is checked in
+
+  Ends with status 1 where a check fails.
+
+Example
+  stlm check mine.my_pooling --heads 2 --model.patching stride""",
 }
 
 USAGE = "\n".join([
