@@ -139,7 +139,7 @@ def test_patches_that_have_to_be_predicted(capsys):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["trian"], "there is no verb 'trian' (did you mean 'train'?); the verbs are train, generate, params, report, "
-                "patches, eval, zip, unzip, publish, compare"),
+                "patches, eval, zip, unzip, publish, compare, check"),
     (["train", "dmo"], "there is no preset 'dmo' (did you mean 'demo'?)"),
     (["train", "demo", "--data", "nowhere.txt"], "nowhere.txt: there is no such file or folder"),
     (["train", "demo", "--model.patching", "whitspace"], "there is no kind 'whitspace' (did you mean 'whitespace'?)"),
@@ -248,7 +248,7 @@ def test_what_does_not_go_together(capsys):
         capsys, *words, "--model.pooling.heads", "3")
 
 
-@pytest.mark.parametrize("verb", ["train", "generate", "params", "report", "patches", "compare"])
+@pytest.mark.parametrize("verb", ["train", "generate", "params", "report", "patches", "compare", "check"])
 def test_help_of_verbs(capsys, verb):
     status, out, _ = stlm(capsys, verb, "--help")
     assert status == 0
@@ -272,7 +272,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(capsys, monkeypatch):
 
     monkeypatch.setattr(Trainer, "advance", interrupted)
     status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "long")
-    assert status == 130 and "go on with:  stlm train tiny.toml --name long --resume" in err
+    assert status == 130 and "continue with:  stlm train tiny.toml --name long --resume" in err
     assert Path("runs/long/checkpoints/step_0000006").exists()
 
 

@@ -17,6 +17,7 @@ VERBS = {
     "unzip": ("RUN FILE -o OUT", "restore a file that zip compressed"),
     "publish": ("RUN NAME", "write only the weights of a run, in bfloat16, to models/NAME"),
     "compare": ("RECIPE.py [flags]", "train all arms of an experiment at equal cost; writes results/RECIPE"),
+    "check": ("PART [flags]", "check a part of your own: causal, the same step by step, every parameter learns"),
 }
 
 # Names of our verbs in other programs.
@@ -31,6 +32,7 @@ SYNONYMS = {
     "unzip": "decompress unpack extract",
     "publish": "save export release upload ship",
     "compare": "sweep ablate ablation experiment recipe",
+    "check": "verify doctor lint",
 }
 
 # Slots in `stlm train --help`, and the packages whose files are their kinds.
@@ -178,6 +180,17 @@ _DETAILS: dict[str, list[Row | str]] = {
         "Examples",
         "  stlm compare recipes/reading_bytes.py",
         "  stlm compare recipes/reading_bytes.py --cluster slurm --set slurm_partition=gpu --set timeout_min=60",
+    ],
+    "check": [
+        ("PART", "module of a part of the model, by its dotted path: mine.idea for mine/idea.py"),
+        "",
+        ("--FIELD X", "a field of the part; stlm check PART --help lists all"),
+        ("--model.FIELD X", "a field of the small models that the part is checked in"),
+        "",
+        "  The exit status is 1 if a check fails.",
+        "",
+        "Example",
+        "  stlm check mine.my_pooling --heads 2 --model.patching stride",
     ],
 }
 

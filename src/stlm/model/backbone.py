@@ -33,18 +33,18 @@ class TrunkOutput:
     the trunk's own parts, by name; metrics: further figures, by name.
     """
 
-    states: Float[Tensor, "batch n dim"]
-    patch_index: Int[Tensor, "batch byte"]
+    states: Float[Tensor, "batch n width"]
+    patch_index: Int[Tensor, "batch seq"]
     boundaries: Boundaries
-    exits: list[tuple[Float[Tensor, "batch n dim"], float]] = dataclasses.field(default_factory=list)
+    exits: list[tuple[Float[Tensor, "batch n width"], float]] = dataclasses.field(default_factory=list)
     aux_losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
-    def per_token(self) -> Float[Tensor, "batch byte dim"]:
+    def per_token(self) -> Float[Tensor, "batch seq width"]:
         """The output that each byte reads."""
         return self.boundaries.straight_through(take(self.states, self.patch_index))
 
-    def joined(self, encoded: Float[Tensor, "batch byte dim"]) -> Float[Tensor, "batch byte dim"]:
+    def joined(self, encoded: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq dim"]:
         """The input of the decoder: the encoder's vectors plus the trunk's outputs."""
         return encoded + self.per_token()
 
@@ -58,19 +58,19 @@ class TrunkOutput:
 class TokenOutput(TrunkOutput):
     """The trunk's outputs if every token has one. They alone are the input of the decoder."""
 
-    def per_token(self) -> Float[Tensor, "batch byte dim"]:
+    def per_token(self) -> Float[Tensor, "batch seq width"]:
         return self.states
 
-    def joined(self, encoded: Float[Tensor, "batch byte dim"]) -> Float[Tensor, "batch byte dim"]:
+    def joined(self, encoded: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq dim"]:
         return self.states
 
 
 class Backbone(nn.Module, abc.ABC, Generic[M]):
-    """The pooling, the projection into the trunk, the trunk, and the projection out of it."""
+    """The projection into the trunk, the trunk, and the projection out of it."""
 
-    def __init__(self, pooling: Pooling, to_trunk: nn.Module, trunk: Stack, from_trunk: nn.Module) -> None:
+    def __init__(self, to_trunk: nn.Module, trunk: Stack, from_trunk: nn.Module) -> None:
         super().__init__()
-        self.pooling, self.to_trunk, self.trunk, self.from_trunk = pooling, to_trunk, trunk, from_trunk
+        self.to_trunk, self.trunk, self.from_trunk = to_trunk, trunk, from_trunk
         self.trunk.in_trunk = True  # type: ignore[assignment]
 
     @abc.abstractmethod
@@ -115,13 +115,17 @@ class PatchMemory(Memory):
 
     trunk: StackCache
     last_patch: Int[Tensor, "batch 2"]
-    pending: Float[Tensor, "batch byte dim"]
-    pending_ids: Int[Tensor, "batch byte"]
+    pending: Float[Tensor, "batch kept dim"]
+    pending_ids: Int[Tensor, "batch kept"]
     output: Float[Tensor, "batch width"]
 
 
 class PatchBackbone(Backbone[PatchMemory]):
     """Bytes are pooled to patches, and the trunk runs over the patches."""
+
+    def __init__(self, pooling: Pooling, to_trunk: nn.Module, trunk: Stack, from_trunk: nn.Module) -> None:
+        super().__init__(to_trunk, trunk, from_trunk)
+        self.pooling = pooling
 
     def new_memory(self, batch: int, width: int, output_width: int, device: torch.device) -> PatchMemory:
         def nothing(*shape: int) -> Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from stlm.data.batch import Inputs
-from stlm.model.backbone import PatchBackbone, TokenBackbone, TrunkOutput
+from stlm.model.backbone import Backbone, PatchBackbone, TokenBackbone, TrunkOutput
 from stlm.model.layout import START, latest, segment_positions
 from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
@@ -78,8 +79,8 @@ class LM(nn.Module):
         from_trunk = nn.Sequential(RMSNorm(config.dim), linear(config.dim, head.trunk_dim))
         if config.patching.every_token and config.dim == local:
             to_trunk, from_trunk = nn.Sequential(), nn.Sequential()
-        backbone = TokenBackbone if config.patching.every_token else PatchBackbone
-        self.backbone = backbone(pooling, to_trunk, trunk, from_trunk)
+        self.backbone: Backbone[Any] = (TokenBackbone(to_trunk, trunk, from_trunk) if config.patching.every_token else
+                                        PatchBackbone(pooling, to_trunk, trunk, from_trunk))
         self.head = head
         self.decoder = Stack(list(self.encoder.blocks) if config.tie_local else  # type: ignore[arg-type]
                              [config.local.build(local) for _ in range(config.decoder_layers)])

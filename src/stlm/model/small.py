@@ -35,7 +35,7 @@ SMALL: dict[str, dict[str, dict[str, Any]]] = {
                   "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13}},
     "copying": {"pointer": {"dim": 4, "window": 17}},
     "sharing": {"ffn": {"groups": 2, "own_scales": True}, "adjacent": {"rank": 2, "own_scales": True},
-                "all": {"rank": 2, "own_norms": True}},
+                "all": {"rank": 2}, "own_norms": {"kind": "all", "rank": 2, "own_norms": True}},
     "depth": {"early_exit": {"dropout": 0.3}, "exiting": {"kind": "early_exit", "exit_threshold": 0.3},
               "nested": {"kind": "mixture", "every": 1, "nested": True}},
 }
@@ -50,7 +50,7 @@ def small_config(parts: Mapping[str, str | Slot], **changes: Any) -> ModelConfig
                               "encoder_layers": 1, "decoder_layers": 2}
     for name, part in {"trunk": "attention", **parts}.items():
         values[name] = part if isinstance(part, Slot) else small_part(name, part)
-        values |= NEEDS.get((name, part), {}) if isinstance(part, str) else {}
+        values |= NEEDS.get((name, values[name].kind), {})
     for name, value in changes.items():
         values[name] = _decoded(name, value) if name in SLOTS else value
     try:

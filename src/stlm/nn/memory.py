@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from jaxtyping import Int
 from torch import Tensor
 
+M = TypeVar("M", bound="Memory")
 KV = tuple[Tensor, ...]  # what one block stores: keys and values, a state, or its last inputs
 
 
@@ -20,15 +21,15 @@ class Memory:
     memory copies no numbers. This class itself is the memory of a part that stores nothing.
     """
 
-    def select(self, rows: Int[Tensor, " n"]) -> Self:
+    def select(self: M, rows: Int[Tensor, " n"]) -> M:
         """The memory of ``rows``. A row may be listed several times, so that several texts continue from it."""
         return self._map(lambda tensor: tensor.index_select(0, rows))
 
-    def copy(self) -> Self:
+    def copy(self: M) -> M:
         """A copy, which doesn't change when this memory is updated."""
         return self._map(lambda tensor: tensor)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def _map(self: M, change: Callable[[Tensor], Tensor]) -> M:
         fields = {field.name: _mapped(getattr(self, field.name), change) for field in dataclasses.fields(self)}
         return dataclasses.replace(self, **fields)
 
