@@ -31,28 +31,24 @@ def test_every_part_keeps_its_contract(cell):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize(("part", "change", "message"), [
-    (Mean, lambda x: x[:, 1:], r"Mean of stlm.model.pooling.mean returned float64 \[1, 15, 8\] where "
-                               r"the contract says \[batch = 1, patch = 16, dim = 8\]"),
-    (Mean, lambda x: x.float().long(), r"returned int64 \[1, 16, 8\] "
-                  r"where the contract says Float \[batch = 1"),
-    (Mean, lambda x: x[0], r"returned float64 \[16, 8\] "
-                  r"where the contract says Float \[batch = 1"),
-    (Mean, lambda x: None, r"returned None "
-                  r"where the contract says a tensor \[batch = 1, patch = 16, dim = 8\]"),
-    (Whitespace, lambda cut: dataclasses.replace(cut, ends=cut.ends[:, 1:]), r"returned bool \[1, 20\] "
-                  r"where the contract says \[batch = 1, seq"),
-    (Whitespace, lambda cut: dataclasses.replace(cut, ends=cut.ends.long()), r"returned int64 \[1, 21\] "
-                  r"where the contract says Bool"),
-    (ConvBlock, lambda found: (found[0][..., :3], found[1]), r"returned float64 \[1, 21, 3\] "
-                  r"where the contract says \[batch = 1, seq"),
+@pytest.mark.parametrize(("part", "change", "returned", "due"), [
+    (Mean, lambda x: x[:, 1:], "float64 [1, 15, 8]", "[batch = 1, patch = 16, dim = 8]"),
+    (Mean, lambda x: x.float().long(), "int64 [1, 16, 8]", "Float [batch = 1, patch = 16, dim = 8]"),
+    (Mean, lambda x: x[0], "float64 [16, 8]", "Float [batch = 1, patch = 16, dim = 8]"),
+    (Mean, lambda x: None, "None", "a tensor [batch = 1, patch = 16, dim = 8]"),
+    (Whitespace, lambda cut: dataclasses.replace(cut, ends=cut.ends[:, 1:]), "bool [1, 20]", "[batch = 1, seq = 21]"),
+    (Whitespace, lambda cut: dataclasses.replace(cut, ends=cut.ends.long()), "int64 [1, 21]", "Bool [batch = 1, seq = 21]"),
+    (ConvBlock, lambda found: (found[0][..., :3], found[1]), "float64 [1, 21, 3]", "[batch = 1, seq = 21, dim = 8]"),
     (None, lambda scores: Scores(scores.raw, dataclasses.replace(scores.copies, token=scores.copies.token[1:])),
-     r"Pointer of stlm.model.copying.pointer returned int64 \[\d+\] where the contract says \[pair = \d+\]"),
+     "int64 [", "[pair = "),
 ])
-def test_other_shapes_are_named(monkeypatch, part, change, message):
+def test_other_shapes_are_named(monkeypatch, part, change, returned, due):
     model = small_model(CELL)
     part = part or type(model.copying)
     whole = part.forward
     monkeypatch.setattr(part, "forward", lambda self, *arguments: change(whole(self, *arguments)))
-    with pytest.raises(AssertionError, match=message), contracts_kept(model):
+    with pytest.raises(AssertionError) as raised, contracts_kept(model):
         model(Inputs(ROWS))
+    said = str(raised.value)
+    assert said.startswith(f"{part.__name__} of {part.__module__} returned {returned}")
+    assert f" where the contract says {due}" in said
