@@ -27,7 +27,8 @@ settings.register_profile("thorough", deadline=None, max_examples=40, derandomiz
 settings.load_profile("daily")  # `make test-slow` asks for the other
 torch.set_num_threads(1)  # the models here are far too small for more
 TOGETHER = {"tests/cli/test_commands.py", "tests/cli/test_evaluating.py", "tests/compare/test_compare.py",
-            "tests/text/test_world.py", "tests/train/test_checkpoints.py"}
+            "tests/text/test_world.py", "tests/train/test_checkpoints.py"}  # files whose tests share what takes long to make
+
 
 def cell_id(cell: tuple[str, ...]) -> str:
     return "-".join(cell)

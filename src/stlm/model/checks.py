@@ -53,7 +53,7 @@ def causal_in_training(config: ModelConfig) -> bool:
 
 
 @torch.no_grad()
-def check_nothing_leaks(model: LM, rows: Int[Tensor, "batch seq"], tokens: int, rounding: float = ROUNDING) -> None:
+def check_nothing_leaks(model: LM, rows: Int[Tensor, "batch seq"], tokens: int) -> None:
     """Changing input t moves no score that predicts token t or an earlier one; and it does move a later one.
 
     Room for as many patches as there may be is given, because products of other sizes round otherwise. Where all tokens of a
@@ -63,12 +63,12 @@ def check_nothing_leaks(model: LM, rows: Int[Tensor, "batch seq"], tokens: int, 
     changed = rows.expand(len(places), *rows.shape).clone()
     changed[places, :, places] = _others(rows, tokens).T
     moved = _moved(model, rows, changed).amax(dim=(1, 3))  # [changed, seq]
-    leaked = moved.tril(-1).amax(dim=1)
-    t = int((leaked > rounding).long().argmax())
-    _assert(leaked[t] <= rounding, f"token {t} leaks to the scores of token {t} or earlier, by {leaked[t]:.1e}")
-    reached = moved.diagonal()
-    t = int((reached <= rounding).long().argmax())
-    _assert(reached[t] > rounding or model.head.answer_dim is not None, f"token {t} doesn't reach the scores of its successor")
+    _assert(moved.isfinite().all(), "there are scores that are not finite")
+    leaked, reached = moved.tril(-1).amax(dim=1), moved.diagonal()
+    t = int((leaked > ROUNDING).long().argmax())
+    _assert(leaked[t] <= ROUNDING, f"token {t} leaks to the scores of token {t} or earlier, by {leaked[t]:.1e}")
+    t = int((reached <= ROUNDING).long().argmax())
+    _assert(reached[t] > ROUNDING or model.head.answer_dim is not None, f"token {t} doesn't reach the scores of its successor")
 
 
 def _moved(model: LM, rows: Int[Tensor, "batch seq"], changed: Int[Tensor, "n batch seq"]
