@@ -13,8 +13,13 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
 
+# shapes are checked where the calls are of parts of a model; elsewhere models are called too often for it
+SHAPED = tests/generate tests/model tests/nn tests/optim tests/train
+SLOWLY = $(VENV)/bin/python -m pytest -n 2 --hypothesis-profile thorough
+
 test-slow: $(VENV)/.ready-slow
-	STLM_SHAPES=1 $(VENV)/bin/python -m pytest -n 2 -m "slow or shapes or hypothesis"
+	STLM_SHAPES=1 $(SLOWLY) -m "slow or shapes or hypothesis" $(SHAPED)
+	$(SLOWLY) -m "slow or hypothesis" $(SHAPED:%=--ignore %)
 
 lint: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check src tests benchmarks recipes

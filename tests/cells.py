@@ -77,10 +77,11 @@ def crossed() -> list[tuple[str, ...]]:
     of = {name: kinds(slot) for name, slot in small.SLOTS.items()}
     others = list(itertools.product(of["local"], of["embedding"], of["copying"], of["trunk"]))
     found = [(patching, "last", "conv", "tied", "recall", "pointer", "attention") for patching in of["patching"]]
+    usual = tuple(USUAL.values())
     for patching, pooling, head in itertools.product(of["patching"], of["pooling"], of["head"]):
-        if fits((patching, pooling, USUAL["local"], head, *list(USUAL.values())[4:])):
+        if fits((patching, pooling, usual[2], head, *usual[4:])):
             local, embedding, copying, trunk = others[17 * len(found) % len(others)]  # 17 steps: each meets each of the others
-            copying = copying if fits((patching, pooling, local, head, embedding, copying, trunk, "none", "full")) else "none"
+            copying = copying if fits((patching, pooling, local, head, embedding, copying, trunk, *usual[7:])) else usual[5]
             found.append((patching, pooling, local, head, embedding, copying, trunk))
     return found
 

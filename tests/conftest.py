@@ -24,10 +24,11 @@ from tests.cells import CELLS, SLOTS, crossed
 
 settings.register_profile("daily", deadline=None, max_examples=8, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=40, derandomize=True)
-settings.load_profile("thorough" if os.environ.get("STLM_SHAPES") else "daily")
+settings.load_profile("daily")  # `make test-slow` asks for the other
 torch.set_num_threads(1)  # the models here are far too small for more
 TOGETHER = {"tests/cli/test_commands.py", "tests/cli/test_evaluating.py", "tests/compare/test_compare.py",
-            "tests/text/test_world.py", "tests/train/test_checkpoints.py"}
+            "tests/text/test_world.py", "tests/train/test_checkpoints.py"}  # files whose tests share what takes long to make
+
 
 def cell_id(cell: tuple[str, ...]) -> str:
     return "-".join(cell)

@@ -170,10 +170,11 @@ def test_a_comparison_that_is_killed_goes_on(compared, tmp_path):
     """SIGKILL in the middle of a run: the runs that had ended aren't trained again, the one at work goes on, and all ends as it
     had without.
     """
-    for name in ("tiny.py", "text.txt"):
-        (tmp_path / name).write_text((compared / name).read_text())
+    (tmp_path / "text.txt").write_text((compared / "text.txt").read_text())
+    (tmp_path / "tiny.py").write_text(RECIPE.replace("arms={", "arms={arm: words for arm, words in {").replace(
+        '--model.patching.run {reader}"}', '--model.patching.run {reader}"}.items() if "--model.patching.run" not in words}'))
     env = {**os.environ, "TEXT": str(tmp_path / "text.txt"), "STLM_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "stlm", "compare", "tiny.py"]
+    command = [sys.executable, "-m", "stlm", "compare", "tiny.py", "--jobs", "2"]
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     record, deadline = tmp_path / "results" / "tiny" / "results.json", time.monotonic() + 120
     while not record.exists() or len(list((tmp_path / "runs").iterdir())) < 3:
@@ -187,8 +188,8 @@ def test_a_comparison_that_is_killed_goes_on(compared, tmp_path):
     assert again.returncode == 0, again.stderr
     assert ended and all(path.stat().st_mtime == at for path, at in ended.items())
     both = [json.loads((folder / "results" / "tiny" / "results.json").read_text())["arms"] for folder in (compared, tmp_path)]
-    for arm, found in both[0].items():
-        for one, other in zip(found["seeds"], both[1][arm]["seeds"], strict=True):
+    for arm, found in both[1].items():
+        for one, other in zip(both[0][arm]["seeds"], found["seeds"], strict=True):
             assert one["run"] == other["run"]
             assert one["val/bits_per_byte"] == pytest.approx(other["val/bits_per_byte"], rel=1e-6)
 

@@ -103,11 +103,8 @@ def test_room_for_patches_changes_nothing(cell):
 
 
 def test_every_parameter_learns(cell):
-    sharing = small_config(cell).sharing
-    if getattr(sharing, "own_norms", False):  # then the norm of the shared block itself is read by no use
-        sharing = dataclasses.replace(sharing, own_norms=False)
     rows = torch.tensor([checks.tokens_of(checks.TEXT, BOS)])
-    checks.check_every_parameter_learns(lambda seed: small_model(cell, seed=seed, sharing=sharing), rows)
+    checks.check_every_parameter_learns(lambda seed: small_model(cell, seed=seed), rows)
 
 
 def test_a_config_survives_json(cell):

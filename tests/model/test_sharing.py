@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import safetensors.torch
@@ -41,10 +42,10 @@ def shared_model(kind, patching="whitespace", trunk="attention", tokenizer=None,
                        trunk={"kind": trunk, **SMALL["trunk"].get(trunk, {})})
 
 
-@pytest.mark.slow  # the pairs of every day have sharing among their slots
-@pytest.mark.parametrize("fields", [{}, OWN], ids=["plain", "adapted"])
-@pytest.mark.parametrize("patching", kinds(PatchingConfig))
-@pytest.mark.parametrize("kind", ADAPTED)
+# the pairs of every day have sharing among their slots, but no norms of each use's own
+@pytest.mark.parametrize(("kind", "patching", "fields"), [("all", "whitespace", OWN), *(
+    pytest.param(*each, marks=pytest.mark.slow) for each in itertools.product(ADAPTED, kinds(PatchingConfig), [{}, OWN])
+    if each != ("all", "whitespace", OWN))], ids=str)
 def test_invariants(kind, patching, fields):
     model = shared_model(kind, patching, **fields)
     for training in (False, True):

@@ -35,7 +35,7 @@ SMALL: dict[str, dict[str, dict[str, Any]]] = {
                   "recall": {"orders": [2], "rows": 50, "matches": [1, 3], "window": 13}},
     "copying": {"pointer": {"dim": 4, "window": 17}},
     "sharing": {"ffn": {"groups": 2, "own_scales": True}, "adjacent": {"rank": 2, "own_scales": True},
-                "all": {"rank": 2}, "own_norms": {"kind": "all", "rank": 2, "own_norms": True}},
+                "all": {"rank": 2}},
     "depth": {"early_exit": {"dropout": 0.3}, "exiting": {"kind": "early_exit", "exit_threshold": 0.3},
               "nested": {"kind": "mixture", "every": 1, "nested": True}},
 }
