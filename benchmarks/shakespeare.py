@@ -21,7 +21,7 @@ from rich.progress import track
 from benchmarks import common, nanogpt
 
 STEPS = 2000  # steps of nanoGPT's demo
-OURS = ["--model.embedding", "symbols", "--model.layers", "3", "--train.seq-len", "512", "--train.batch-size", "8",
+OURS = ["--model.embedding", "tokens", "--model.layers", "3", "--train.seq-len", "512", "--train.batch-size", "8",
         "--optim.local-lr-mult", "1"]
 RULE = "At or below 1.60 nats a character, in the mean over five seeds."
 

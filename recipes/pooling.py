@@ -35,7 +35,7 @@ RECIPE = Recipe(
         "all but the trunk at half the rate": BASE + " --optim.local-lr-mult 0.5",
         "patches of at most 8 bytes": BASE + " --model.patching.cap 8",
         "without recall": BASE.replace(TABLE, "--model.embedding.rows 10688"),
-        "without n-grams and recall": BASE.replace(TABLE, "--model.embedding symbols"),
+        "without n-grams and recall": BASE.replace(TABLE, "--model.embedding tokens"),
         "without the pointer": BASE + " --model.copying none",
     },
     baseline="last byte")

@@ -24,7 +24,7 @@ def arms(rate: float) -> dict[str, str]:
         "dynamic": "--model.patching dynamic",
     }
     out = {arm: POOLED + "--model.embedding.rows 2048 " + flags for arm, flags in pooled.items()}
-    out["whitespace, plain"] = POOLED + "--model.embedding symbols --model.copying none"
+    out["whitespace, plain"] = POOLED + "--model.embedding tokens --model.copying none"
     out["paper"] = PAPER + "--train.seq-len 2048 --train.batch-size 2"
     out["flat bytes"] = FLAT + shape(192, 192, 4, "ngrams", 2048)
     out["BPE 1,024"] = BPE + "1024" + shape(224, 224, 3, "ngrams", 1024)

@@ -22,7 +22,7 @@ from stlm.compare.plan import make_plan
 from stlm.compare.recipe import Recipe, load_recipe
 from stlm.errors import UserError
 
-TINY = ("demo --model.dim 16 --model.layers 1 --model.trunk.heads 2 --model.local-dim 8 --model.embedding symbols "
+TINY = ("demo --model.dim 16 --model.layers 1 --model.trunk.heads 2 --model.local-dim 8 --model.embedding tokens "
         "--model.copying none --train.seq-len 64 --train.batch-size 2 --train.precision fp32 --train.compile off "
         "--train.warmup 1")
 RECIPE = f"""

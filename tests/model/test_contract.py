@@ -17,7 +17,7 @@ from stlm.nn.block.conv import ConvBlock
 from tests.cells import CELLS
 from tests.conftest import cell_id, small_model
 
-CELL = ("whitespace", "mean", "conv", "tied", "symbols", "pointer")
+CELL = ("whitespace", "mean", "conv", "tied", "tokens", "pointer")
 ROWS = torch.tensor([checks.tokens_of(checks.TEXT[:20], 256)])
 
 

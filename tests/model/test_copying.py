@@ -47,7 +47,7 @@ def test_pairs_are_those_found_one_by_one(keys, total, seq, window):
                       max_size=6))
 def test_words_of_two_documents_never_meet(texts):
     """Each document behind the others, and alone: first letters that differ as their documents' numbers do are no likeness."""
-    model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"), layers=1)
+    model = small_model(("whitespace", "last", "conv", "tied", "tokens", "pointer"), layers=1)
     packed = torch.tensor([[token for text in texts for token in tokens_of(text, BOS)]])
     with torch.no_grad():
         whole = model(Inputs(packed)).logits[0]
@@ -57,7 +57,7 @@ def test_words_of_two_documents_never_meet(texts):
 
 def test_a_word_that_was_read_is_likelier_than_before():
     """A model that knows nothing but its pointer completes a name that stands earlier in the document."""
-    model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))
+    model = small_model(("whitespace", "last", "conv", "tied", "tokens", "pointer"))
     with torch.no_grad():
         model.table.zero_()  # all tokens are equally likely
         model.copying.gate.zero_()
@@ -69,7 +69,7 @@ def test_a_word_that_was_read_is_likelier_than_before():
 
 def test_a_row_that_starts_late_starts_its_first_word_anew():
     """Its first piece is empty, and its first word comes again."""
-    model = small_model(("whitespace", "last", "conv", "tied", "symbols", "pointer"))
+    model = small_model(("whitespace", "last", "conv", "tied", "tokens", "pointer"))
     rows = torch.tensor([tokens_of(b"On and on", BOS), list(b"Ada and Ada")[:10]])
     whole = model(Inputs(rows)).logits
     cache = model.new_cache(2)

@@ -135,11 +135,11 @@ PLAIN = ("whitespace", "mean", "conv", "tied")
 LAST = ("whitespace", "last", "conv", "tied")
 FLAT = ("none", "last", "conv", "tied")
 WIDE = ("stride", "mean", "attention", "tied")
-TRUNK = ("whitespace", "last", "conv", "tied", "symbols", "none", "linear")
+TRUNK = ("whitespace", "last", "conv", "tied", "tokens", "none", "linear")
 
 
 def with_depth(kind: str) -> Cell:
-    return (*LAST, "symbols", "none", "attention", "none", kind)
+    return (*LAST, "tokens", "none", "attention", "none", kind)
 
 
 BROKEN: dict[str, tuple[Callable[[Cell], None], Cell, Change]] = {
@@ -177,8 +177,8 @@ BROKEN: dict[str, tuple[Callable[[Cell], None], Cell, Change]] = {
         Last, "forward", lambda whole, *arguments: whole(*arguments) + ahead(whole(*arguments)))),
     "a pooling whose weights get no gradient": (learns, ("whitespace", "attention", "conv", "tied"), wrapped(
         PoolingAttention, "forward", lambda whole, *arguments: whole(*arguments).detach())),
-    "a pointer that copies its own target": (leaks, (*LAST, "symbols", "pointer"), wrapped(pointer, "same_words", at_itself)),
-    "a pointer to other documents": (neighbours, (*LAST, "symbols", "pointer"), lambda patch: patch.setattr(pointer, "MIX", 0)),
+    "a pointer that copies its own target": (leaks, (*LAST, "tokens", "pointer"), wrapped(pointer, "same_words", at_itself)),
+    "a pointer to other documents": (neighbours, (*LAST, "tokens", "pointer"), lambda patch: patch.setattr(pointer, "MIX", 0)),
     "n-grams that hold the next byte": (leaks, (*LAST, "ngrams"), wrapped(
         ngrams.NGrams, "rows_of", lambda whole, self, tokens, *rest: whole(self, ahead(tokens), *rest))),
     "n-grams that reach into another document": (neighbours, (*LAST, "ngrams"), wrapped(

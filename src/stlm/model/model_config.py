@@ -7,7 +7,7 @@ import dataclasses
 from stlm.model.copying import CopyingConfig
 from stlm.model.copying import none as no_copying
 from stlm.model.depth import DepthConfig, full
-from stlm.model.embedding import EmbeddingConfig, symbols
+from stlm.model.embedding import EmbeddingConfig, tokens
 from stlm.model.head import HeadConfig, tied
 from stlm.model.patching import PatchingConfig, whitespace
 from stlm.model.pooling import PoolingConfig, mean
@@ -34,7 +34,7 @@ class ModelConfig:
     """How many layers of the trunk a patch goes through."""
     local_dim: int = 128
     """Width of the encoder, the decoder and the table of tokens."""
-    embedding: EmbeddingConfig = symbols.Config()
+    embedding: EmbeddingConfig = tokens.Config()
     """How a token becomes a vector."""
     local: BlockConfig = conv.Config()
     """Kind of the blocks in the encoder and the decoder."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from stlm.model.copying import none as as_it_is
 from stlm.model.copying import pointer
-from stlm.model.embedding import ngrams, recall, symbols
+from stlm.model.embedding import ngrams, recall, tokens
 from stlm.model.head import parallel
 from stlm.model.model_config import ModelConfig
 from stlm.model.patching import entropy, none, subword
@@ -99,7 +99,7 @@ def ten_million_flat() -> RunConfig:
     """The control without pooling: the trunk reads every byte."""
     run = ten_million()
     model = dataclasses.replace(run.model, layers=6, trunk=attention.Config(heads=6, ffn=relu2.Config(ratio=3.5)),
-                                local_dim=384, encoder_layers=0, decoder_layers=0, embedding=symbols.Config(),
+                                local_dim=384, encoder_layers=0, decoder_layers=0, embedding=tokens.Config(),
                                 patching=none.Config(), pooling=last.Config(), copying=as_it_is.Config())
     return dataclasses.replace(run, model=model, train=dataclasses.replace(run.train, seq_len=512))
 
