@@ -66,11 +66,16 @@ class TokenOutput(TrunkOutput):
 
 
 class Backbone(nn.Module, abc.ABC, Generic[M]):
-    """The projection into the trunk, the trunk, and the projection out of it."""
+    """The projection into the trunk, the trunk, and the projection out of it: ``parts``, by these names."""
 
-    def __init__(self, to_trunk: nn.Module, trunk: Stack, from_trunk: nn.Module) -> None:
+    to_trunk: nn.Module
+    trunk: Stack
+    from_trunk: nn.Module
+
+    def __init__(self, **parts: nn.Module) -> None:
         super().__init__()
-        self.to_trunk, self.trunk, self.from_trunk = to_trunk, trunk, from_trunk
+        for name, part in parts.items():
+            self.add_module(name, part)
         self.trunk.in_trunk = True  # type: ignore[assignment]
 
     @abc.abstractmethod
@@ -121,11 +126,9 @@ class PatchMemory(Memory):
 
 
 class PatchBackbone(Backbone[PatchMemory]):
-    """Bytes are pooled to patches, and the trunk runs over the patches."""
+    """Bytes are pooled to patches, and the trunk runs over the patches. Its parts include a pooling."""
 
-    def __init__(self, pooling: Pooling, to_trunk: nn.Module, trunk: Stack, from_trunk: nn.Module) -> None:
-        super().__init__(to_trunk, trunk, from_trunk)
-        self.pooling = pooling
+    pooling: Pooling
 
     def new_memory(self, batch: int, width: int, output_width: int, device: torch.device) -> PatchMemory:
         def nothing(*shape: int) -> Tensor:

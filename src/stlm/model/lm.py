@@ -79,8 +79,9 @@ class LM(nn.Module):
         from_trunk = nn.Sequential(RMSNorm(config.dim), linear(config.dim, head.trunk_dim))
         if config.patching.every_token and config.dim == local:
             to_trunk, from_trunk = nn.Sequential(), nn.Sequential()
-        self.backbone: Backbone[Any] = (TokenBackbone(to_trunk, trunk, from_trunk) if config.patching.every_token else
-                                        PatchBackbone(pooling, to_trunk, trunk, from_trunk))
+        parts = {"to_trunk": to_trunk, "trunk": trunk, "from_trunk": from_trunk}
+        self.backbone: Backbone[Any] = (TokenBackbone(**parts) if config.patching.every_token else
+                                        PatchBackbone(pooling=pooling, **parts))
         self.head = head
         self.decoder = Stack(list(self.encoder.blocks) if config.tie_local else  # type: ignore[arg-type]
                              [config.local.build(local) for _ in range(config.decoder_layers)])
