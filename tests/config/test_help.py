@@ -174,7 +174,8 @@ def test_flags_of_the_short_help_are_accepted(verb, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     train = {field.flag for field in fields_of(RunConfig())} | {row[0].split()[0] for row in TRAIN_FLAGS} | set(SHORTHANDS)
     values = {"--set": "a=1", "--cluster": "slurm", "--compression": "publish"}
-    other = {"eval": ["nothing"], "generate": ["nothing", "x"], "compare": ["nothing.py"], "publish": ["nothing", "x"]}
+    other = {"check": ["nothing"], "compare": ["nothing.py"], "eval": ["nothing"], "generate": ["nothing", "x"],
+             "publish": ["nothing", "x"]}
     for flag in re.findall(r"^  (--\S+)", verb_usage(verb), re.M):
         if verb == "train":
             assert flag in train

@@ -108,7 +108,7 @@ def test_every_table_of_the_corpus_adds_up_to_one():
             return super().choose(options)
     from stlm.text.world.story import Teller
     for index in range(200):
-        Teller(Watching(f"7/{index}")).set_progress()
+        Teller(Watching(f"7/{index}")).tell()
     for options in {id(t): t for t in made}.values():
         assert math.fsum(options.probabilities) == pytest.approx(1, abs=1e-12)
         assert options.entropy <= math.log2(len(options.surfaces)) + 1e-9
