@@ -52,9 +52,8 @@ def test_the_loss_of_the_ratio_is_least_at_the_target(target):
     rule = dynamic.Config(target=target, ratio_loss_weight=1.0).build(ByteTokenizer(), 4)
 
     def loss(share: float) -> float:
-        n = 1000
-        ends = torch.arange(n) < share * n
-        return float(rule._ratio_loss(ends, torch.full((n,), share, dtype=torch.double)))
+        ends = torch.arange(1000)[None] < share * 1000
+        return float(rule._ratio_loss(ends, torch.full((1, 1000), share, dtype=torch.double)))
     assert loss(1 / target) == pytest.approx(1.0, abs=0.01)
     assert loss(1 / target) < min(loss(0.6 / target), loss(1.5 / target))
 
