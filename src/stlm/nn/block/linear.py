@@ -9,6 +9,7 @@ attention. Between chunks the states are passed on, in a number of steps that gr
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -68,7 +69,7 @@ class LinearBlock(Block[Context]):
         self.value_gate = linear(dim, 2 * dim)
         self.forget = linear(dim, self.heads, zero=True)
         # at the start, states decay over 4 to 512 positions, depending on the head
-        self.rate = nn.Parameter(torch.linspace(2.0, 9.0, self.heads) * -torch.tensor(2.0).log())
+        self.rate = nn.Parameter(torch.linspace(2.0, 9.0, self.heads) * -math.log(2.0))
         self.out = linear(dim, dim, zero=True)
         self.ffn_norm, self.ffn = RMSNorm(dim), config.ffn.build(dim)
 
