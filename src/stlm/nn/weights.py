@@ -7,6 +7,7 @@ parameters.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import enum
 from collections.abc import Iterator
@@ -38,9 +39,11 @@ class ParameterInfo:
 
 def parameters_of(*modules: nn.Module) -> list[ParameterInfo]:
     """Every parameter of these modules once, in PyTorch's order."""
-    seen = set[int]()
-    return [info for module in modules for info in _walk(module, "", False) if not (id(info.parameter) in seen or
-            seen.add(id(info.parameter)))]  # type: ignore[func-returns-value]
+    found: dict[int, ParameterInfo] = {}
+    for module in modules:
+        for info in _walk(module, "", False):
+            found.setdefault(id(info.parameter), info)
+    return list(found.values())
 
 
 def _walk(module: nn.Module, prefix: str, in_trunk: bool) -> Iterator[ParameterInfo]:
@@ -52,12 +55,12 @@ def _walk(module: nn.Module, prefix: str, in_trunk: bool) -> Iterator[ParameterI
         yield from _walk(part, f"{prefix}{name}.", in_trunk)
 
 
-class Packed(nn.Module):
+class Packed(nn.Module, abc.ABC):
     """Weights that are stored in another form, in buffers."""
 
+    @abc.abstractmethod
     def unpack(self) -> Float[Tensor, "outputs inputs"]:
         """The matrix that the stored form represents."""
-        raise NotImplementedError
 
 
 class Linear(nn.Linear):
@@ -73,12 +76,13 @@ class Linear(nn.Linear):
         del self.weight
         self.packed = packed
 
-    def matrix(self, rows: slice = slice(None)) -> Float[Tensor, "outputs inputs"]:
+    def matrix(self, rows: slice | None = None) -> Float[Tensor, "outputs inputs"]:
         """The weights, or some of their rows."""
-        return (self.weight if self.packed is None else self.packed.unpack())[rows]
+        whole = self.weight if self.packed is None else self.packed.unpack()
+        return whole if rows is None else whole[rows]
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        return F.linear(x, self.weight if self.packed is None else self.packed.unpack(), self.bias)
+        return F.linear(x, self.matrix(), self.bias)
 
 
 def linear(inputs: int, outputs: int, zero: bool = False, role: Role = Role.MATRIX) -> Linear:
