@@ -24,6 +24,7 @@ from tests.cells import CELLS, SLOTS, crossed
 
 settings.register_profile("daily", deadline=None, max_examples=8, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=40, derandomize=True)
+settings.register_profile("hunt", deadline=None, max_examples=10_000)  # by hand: new cases each time
 settings.load_profile("daily")  # `make test-slow` asks for the other
 torch.set_num_threads(1)  # the models here are far too small for more
 TOGETHER = {"tests/cli/test_commands.py", "tests/cli/test_evaluating.py", "tests/compare/test_compare.py",
