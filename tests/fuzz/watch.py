@@ -13,11 +13,20 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stlm.cli import main
 
 LONGEST = 60  # seconds; a command on a small input that takes longer hangs
 ALLOWED = (0, 2, 130)  # exit statuses: done, wrong input, stopped by Ctrl-C
+
+
+def examples(times: int) -> settings:
+    """Settings of a test that runs commands: ``times`` as many cases as other tests have; ten thousand under ``hunt``."""
+    usual, hunt = settings.default, settings.get_profile("hunt")
+    assert usual is not None
+    return settings(max_examples=hunt.max_examples if usual.max_examples == hunt.max_examples else times * usual.max_examples,
+                    suppress_health_check=list(HealthCheck))
 
 
 class Hang(BaseException):
