@@ -43,10 +43,12 @@ class Outcome:
     faults: tuple[str, ...]
 
 
-def call(arguments: Sequence[str], folder: Path, elsewhere: Sequence[Path] = ()) -> Outcome:
-    """Run ``stlm ARGUMENTS`` in ``folder``. elsewhere: files and folders that it must leave as they are."""
+def call(arguments: Sequence[str], folder: Path, elsewhere: Sequence[Path] = (), encoding: str = "utf-8") -> Outcome:
+    """Run ``stlm ARGUMENTS`` in ``folder``. elsewhere: files and folders that it must leave as they are. encoding: of the
+    terminal.
+    """
     before, faults = [snapshot(path) for path in elsewhere], list[str]()
-    out, err = _stream(), _stream()
+    out, err = _stream(encoding), _stream(encoding)
     status: int | None = None
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(folder)
@@ -83,8 +85,8 @@ def _content(path: Path) -> str:
     return "folder" if path.is_dir() else "other"
 
 
-def _stream() -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="surrogateescape", write_through=True)
+def _stream(encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict", write_through=True)
 
 
 def _text(stream: io.TextIOWrapper) -> str:

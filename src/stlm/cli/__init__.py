@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 
+from stlm.cli import streams
 from stlm.cli.usage import SYNONYMS, VERBS, usage, verb_usage
 from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
@@ -13,29 +14,45 @@ from stlm.errors import UserError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 2 if the input was wrong, 130 if Ctrl-C ended it."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    streams.prepare()
     try:
-        if verb in ("-h", "--help", "help"):
-            print(usage())
-            return 0
-        if verb == "--version":
-            from importlib.metadata import version
-            print(f"stlm {version('stlm')}")
-            return 0
-        if verb not in VERBS:
-            raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, list(VERBS), SYNONYMS)}; "
-                            f"the verbs are {', '.join(VERBS)}")
-        sys.path.append(os.getcwd())  # the user's own modules are found from this folder; last, so that they hide no others
-        if not rest or rest[0] in ("-h", "--help"):
-            print(verb_usage(verb))
-            return 0 if rest else 2
-        return importlib.import_module(f"stlm.cli.{verb}").run(rest)
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return status
     except UserError as error:
-        print(f"stlm: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the program that reads our output has ended
-        sys.stderr.close()
+        streams.discard_output()
         return 0
+    except OSError as error:  # such as a name that is too long, a folder that can't be entered, a full disk
+        if error.filename is None:  # it may be the output itself, which Python would write again at its end
+            streams.discard_output()
+        return _refuse(f"{error.filename or 'standard output or a file'}: {error.strerror or error}")
+
+
+def _run(arguments: list[str]) -> int:
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if any("\0" in word for word in arguments):
+        raise UserError("an argument can't have a NUL byte")
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if verb == "--version":
+        from importlib.metadata import version
+        print(f"stlm {version('stlm')}")
+        return 0
+    if verb not in VERBS:
+        raise UserError(f"there is no verb {verb!r}{did_you_mean(verb, list(VERBS), SYNONYMS)}; "
+                        f"the verbs are {', '.join(VERBS)}")
+    sys.path.append(os.getcwd())  # the user's own modules are found from this folder; last, so that they hide no others
+    if not rest or rest[0] in ("-h", "--help"):
+        print(verb_usage(verb))
+        return 0 if rest else 2
+    return importlib.import_module(f"stlm.cli.{verb}").run(rest)
+
+
+def _refuse(message: str) -> int:
+    print(f"stlm: {streams.one_line(message)}", file=sys.stderr)
+    return 2

@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import stlm
+from stlm.cli.console import Console
+from stlm.cli.parser import first_name
 from stlm.config.decode import field_types
 from stlm.config.flags import parse
 from stlm.config.slot import Slot, kinds, slot_of
@@ -42,16 +44,16 @@ class Changes:
 
 
 def run(arguments: list[str]) -> int:
-    name, flags = arguments[0], arguments[1:]
+    name, flags = first_name("check", arguments)
     own, others = _split(flags)
     part = parse(_default(name), own, f"stlm check {name}")
-    models, console = small_models(part, _changes(others, f"stlm check {name}")), Console()
-    with console.status(f"checking {name}"), one_thread():
+    models, console = small_models(part, _changes(others, f"stlm check {name}")), Console(stderr=False)
+    with console.status(Text(f"checking {name}")), one_thread():
         found = check(models)
     console.print(table(f"{name} in {len(models)} small models", found))
     for check_name, fault in found.items():
         if fault:
-            console.print(f"{check_name}: {fault}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{check_name}: {fault}", soft_wrap=True)
     return 1 if any(found.values()) else 0
 
 

@@ -3,47 +3,45 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from stlm.cli.runs import no_flag, take_option
+from stlm.cli.console import Console
+from stlm.cli.parser import Parser
 from stlm.compare import launch, record
 from stlm.compare.comparison_page import write_page
 from stlm.compare.job import ROUNDS, Run, time_decoding
 from stlm.compare.plan import Plan, make_plan
 from stlm.compare.recipe import load_recipe
 from stlm.compare.statistics import shown_p
+from stlm.config.bounds import Range
 from stlm.errors import UserError
 from stlm.train.checkpoint import list_checkpoints
 from stlm.train.folder import BITS, RunFolder, read_lines
 
 
 def run(arguments: list[str]) -> int:
-    path, flags = Path(arguments[0]), arguments[1:]
-    jobs, flags = take_option(flags, "--jobs")
-    kind, flags = take_option(flags, "--cluster")
-    settings: dict[str, str] = {}
-    while "--set" in flags:
-        value, flags = take_option(flags, "--set")
-        key, _, given = (value or "").partition("=")
-        settings[key] = given
-    if flags:
-        raise no_flag("compare", flags[0])
-    at_once, threads = _shares(jobs, kind)
+    parser = Parser("compare")
+    parser.path("recipe")
+    parser.number("--jobs", Annotated[int, Range(1, 1000)])
+    parser.text("--cluster")
+    parser.text("--set", action="append", default=[])
+    given = parser.parse_args(arguments)
+    path, kind, settings = given.recipe, given.cluster, _settings(given.set)
+    at_once, threads = _shares(given.jobs, kind)
     plan = make_plan(path.stem, load_recipe(path), threads)
     executor = launch.cluster(kind, settings) if kind else None
 
     def start(run: Run) -> launch.Job:
         return launch.Submitted(run, executor) if executor else launch.Process(run, threads)
 
-    console = Console(stderr=True)
+    console = Console()
     console.print(f"{plan.recipe.question}\n{plan.recipe.rule}", highlight=False)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler sends SIGTERM instead of Ctrl-C
     recorded = record.on_record(plan)
@@ -84,14 +82,20 @@ def _time_decoding(runs: list[Run], console: Console) -> None:
         time_decoding(here, lambda: bar.advance(task))
 
 
-def _shares(jobs: str | None, kind: str | None) -> tuple[int, int]:
+def _settings(words: list[str]) -> dict[str, str]:
+    """The settings of a cluster's jobs, by name."""
+    for word in words:
+        if not re.fullmatch(r"\w+=.*", word):
+            raise UserError(f"--set {word}: it has to be NAME=VALUE, such as timeout_min=60")
+    return dict(word.split("=", 1) for word in words)
+
+
+def _shares(jobs: int | None, kind: str | None) -> tuple[int, int]:
     """The number of runs at once, and the number of threads for each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jobs is not None and not (jobs.isdecimal() and int(jobs) >= 1):
-        raise UserError(f"--jobs {jobs}: it has to be 1 or more")
     if kind not in (None, "slurm", "local"):
         raise UserError(f"--cluster {kind}: it has to be slurm, or local (to try it without a cluster)")
-    at_once = int(jobs) if jobs else 10_000 if kind else 1
+    at_once = jobs or (10_000 if kind else 1)
     return at_once, 0 if kind else max(1, cores // at_once)  # on a cluster, the scheduler decides
 
 
@@ -100,7 +104,8 @@ class _Display:
 
     def __init__(self, plan: Plan, recorded: record.Recorded, console: Console) -> None:
         self.plan, self.recorded, self.console = plan, recorded, console
-        self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[info]}"),
+        self._bar = Progress(TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
+                             TextColumn("{task.fields[info]}", markup=False),
                              TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal)
         runs = [*plan.first.values(), *(run for _, _, run in plan.runs())]
         self._whole = self._bar.add_task(f"{plan.name}: {len(runs)} runs", total=len(runs),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from stlm.cli.console import Console
 from stlm.train.folder import EXCERPT_BITS
 from stlm.train.loop import Callback, Trainer
 
@@ -20,8 +20,9 @@ class Display(Callback):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._train, self._validation, self._line_at = "", "", 0.0
-        self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[info]}"),
-                             console=console, transient=True, disable=not console.is_terminal)
+        self._bar = Progress(TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
+                             TextColumn("{task.fields[info]}", markup=False), console=console, transient=True,
+                             disable=not console.is_terminal)
         self._task = self._bar.add_task("training", total=1.0, info="")
 
     def on_train_begin(self, trainer: Trainer) -> None:

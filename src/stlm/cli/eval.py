@@ -6,10 +6,11 @@ import argparse
 import functools
 from pathlib import Path
 
-from rich.console import Console
-
-from stlm.cli.runs import Parser, open_corpus, scoring_bar
+from stlm.cli.console import Console
+from stlm.cli.parser import Parser
+from stlm.cli.runs import open_corpus, scoring_bar
 from stlm.cli.score_tables import common, draw
+from stlm.config.bounds import Count, Layers, Seed
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.evaluate import anchors, benchmark, results
@@ -29,21 +30,19 @@ HUGGING_FACE = "hf:"
 
 def run(arguments: list[str]) -> int:
     parser = Parser("eval")
-    parser.add_argument("run")
-    parser.add_argument("--tasks")
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--text")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--layer", type=int)
-    parser.add_argument("--judge")
-    parser.add_argument("--output", type=Path)
+    parser.text("run")
+    parser.text("--tasks")
+    parser.path("--data")
+    parser.text("--text")
+    parser.number("--limit", Count)
+    parser.number("--seed", Seed, 0)
+    parser.number("--layer", Layers)
+    parser.text("--judge")
+    parser.path("--output")
     given = parser.parse_args(arguments)
-    if given.limit is not None and given.limit < 1:
-        raise UserError(f"--limit {given.limit}: it has to be 1 or more")
     tasks = choose(given.tasks or ("bits" if given.text else "paper"))
     _check_options(given, tasks)
-    console, checkpoint = Console(stderr=True), _checkpoint(given.run)
+    console, checkpoint = Console(), _checkpoint(given.run)
     scorer = open_scorer(given.run, checkpoint)
     judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge else None
     folder = given.output or _folder(given.run, checkpoint)

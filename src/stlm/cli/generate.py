@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import Annotated
 
-from stlm.cli.runs import Parser
+from stlm.cli.parser import Parser
+from stlm.cli.streams import is_utf8
+from stlm.config.bounds import Layers, Range, Seed, Share, hints_of
 from stlm.errors import UserError
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
@@ -14,33 +18,24 @@ from stlm.train.machine import pick_device
 
 
 def run(arguments: list[str]) -> int:
-    parser = Parser("generate")
-    parser.add_argument("run")
+    parser, sampling = Parser("generate"), hints_of(Sampling)
+    parser.text("run")
     parser.add_argument("prompt")
-    parser.add_argument("--max-bytes", type=int, default=500)
-    parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--top-p", type=float, default=1.0)
-    parser.add_argument("--min-p", type=float, default=0.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--speculate", type=int)
-    parser.add_argument("--draft-layer", type=int)
-    parser.add_argument("--exit-threshold", type=float)
+    parser.number("--max-bytes", Annotated[int, Range(1, 10**9)], 500)
+    parser.number("--temperature", sampling["temperature"], 0.8)
+    parser.number("--top-p", sampling["top_p"], 1.0)
+    parser.number("--min-p", sampling["min_p"], 0.0)
+    parser.number("--seed", Seed, 0)
+    parser.number("--speculate", Annotated[int, Range(1, 1000)])
+    parser.number("--draft-layer", Layers)
+    parser.number("--exit-threshold", Share)
     given = parser.parse_args(arguments)
-    if given.max_bytes < 1:
-        raise UserError(f"--max-bytes {given.max_bytes}: it has to be 1 or more")
-    if given.speculate is not None and given.speculate < 1:
-        raise UserError(f"--speculate {given.speculate}: it has to be 1 or more")
-    try:
-        how = Sampling(given.temperature, given.top_p, given.min_p)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    how = Sampling(given.temperature, given.top_p, given.min_p)
     checkpoint = find_checkpoint(given.run)
     model = checkpoint.build_model().to(pick_device())
     if given.exit_threshold is not None:
         if model.trunk.exit_threshold is None:
             raise UserError(f"--exit-threshold: {given.run} has no early exits; train with --model.depth early_exit")
-        if not 0 <= given.exit_threshold <= 1:
-            raise UserError(f"--exit-threshold {given.exit_threshold:g}: it has to lie between 0 and 1")
         model.trunk.exit_threshold = given.exit_threshold
     prompt = given.prompt.encode("utf-8", errors="surrogateescape")
     if given.speculate is None:
@@ -48,8 +43,22 @@ def run(arguments: list[str]) -> int:
     else:
         pieces = write_speculating(model, checkpoint.tokenizer, prompt, given.max_bytes, how, given.seed, given.speculate,
                                    given.draft_layer)
-    for text in characters(pieces):
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+    _show(prompt, pieces)
     return 0
+
+
+def _show(prompt: bytes, pieces: Iterator[bytes]) -> None:
+    """Write the text as it comes: its own bytes, because it may begin inside a character of the prompt. Where the output isn't
+    UTF-8, whole characters are written instead.
+    """
+    out = sys.stdout
+    if is_utf8(out.encoding):
+        out.flush()
+        for piece in pieces:
+            out.buffer.write(piece)
+            out.buffer.flush()
+    else:
+        for text in characters(pieces, prompt):
+            out.write(text)
+            out.flush()
+    out.write("\n")

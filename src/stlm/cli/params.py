@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from stlm.cli.console import Console
+from stlm.cli.parser import first_name
 from stlm.cli.runs import is_run
 from stlm.errors import UserError
 from stlm.model.count import Count, count
@@ -26,7 +28,7 @@ CLAIM = 0.9  # the paper says that bytes save 90 to 95 % of a subword model's ta
 
 
 def run(arguments: list[str]) -> int:
-    name, flags = arguments[0], arguments[1:]
+    name, flags = first_name("params", arguments)
     if is_run(name):
         if flags:
             raise UserError(f"{flags[0]}: a trained run takes no flags; give a preset or a TOML file with them")
@@ -35,7 +37,7 @@ def run(arguments: list[str]) -> int:
     else:
         config = configure(name, flags, f"stlm params {name}")
         model, tokenizer = config.model, config.data.tokenizer.outline()
-    counted, console = _count(model, tokenizer), Console()
+    counted, console = _count(model, tokenizer), Console(stderr=False)
     console.print(table(name, counted))
     console.print(beside_subwords(model, counted))
     console.print(by_width(model, tokenizer))
@@ -90,10 +92,10 @@ def by_width(model: ModelConfig, tokenizer: Tokenizer) -> Table:
         one = dataclasses.replace(model, dim=dim, local_dim=local, layers=1, trunk=conv.Config(), depth=full.Config(),
                                   sharing=unshared.Config())
         counted = _count(one, tokenizer)
-        cells = []
+        cells: list[str | Text] = []
         for uses in (1, 2):
             theirs = uses * SUBWORDS * dim
             saved = 1 - (counted.unique - counted.trunk) / theirs
-            cells += [f"{theirs:,}", f"[bold]{saved:.1%}[/]" if saved >= CLAIM else f"{saved:.1%}"]
+            cells += [f"{theirs:,}", Text(f"{saved:.1%}", "bold" if saved >= CLAIM else "")]
         out.add_row(str(dim), f"{counted.tables:,}", f"{counted.local:,}", *cells)
     return out

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stlm.cli.parser import Parser
 from stlm.errors import UserError
 from stlm.report.run_page import write_report
 from stlm.train.folder import RUNS, RunFolder
 
 
 def run(arguments: list[str]) -> int:
-    name = arguments[0]
-    if len(arguments) > 1:
-        raise UserError(f"{arguments[1]}: `stlm report` takes only the name of a run")
+    parser = Parser("report")
+    parser.text("run")
+    name = parser.parse_args(arguments).run
     folder = next((RunFolder(path) for path in (Path(name), RUNS / name) if RunFolder(path).exists), None)
     if folder is None:
         raise UserError(f"there is no run {name!r}; give the name of a folder in {RUNS}/")

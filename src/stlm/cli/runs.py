@@ -1,60 +1,18 @@
-"""Functions that several verbs use: options, texts and progress bars."""
+"""Functions that several verbs use: texts, progress bars, and commands to type next."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+import shlex
+from collections.abc import Callable
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stlm.cli.usage import flags_of
-from stlm.config.suggest import flag_meant
+from stlm.cli.console import Console
 from stlm.data.concat import open_sources
 from stlm.data.shards import Corpus, cache_folder, prepare
-from stlm.errors import UserError
 from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
-
-
-class Parser(argparse.ArgumentParser):
-    """The arguments of one verb. Wrong arguments raise UserError. The help is in `usage`."""
-
-    def __init__(self, verb: str) -> None:
-        super().__init__(prog=f"stlm {verb}", add_help=False)
-        self.verb = verb
-
-    def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
-        given, others = self.parse_known_args(args)
-        for word in others:
-            if word.startswith("-"):
-                raise no_flag(self.verb, word)
-        if others:
-            self.error(f"{others[0]!r} is one word too many: put quotes around a text with spaces")
-        return given
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; `{self.prog} --help` says what it takes")
-
-
-def no_flag(verb: str, word: str) -> UserError:
-    """The error for an unknown flag of a verb, with a suggestion."""
-    flag = word.partition("=")[0]
-    return UserError(f"there is no flag {flag}{flag_meant(flag, flags_of(verb))}; `stlm {verb} --help` lists them")
-
-
-def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:
-    """The value of one option, and the flags without it."""
-    for index, flag in enumerate(flags):
-        if flag == name:
-            if index + 1 == len(flags):
-                raise UserError(f"{name}: a value has to follow")
-            return flags[index + 1], flags[:index] + flags[index + 2:]
-        if flag.startswith(f"{name}="):
-            return flag.partition("=")[2], flags[:index] + flags[index + 1:]
-    return None, flags
 
 
 def open_corpus(config: RunConfig, console: Console) -> Corpus:
@@ -75,7 +33,7 @@ def open_corpus(config: RunConfig, console: Console) -> Corpus:
 
 def bar(console: Console) -> Progress:
     """A progress bar for work of known size."""
-    return Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+    return Progress(TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                     TimeRemainingColumn(), console=console, transient=True)
 
 
@@ -89,3 +47,13 @@ def scoring_bar(console: Console, what: str) -> tuple[Progress, Callable[[float]
 def is_run(name: str) -> bool:
     """Whether a word is the name of a run, not of a preset."""
     return name not in PRESETS and not name.endswith(".toml") and any(path.exists() for path in places_of(name))
+
+
+def command(*words: str) -> str:
+    """``stlm`` with these words, as they are typed in a shell."""
+    return shlex.join(["stlm", *words])
+
+
+def dashed(text: str) -> list[str]:
+    """The words for a text that may begin with a dash."""
+    return ["--", text] if text.startswith("-") else [text]

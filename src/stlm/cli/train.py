@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
+from stlm.cli.console import Console
 from stlm.cli.display import Display
-from stlm.cli.runs import open_corpus, scoring_bar, take_option
+from stlm.cli.parser import first_name, take_option
+from stlm.cli.runs import command, dashed, open_corpus, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import encode
 from stlm.data.shards import Corpus
@@ -42,8 +43,8 @@ READ = 600  # bytes of held-out text for which the report shows patches and bits
 
 
 def run(arguments: list[str]) -> int:
-    console = Console(stderr=True)
-    preset, flags = arguments[0], arguments[1:]
+    console = Console()
+    preset, flags = first_name("train", arguments)
     name, flags = take_option(flags, "--name")
     resume, flags = "--resume" in flags, [flag for flag in flags if flag != "--resume"]
     program = f"stlm train {preset}"
@@ -76,7 +77,7 @@ def run(arguments: list[str]) -> int:
                 display.close()
         if not trainer.done:
             console.print(f"stopped at step {trainer.step}, which is saved; "
-                          f"continue with:  stlm train {preset} --name {folder.name} --resume", highlight=False, soft_wrap=True)
+                          f"continue with:  {command('train', preset, '--name', folder.name, '--resume')}", soft_wrap=True)
             return 130
         _finish(trainer, console)
     return 0
@@ -85,10 +86,10 @@ def run(arguments: list[str]) -> int:
 def _name(name: str | None, preset: str, resume: bool) -> str:
     """The run's name: ``name``, or else the preset's name, with the next free number if that name is taken."""
     if name is not None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores, and at most 100 of them")
         return name
-    stem = Path(preset).stem
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(preset).stem)[:90].lstrip("._-") or "run"
     names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
     free = next(i for i, candidate in enumerate(names) if not RunFolder(RUNS / candidate).exists)
     return names[max(0, free - 1)] if resume else names[free]
@@ -161,7 +162,7 @@ def _finish(trainer: Trainer, console: Console) -> None:
         console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                       f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
                       "the lower limit for every model.", highlight=False, soft_wrap=True)
-    console.print(f'\nreport:  {folder.report}\nnext:    stlm generate {folder.name} "{record["prompt"]}"\n'
+    console.print(f"\nreport:  {folder.report}\nnext:    {command('generate', folder.name, *dashed(record['prompt']))}\n"
                   "         stlm train demo --data FOLDER_OF_TEXT --name mine", highlight=False, soft_wrap=True)
 
 
@@ -180,7 +181,7 @@ def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:
 def _beginning(text: bytes) -> str:
     """The first words of a text, as a prompt to try."""
     words = text[:200].decode("utf-8", errors="ignore").split()[:3]
-    return " ".join(words).replace('"', "") or "The"
+    return " ".join(words) or "The"
 
 
 def _summary(record: dict) -> Table:

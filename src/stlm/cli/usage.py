@@ -1,9 +1,7 @@
 """The texts of ``--help``. Help has to be fast, so no other part of a verb is imported, and kinds are found as names of files.
 """
 
-import shutil
-
-from stlm.config.help import Row, columns
+from stlm.config.help import Row, columns, terminal_width
 from stlm.config.slot import kinds_in
 
 VERBS = {
@@ -200,14 +198,15 @@ def usage() -> str:
     return "\n".join([
         "stlm: train, compare, shrink and use super tiny language models (1M to 100M parameters).", "",
         "usage: stlm VERB ...", "",
-        *columns([(verb, summary) for verb, (_, summary) in VERBS.items()], _width()), "",
+        *columns([(verb, summary) for verb, (_, summary) in VERBS.items()], terminal_width()), "",
         "  stlm VERB --help   what a verb takes", "", "First run:  stlm train demo"])
 
 
 def verb_usage(verb: str) -> str:
     """The help of one verb."""
     arguments, summary = VERBS[verb]
-    return "\n".join([f"stlm {verb}: {summary}", "", f"usage: stlm {verb} {arguments}", "", *columns(_rows(verb), _width())])
+    rows = columns(_rows(verb), terminal_width())
+    return "\n".join([f"stlm {verb}: {summary}", "", f"usage: stlm {verb} {arguments}", "", *rows])
 
 
 def _rows(verb: str) -> list[Row | str]:
@@ -225,6 +224,3 @@ def flags_of(verb: str) -> dict[str, str]:
     rows = [row for row in _rows(verb) if not isinstance(row, str)]
     return {flag.split()[0]: text for flag, text in rows if flag.startswith("-")}
 
-
-def _width() -> int:
-    return shutil.get_terminal_size().columns - 1

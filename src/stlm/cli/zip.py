@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from rich.console import Console
 
-from stlm.cli.runs import Parser, scoring_bar
+from stlm.cli.console import Console
+from stlm.cli.parser import Parser
+from stlm.cli.runs import scoring_bar
 from stlm.errors import UserError
 from stlm.evaluate.archive import claimed_bits, pack
 from stlm.evaluate.native import NativeScorer
@@ -31,9 +31,9 @@ def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer
     console.
     """
     parser = Parser(verb)
-    parser.add_argument("run")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.text("run")
+    parser.path("file")
+    parser.path("-o", "--output", required=True)
     given = parser.parse_args(arguments)
     try:
         import constriction  # noqa: F401
@@ -43,7 +43,7 @@ def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer
         data = given.file.read_bytes()
     except OSError as error:
         raise UserError(f"{given.file}: cannot be read ({error.strerror})") from None
-    console = Console(stderr=True)
+    console = Console()
     # on the CPU, because a GPU may add numbers in another order each time
     scorer = NativeScorer.of(given.run, find_checkpoint(given.run), torch.device("cpu"))
     bar, advance = scoring_bar(console, f"{verb} {given.file.name}")

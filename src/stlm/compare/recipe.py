@@ -10,12 +10,14 @@ import shlex
 import sys
 from pathlib import Path
 
+from stlm.config.bounds import Checked, Positive, Seed
+from stlm.config.words import number_word
 from stlm.errors import UserError
 from stlm.train.run_config import LENGTHS
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """An experiment, described before it is run.
 
     question: the question to answer. rule: how the results decide, stated before the runs. equal, amount: what is equal for all
@@ -30,25 +32,27 @@ class Recipe:
     question: str
     rule: str
     equal: str
-    amount: float
+    amount: Positive
     arms: dict[str, str]
     baseline: str
     against: tuple[str, ...] = ()
     every: str = ""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Seed, ...] = (0, 1, 2)
     first: dict[str, str] = dataclasses.field(default_factory=dict)
     texts: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.equal not in LENGTHS:
             raise ValueError(f"equal = {self.equal!r}: it has to be one of {', '.join(LENGTHS)}")
-        if self.amount <= 0:
-            raise ValueError("amount has to be above 0")
         for name in self.opponents:
             if name not in self.arms:
                 raise ValueError(f"baseline, against: {name!r} has to be one of the arms, {', '.join(self.arms)}")
-        if not self.seeds:
-            raise ValueError("seeds: give at least one")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: give at least one, and each only once")
+        for name, words in {**self.arms, **self.first, **self.texts}.items():
+            if not words.strip():
+                raise ValueError(f"{name}: it is empty; give the words that would follow `stlm train`, or a text's path")
 
     @property
     def opponents(self) -> tuple[str, ...]:
@@ -62,7 +66,7 @@ class Recipe:
     def words(self, arm: str, seed: int) -> list[str]:
         """The arguments of ``stlm train`` in one run of an arm. Flags of the arm come after those of all arms."""
         preset, *flags = _split(self.arms[arm])
-        return [preset, *_split(self.every), f"--train.{self.equal}", f"{self.amount:g}", *flags, "--seed", str(seed)]
+        return [preset, *_split(self.every), f"--train.{self.equal}", number_word(self.amount), *flags, "--seed", str(seed)]
 
     def words_first(self, name: str) -> list[str]:
         """The same for a run in ``first``."""
@@ -82,7 +86,10 @@ class Recipe:
 
 
 def _split(words: str) -> list[str]:
-    split = [os.path.expandvars(word) for word in shlex.split(words)]
+    try:
+        split = [os.path.expandvars(word) for word in shlex.split(words)]
+    except ValueError as error:
+        raise UserError(f"this recipe has the words {words!r}, which are no command line: {error}") from None
     for word in split:
         if unset := re.search(r"\$\{?(\w+)", word):
             raise UserError(f"this recipe needs the variable {unset[1]}, which is not set; set it and start again")

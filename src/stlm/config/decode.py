@@ -11,6 +11,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
+from stlm.config.bounds import IN_WORDS, without_none
 from stlm.config.slot import Slot, kinds, resolve, slot_of
 from stlm.config.suggest import field_meant
 from stlm.errors import UserError
@@ -107,16 +108,15 @@ def _value(hint: Any, value: Any, known: Any, where: str, check: bool) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        inner = next(a for a in arguments if a is not type(None))
-        return _value(inner, value, known, where, check)
+        return _value(without_none(hint), value, known, where, check)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}: expected a list, found {value!r}")
         return tuple(_value(arguments[0], item, None, f"{where}[{i}]", check) for i, item in enumerate(value))
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
     if type(value) is not hint:
-        raise UserError(f"{where}: expected {_in_words(hint)}, found {value!r}")
+        raise UserError(f"{where}: expected {IN_WORDS.get(hint, hint)}, found {value!r}")
     return value
 
 
@@ -130,9 +130,7 @@ def _slot_value(slot: type[Slot], value: Any, known: Any, where: str, check: boo
         if known is None:
             raise UserError(f"{where}.kind: has to be given; the kinds are {', '.join(kinds(slot))}")
         return decode(type(known), fields, known, where, check)
+    if not isinstance(value["kind"], str):
+        raise UserError(f"{where}.kind: expected the name of a kind ({', '.join(kinds(slot))}), found {value['kind']!r}")
     config = resolve(slot, value["kind"], where)
     return decode(config, fields, known if type(known) is config else None, where, check)
-
-
-def _in_words(hint: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))

@@ -27,13 +27,14 @@ def load(name: str, presets: dict[str, Callable[[], T]]) -> T:
 
 
 def _load_toml(path: Path, presets: dict[str, Callable[[], T]], seen: tuple[Path, ...]) -> T:
-    if path.resolve() in seen:
-        raise UserError(f"{path}: this file is its own base, directly or through other files; let one of them name a preset")
     try:
+        if path.resolve() in seen:
+            raise UserError(f"{path}: this file is its own base, directly or through other files; "
+                            "let one of them name a preset")
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file; give a preset ({', '.join(presets)}) or a TOML file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # wrong TOML is a ValueError, as is a number of thousands of digits
         raise UserError(f"{path}: not a readable TOML file: {error}") from None
     base_name = values.pop("base", None)
     if not isinstance(base_name, str):

@@ -8,8 +8,6 @@ of values, and the table is decoded like a file's.
 from __future__ import annotations
 
 import dataclasses
-import math
-import types
 import typing
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -18,6 +16,7 @@ from stlm.config.decode import decode, field_types
 from stlm.config.help import Field, Row, fields_of, page, show
 from stlm.config.slot import kinds, resolve
 from stlm.config.suggest import flag_meant
+from stlm.config.words import read_word, split_list
 from stlm.errors import UserError
 
 T = TypeVar("T")
@@ -94,32 +93,16 @@ def _put(values: dict[str, Any], given: Given, field: Field) -> None:
 def _value(hint: Any, given: Given) -> Any:
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)[0]
-        return [_read(inner, part) for word in given.words for part in word.split(",") if part]
-    return _read(hint, _one(given, "true or false" if hint is bool else "a value"))
+        return [read_word(inner, part) for word in given.words for part in split_list(word)]
+    return read_word(hint, _one(given, "true or false" if hint is bool else "a value"))
 
 
 def _one(given: Given, what: str) -> str:
-    if not given.words:
+    if not any(given.words):
         raise UserError(f"{given.flag}: {what} has to follow")
     if len(given.words) > 1:
         raise UserError(f"{given.flag} {' '.join(given.words)}: only one value may follow; quote a value that has spaces")
     return given.words[0]
-
-
-def _read(hint: Any, word: str) -> Any:
-    """The value of a word. A word that is no value of this type is returned unchanged, and `decode` then raises."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = next(argument for argument in typing.get_args(hint) if argument is not type(None))
-        return None if word.lower() == "none" else _read(inner, word)
-    if hint is bool:
-        return {"true": True, "false": False}.get(word.lower(), word)
-    if hint in (int, float):
-        try:
-            number = hint(word)
-        except ValueError:
-            return word
-        return number if math.isfinite(number) else word
-    return word
 
 
 def _known(fields: dict[str, Field], shorthands: dict[str, str], own: Sequence[Row]) -> dict[str, str]:

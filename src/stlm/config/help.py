@@ -12,16 +12,17 @@ import inspect
 import itertools
 import shutil
 import textwrap
-import types
 import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from stlm.config.bounds import without_none
 from stlm.config.decode import alternatives, field_types
 from stlm.config.slot import Slot, kinds, slot_of
 
 Row = tuple[str, str]  # a flag with its placeholder, and what it does
 LEFT = 38  # largest width of the column of flags
+NARROWEST = 39  # smallest width of a page
 INTRODUCTION = (
     "Each field of a run is a flag. In brackets: the value of a flag that is left out. KIND is one of the kinds that are "
     "listed, or a module of your own, such as mine.my_part. Each kind has flags of its own: to see them, choose the kind and "
@@ -77,7 +78,7 @@ def page(config: Any, program: str, own: Sequence[Row] = (), shorthands: dict[st
 
     own: flags that aren't fields. shorthands: flags that stand for a field. width: columns of the page; 0 uses the terminal's.
     """
-    width = width or shutil.get_terminal_size().columns - 1
+    width = width or terminal_width()
     by_path = {field.path: field for field in fields_of(config)}
     short = [(f"{flag} {_placeholder(by_path[path].hint)}", f"short for {by_path[path].flag}")
              for flag, path in (shorthands or {}).items() if path in by_path]
@@ -98,7 +99,12 @@ def show(text: str) -> None:
     styled = Text(text)
     styled.highlight_regex(r"--[\w.-]+", "bold")
     styled.highlight_regex(r"(?m)^[\w.-]+( = [\w.]+)?(?=:)", "bold")
-    Console(highlight=False).print(styled, soft_wrap=True)
+    Console(highlight=False, width=terminal_width() + 1).print(styled, soft_wrap=True)
+
+
+def terminal_width() -> int:
+    """Columns for text that is wrapped. A terminal that is too narrow for columns breaks the lines itself."""
+    return max(NARROWEST, shutil.get_terminal_size().columns - 1)
 
 
 def columns(rows: Sequence[Row | str], width: int) -> list[str]:
@@ -158,8 +164,8 @@ def _placeholder(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return "|".join(map(str, arguments))
-    if origin in (typing.Union, types.UnionType):
-        return _placeholder(next(argument for argument in arguments if argument is not type(None)))
+    if without_none(hint) is not hint:
+        return _placeholder(without_none(hint))
     if origin is tuple:
         return f"{_placeholder(arguments[0])} ..."
     return {int: "N", float: "X", str: "TEXT", bool: "true|false"}.get(hint, "VALUE")

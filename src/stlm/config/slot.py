@@ -13,16 +13,19 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
+from stlm.config.bounds import Checked
 from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Slot(abc.ABC):
+class Slot(Checked, abc.ABC):
     """Base of every slot. A subclass that sets ``package`` is a slot. A subclass of a slot, named ``Config``, is a kind."""
 
     package: ClassVar[str]
@@ -74,11 +77,22 @@ def resolve(slot: type[Slot], kind: str, where: str) -> type[Slot]:
     if kind not in known and ("." not in kind or _find_spec(kind) is None):
         raise UserError(f"{where}: there is no kind {kind!r}{did_you_mean(kind, known)}; "
                         f"the kinds are {', '.join(known)}, or a dotted path to a module of your own")
-    config = getattr(importlib.import_module(name), "Config", None)
+    config = getattr(_module(name, where), "Config", None)
     if not (isinstance(config, type) and issubclass(config, slot)):
         raise UserError(f"{where}: the module {kind!r} needs a class Config that derives from "
                         f"{slot.__module__}.{slot.__qualname__}")
+    if inspect.isabstract(config):
+        raise UserError(f"{where}: the class Config of {kind!r} lacks {', '.join(sorted(config.__abstractmethods__))}")
     return config
+
+
+def _module(name: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (ImportError, UserError):  # a package that isn't installed; callers say how to get it
+        raise
+    except Exception as error:  # a user's own module may raise anything
+        raise UserError(f"{where}: {name} can't be imported: {type(error).__name__}: {error}") from None
 
 
 def _find_spec(dotted: str) -> object | None:

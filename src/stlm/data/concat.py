@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from stlm.config.words import split_list
 from stlm.data.sources import VALIDATION, Source, open_source
 
 
@@ -35,7 +36,6 @@ class Concat(Source):
 
 def open_sources(spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0) -> Source:
     """The source that ``spec`` names, as for `open_source`. Commas separate several names."""
-    names = spec.split(",")
-    if len(names) == 1 or Path(spec).exists():
-        return open_source(spec, field=field, seed=seed, megabytes=megabytes)
-    return Concat([open_source(name.strip(), field=field, seed=seed, megabytes=megabytes) for name in names])
+    names = [spec] if Path(spec).exists() else split_list(spec) or [spec]
+    sources = [open_source(name, field=field, seed=seed, megabytes=megabytes) for name in names]
+    return Concat(sources) if len(sources) > 1 else sources[0]

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from stlm.config.bounds import Checked, Range, Share, ShareAboveZero
+
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class Sampling(Checked):
     """How tokens are drawn."""
 
-    temperature: float = 0.8
+    temperature: Annotated[float, Range(0, 1000)] = 0.8
     """Scores are divided by this. 0 always selects the likeliest token."""
-    top_p: float = 1.0
+    top_p: ShareAboveZero = 1.0
     """Keep the likeliest tokens that together have this probability (Holtzman et al. 2020, arXiv 1904.09751)."""
-    min_p: float = 0.0
+    min_p: Share = 0.0
     """Keep tokens that have at least this share of the likeliest one's probability (arXiv 2407.01082)."""
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError("temperature has to be 0 or more")
-        if not 0 < self.top_p <= 1:
-            raise ValueError("top_p has to lie above 0 and at most at 1")
-        if not 0 <= self.min_p <= 1:
-            raise ValueError("min_p has to lie between 0 and 1")
 
 
 def draw(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: Sampling,
@@ -53,7 +48,8 @@ def pick(logits: Float[Tensor, " token"], allowed: Bool[Tensor, " token"], how: 
     scores = np.where(allowed.numpy(), logits.detach().double().numpy(), -np.inf)
     if how.temperature == 0:
         return int(scores.argmax())
-    scores = (scores - scores.max()) / how.temperature
+    with np.errstate(over="ignore"):  # near 0, all but the likeliest get minus infinity, as they should
+        scores = (scores - scores.max()) / how.temperature
     if how.top_p < 1 or how.min_p > 0:
         order = np.argsort(-scores, kind="stable")
         p = np.exp(scores[order])

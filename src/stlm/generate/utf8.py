@@ -74,10 +74,10 @@ class Utf8:
 
 def state_after(prompt: bytes) -> int:
     """The state after a prompt. Bytes that aren't valid UTF-8 are ignored."""
-    for back in range(1, min(4, len(prompt) + 1)):
-        lead = prompt[-back]
-        if lead >= 0xC0:
-            return run(START, prompt[-back:]) or START
-        if lead < 0x80:
-            return START
-    return START
+    return run(START, unfinished(prompt)) or START
+
+
+def unfinished(data: bytes) -> bytes:
+    """The first bytes of a character at the end of ``data``, if more bytes complete it; else nothing."""
+    tails = (data[-back:] for back in range(1, min(4, len(data) + 1)))
+    return next((tail for tail in tails if run(START, tail)), b"")

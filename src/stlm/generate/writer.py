@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 
+from stlm.generate import utf8
 from stlm.generate.sampling import Sampling
 from stlm.generate.session import Session
 from stlm.model.lm import LM
@@ -39,9 +40,10 @@ def _held_back(data: bytes, stops: tuple[bytes, ...]) -> int:
     return max((n for stop in stops for n in range(1, len(stop)) if data.endswith(stop[:n])), default=0)
 
 
-def characters(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Yield the characters of a stream of bytes, each as soon as it is complete."""
+def characters(pieces: Iterator[bytes], prompt: bytes = b"") -> Iterator[str]:
+    """Yield the characters of a stream of bytes, each as soon as it is complete. The first may begin in the prompt."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(utf8.unfinished(prompt))
     for piece in pieces:
         if text := decoder.decode(piece):
             yield text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from stlm.config.bounds import Checked, Layers, LayersOrNone, Size
 from stlm.model.copying import CopyingConfig
 from stlm.model.copying import none as no_copying
 from stlm.model.depth import DepthConfig, full
@@ -17,14 +18,14 @@ from stlm.nn.block import BlockConfig, attention, check_width, conv
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """The encoder reads bytes, pooling makes patches of them, the trunk reads the patches, and the decoder predicts bytes. All
     are causal.
     """
 
-    dim: int = 256
+    dim: Size = 256
     """Width of the trunk."""
-    layers: int = 4
+    layers: Layers = 4
     """Number of blocks in the trunk."""
     trunk: BlockConfig = attention.Config()
     """Kind of the blocks in the trunk, which reads patches."""
@@ -32,15 +33,15 @@ class ModelConfig:
     """Which layers of the trunk share weights."""
     depth: DepthConfig = full.Config()
     """How many layers of the trunk a patch goes through."""
-    local_dim: int = 128
+    local_dim: Size = 128
     """Width of the encoder, the decoder and the table of tokens."""
     embedding: EmbeddingConfig = tokens.Config()
     """How a token becomes a vector."""
     local: BlockConfig = conv.Config()
     """Kind of the blocks in the encoder and the decoder."""
-    encoder_layers: int = 2
+    encoder_layers: LayersOrNone = 2
     """Number of blocks in the encoder, which reads bytes before they are pooled."""
-    decoder_layers: int = 2
+    decoder_layers: LayersOrNone = 2
     """Number of blocks in the decoder, which predicts bytes from the encoder's and the trunk's outputs."""
     tie_local: bool = False
     """Use the same blocks in the encoder and the decoder."""
@@ -54,12 +55,7 @@ class ModelConfig:
     """How tokens may be copied from earlier in the document."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "layers", "local_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
-        for name in ("encoder_layers", "decoder_layers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} = {getattr(self, name)}: it has to be 0 or more")
+        super().__post_init__()
         if self.tie_local and self.encoder_layers != self.decoder_layers:
             raise ValueError(f"tie_local needs the same number of blocks in the encoder and the decoder; encoder_layers = "
                              f"{self.encoder_layers}, decoder_layers = {self.decoder_layers}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import nn
 
+from stlm.config.bounds import Weight
 from stlm.data.batch import Batch
 from stlm.model.lm import LM
 from stlm.model.loss import Loss
@@ -25,9 +26,9 @@ class Config(ObjectiveConfig):
     """The objective with weight 1. What it counts (its targets) is what both sums are divided by."""
     second: ObjectiveConfig = multi_byte.Config()
     """The objective that is added."""
-    weight: float = 0.5
+    weight: Weight = 0.5
     """Weight of the second objective at the start."""
-    final_weight: float = 0.5
+    final_weight: Weight = 0.5
     """Weight of the second objective at the end."""
     schedule: ScheduleConfig = linear.Config()
     """The way from the first weight to the last."""

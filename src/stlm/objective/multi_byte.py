@@ -8,11 +8,13 @@ model that is used after training.
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import Range
 from stlm.data.batch import Batch
 from stlm.model.lm import LM
 from stlm.model.loss import Loss, figure
@@ -29,12 +31,8 @@ from stlm.text.tokenizer import Tokenizer
 class Config(ObjectiveConfig):
     """Cross-entropy of the next token, and of some tokens after it."""
 
-    further: int = 3
+    further: Annotated[int, Range(1, 256)] = 3
     """How many tokens after the next one are predicted too."""
-
-    def __post_init__(self) -> None:
-        if self.further < 1:
-            raise ValueError("further has to be 1 or more")
 
     def build(self, tokenizer: Tokenizer, model: ModelConfig) -> MultiByte:
         return MultiByte(model.local_dim, self.further)

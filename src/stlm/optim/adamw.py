@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.optim import Optimizer
 
+from stlm.config.bounds import Positive, ShareBelowOne, SizeOrNone, Weight
 from stlm.nn.weights import ParameterInfo
 from stlm.optim import OptimConfig, split_parameters
 
@@ -22,26 +23,18 @@ from stlm.optim import OptimConfig, split_parameters
 class Config(OptimConfig):
     """AdamW. Only matrices have weight decay."""
 
-    lr: float = 2e-3
+    lr: Positive = 2e-3
     """Peak learning rate."""
-    beta1: float = 0.9
+    beta1: ShareBelowOne = 0.9
     """Decay of the mean of the gradients."""
-    beta2: float = 0.95
+    beta2: ShareBelowOne = 0.95
     """Decay of the mean of the squared gradients."""
-    weight_decay: float = 0.1
+    weight_decay: Weight = 0.1
     """Weight decay of matrices. A step decays them by this times the learning rate."""
-    base_width: int = 0
+    base_width: SizeOrNone = 0
     """The width for which ``lr`` was tuned. Wider matrices get a lower rate. 0: one rate for all."""
-    local_lr_mult: float = 1.0
+    local_lr_mult: Positive = 1.0
     """Learning rate of all parts outside the trunk, as a multiple of the trunk's."""
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ValueError(f"lr = {self.lr}: it has to be above 0")
-        if self.base_width < 0:
-            raise ValueError(f"base_width = {self.base_width}: it has to be 0 or more")
-        if self.local_lr_mult <= 0:
-            raise ValueError(f"local_lr_mult = {self.local_lr_mult}: it has to be above 0")
 
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(parameters)

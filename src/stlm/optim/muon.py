@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stlm.config.bounds import Positive, ShareBelowOne, Weight
 from stlm.nn.weights import ParameterInfo
 from stlm.optim import OptimConfig, split_parameters
 from stlm.optim.adamw import adamw
@@ -24,18 +25,14 @@ from stlm.optim.adamw import adamw
 class Config(OptimConfig):
     """Muon for matrices, AdamW for the rest."""
 
-    lr: float = 0.02
+    lr: Positive = 0.02
     """Peak learning rate of the matrices."""
-    momentum: float = 0.95
+    momentum: ShareBelowOne = 0.95
     """Decay of the momentum."""
-    weight_decay: float = 0.01
+    weight_decay: Weight = 0.01
     """Weight decay of matrices. A step decays them by this times the learning rate."""
-    adamw_lr: float = 2e-3
+    adamw_lr: Positive = 2e-3
     """Peak learning rate of all other parameters, which AdamW updates."""
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0 or self.adamw_lr <= 0:
-            raise ValueError("lr and adamw_lr have to be above 0")
 
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(parameters)

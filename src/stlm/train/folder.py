@@ -100,7 +100,7 @@ class RunFolder:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file in one move: even after a crash it is either the old one or the new one, never a part."""
-    write_bytes_whole(path, text.encode("utf-8"))
+    write_bytes_whole(path, text.encode("utf-8", "replace"))  # names of files may have bytes that aren't UTF-8
 
 
 def write_bytes_whole(path: Path, data: bytes) -> None:

@@ -16,7 +16,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from stlm.config.slot import Slot, did_you_mean, kinds, resolve
+from stlm.config.slot import Slot, kinds, resolve
+from stlm.config.suggest import did_you_mean
+from stlm.config.words import split_list
 from stlm.errors import UserError
 from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.grid import Grid
@@ -64,7 +66,10 @@ def choose(words: str) -> list[TaskConfig]:
     Raises UserError, which lists the names, if there is no such task.
     """
     known, out = kinds(TaskConfig), dict[str, TaskConfig]()
-    for word in words.split(","):
+    names = split_list(words)
+    if not names:
+        raise UserError(f"--tasks {words!r}: name at least one task; `stlm eval --help` lists them")
+    for word in names:
         if word in known or "." in word:
             found = [find(word)]
         else:

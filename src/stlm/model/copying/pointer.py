@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from stlm.config.bounds import Size
 from stlm.model.backbone import TrunkOutput
 from stlm.model.copying import Copying, CopyingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
@@ -35,14 +36,10 @@ from stlm.text.tokenizer import Tokenizer, parts_words
 class Config(CopyingConfig):
     """If an earlier word began like the present one, the token that followed there becomes more likely."""
 
-    dim: int = 64
+    dim: Size = 64
     """Width of queries and keys."""
-    window: int = 2048
+    window: Size = 2048
     """How many tokens back to search for words."""
-
-    def __post_init__(self) -> None:
-        if self.dim < 1 or self.window < 1:
-            raise ValueError("dim and window have to be 1 or more")
 
     def build(self, dim: int, tokenizer: Tokenizer) -> Pointer:
         return Pointer(dim, tokenizer, self)

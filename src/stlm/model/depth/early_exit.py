@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from stlm.config.bounds import Count, Share, ShareBelowOne, Weight
 from stlm.model.depth import DepthConfig
 from stlm.nn.stack import Block, Stack, StackCache, StackOutput
 
@@ -27,18 +28,14 @@ from stlm.nn.stack import Block, Stack, StackCache, StackOutput
 class Config(DepthConfig):
     """Earlier layers also learn to predict, so that a patch can skip the remaining layers."""
 
-    weight: float = 0.3
+    weight: Weight = 0.3
     """Weight of the loss of earlier layers. The last of them gets this weight, those before it less."""
-    exit_layers: tuple[int, ...] = ()
+    exit_layers: tuple[Count, ...] = ()
     """Earlier layers that learn to predict, counted from 1. None: all. To draft (--speculate), a single layer is best."""
-    dropout: float = 0.1
+    dropout: ShareBelowOne = 0.1
     """How often training skips the last layer. Earlier layers are skipped less often, the first never."""
-    exit_threshold: float = 0.0
+    exit_threshold: Share = 0.0
     """After training: skip the remaining layers once a layer hardly changes a patch (similarity 0 to 1; 0: never)."""
-
-    def __post_init__(self) -> None:
-        if self.weight < 0 or not 0 <= self.dropout < 1 or not 0 <= self.exit_threshold <= 1:
-            raise ValueError("weight has to be 0 or more, dropout at least 0 and below 1, exit_threshold between 0 and 1")
 
     def check(self, model: Any) -> None:
         if model.layers < 2:

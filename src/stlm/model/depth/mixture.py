@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import Layers, ShareAboveZero, Weight
 from stlm.model.depth import DepthConfig
 from stlm.nn.norm import rms_norm
 from stlm.nn.sparse import SparseStack, refuse_bidirectional, valid_mask
@@ -33,20 +34,16 @@ from stlm.nn.weights import Linear
 class Config(DepthConfig):
     """Some layers process only some of the patches."""
 
-    capacity: float = 0.5
+    capacity: ShareAboveZero = 0.5
     """Share of the patches that these layers process."""
-    every: int = 2
+    every: Layers = 2
     """Of this many groups of layers, the last processes only some patches. The first group processes all of them."""
-    span: int = 1
+    span: Layers = 1
     """Number of layers in a group. A patch goes through all of them or none."""
     nested: bool = False
     """Let a group choose only among the patches that the last such group processed."""
-    aux_weight: float = 0.1
+    aux_weight: Weight = 0.1
     """Weight of the loss of the router that decides after training."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.capacity <= 1 or self.every < 1 or self.span < 1 or self.aux_weight < 0:
-            raise ValueError("capacity has to be above 0 and at most 1, every and span 1 or more, aux_weight 0 or more")
 
     def check(self, model: Any) -> None:
         if model.layers % self.span:

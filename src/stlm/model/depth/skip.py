@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from stlm.config.bounds import ShareAboveZero, Weight
 from stlm.model.depth import DepthConfig
 from stlm.nn.norm import rms_norm
 from stlm.nn.sparse import SparseStack, refuse_bidirectional, valid_mask
@@ -25,14 +26,10 @@ from stlm.nn.weights import Linear
 class Config(DepthConfig):
     """A learned gate lets each patch skip layers."""
 
-    target: float = 0.7
+    target: ShareAboveZero = 0.7
     """Share of the layers after the first that a patch goes through on average; training aims for it."""
-    aux_weight: float = 1.0
+    aux_weight: Weight = 1.0
     """Weight of the loss that moves this share to ``target``."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.target <= 1 or self.aux_weight < 0:
-            raise ValueError("target has to be above 0 and at most 1, aux_weight 0 or more")
 
     def build(self, blocks: Sequence[Block], dim: int) -> Stack:
         return Skip(blocks, dim, self)

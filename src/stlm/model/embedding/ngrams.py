@@ -9,12 +9,14 @@ there are few different pairs of bytes and many quintuples, and in one table eac
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import Range
 from stlm.model.embedding import Embedding, EmbeddingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
 from stlm.nn.weights import Role
@@ -25,16 +27,15 @@ from stlm.text.tokenizer import Tokenizer
 class Config(EmbeddingConfig):
     """A row of a table for each token, plus a row for each hashed n-gram that ends there."""
 
-    orders: tuple[int, ...] = (2, 3, 4, 5)
+    orders: tuple[Annotated[int, Range(2, 256)], ...] = (2, 3, 4, 5)
     """Lengths of the n-grams, in tokens."""
-    rows: int = 32768
+    rows: Annotated[int, Range(1, 2**31 - 1)] = 32768
     """Number of rows in the table that all n-grams share."""
 
     def __post_init__(self) -> None:
-        if not self.orders or min(self.orders) < 2:
-            raise ValueError(f"orders = {list(self.orders)}: give at least one length, each of 2 or more")
-        if not 1 <= self.rows < 2**31:
-            raise ValueError(f"rows = {self.rows}: it has to lie between 1 and 2^31 - 1")
+        super().__post_init__()
+        if not self.orders:
+            raise ValueError("orders: give at least one length")
 
     def build(self, dim: int, tokenizer: Tokenizer) -> NGrams:
         return NGrams(dim, self)

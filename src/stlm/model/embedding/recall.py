@@ -9,12 +9,14 @@ it. It needs hardly any arithmetic and few parameters: one row for each token an
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from stlm.config.bounds import Range, Size
 from stlm.model.embedding import ngrams
 from stlm.model.hashing import BASE, MIX
 from stlm.text.tokenizer import Tokenizer
@@ -24,17 +26,15 @@ from stlm.text.tokenizer import Tokenizer
 class Config(ngrams.Config):
     """Hashed n-grams, plus the token that followed the last time that the document had the same few tokens."""
 
-    matches: tuple[int, ...] = (3, 5)
+    matches: tuple[Annotated[int, Range(1, 256)], ...] = (3, 5)
     """How many of the last tokens must match an earlier position; there is one search for each number."""
-    window: int = 1024
+    window: Size = 1024
     """How many tokens back to search."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.matches or min(self.matches) < 1:
-            raise ValueError(f"matches = {list(self.matches)}: give at least one length, each of 1 or more")
-        if self.window < 1:
-            raise ValueError("window has to be 1 or more")
+        if not self.matches:
+            raise ValueError("matches: give at least one length")
 
     def build(self, dim: int, tokenizer: Tokenizer) -> Recall:
         return Recall(dim, tokenizer.vocab_size, self)

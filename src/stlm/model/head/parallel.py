@@ -10,13 +10,14 @@ end, and they truncate patches that are too long.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import LayersOrNone, Range, Size
 from stlm.model.backbone import TrunkOutput
 from stlm.model.head import Head, HeadConfig
 from stlm.model.layout import latest, take
@@ -30,16 +31,12 @@ from stlm.nn.weights import Role, linear
 class Config(HeadConfig):
     """All tokens of the next patch are predicted at once, without a decoder."""
 
-    slots: int = 13
+    slots: Annotated[int, Range(1, 4096)] = 13
     """Largest number of tokens in a patch, its end included. Later tokens all use the last slot."""
-    layers: int = 2
+    layers: LayersOrNone = 2
     """Number of blocks in which the slots of a patch see each other."""
-    heads: int = 4
+    heads: Size = 4
     """Number of attention heads in these blocks."""
-
-    def __post_init__(self) -> None:
-        if self.slots < 1 or self.layers < 0 or self.heads < 1:
-            raise ValueError("slots and heads have to be 1 or more, layers 0 or more")
 
     def check(self, model: Any) -> None:
         if model.patching.every_token:

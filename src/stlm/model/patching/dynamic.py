@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import Positive, Range, Weight
 from stlm.model.layout import latest
 from stlm.model.patching import Boundaries, Patching, PatchingConfig
 from stlm.nn.memory import Memory
@@ -28,18 +30,12 @@ from stlm.text.tokenizer import Tokenizer
 class Config(PatchingConfig):
     """A patch ends where a learned router sees a change in the text."""
 
-    target: float = 5.0
+    target: Annotated[float, Range(1, 10**6, above=True)] = 5.0
     """Mean number of tokens in a patch that training aims for."""
-    ratio_loss_weight: float = 0.03
+    ratio_loss_weight: Weight = 0.03
     """Weight of the ratio loss, which moves the mean length of patches to ``target``."""
-    lr_mult: float = 1.0
+    lr_mult: Positive = 1.0
     """Learning rate of the router, as a multiple of the model's."""
-
-    def __post_init__(self) -> None:
-        if self.target <= 1:
-            raise ValueError("target has to be above 1")
-        if self.ratio_loss_weight < 0 or self.lr_mult <= 0:
-            raise ValueError("ratio_loss_weight has to be 0 or more, lr_mult above 0")
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Dynamic:
         return Dynamic(dim, self)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from stlm.config.bounds import Layers, Range, Size
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.model.embedding import ngrams
@@ -40,13 +41,13 @@ class Config(PatchingConfig):
 
     run: str = "reader"
     """Run or model with the small model's weights: the preset reader, trained with the same ``dim`` and ``layers``."""
-    threshold: float = 2.0
+    threshold: Annotated[float, Range(-1000, 1000)] = 2.0
     """A patch ends where the entropy of the next byte is above this many bits."""
     rule: Literal["global", "monotonic"] = "global"
     """global compares the entropy with the threshold; monotonic compares its rise since the last byte."""
-    dim: int = 64
+    dim: Size = 64
     """Width of the small model."""
-    layers: int = 3
+    layers: Layers = 3
     """Number of blocks in the small model."""
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Entropy:

@@ -7,6 +7,7 @@ import dataclasses
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stlm.config.bounds import Size
 from stlm.model.patching import Boundaries, Patching, PatchingConfig
 from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
@@ -16,12 +17,8 @@ from stlm.text.tokenizer import Tokenizer
 class Config(PatchingConfig):
     """Patches of a fixed size, counted from the start of each document."""
 
-    stride: int = 4
+    stride: Size = 4
     """Number of tokens in a patch."""
-
-    def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise ValueError("stride has to be 1 or more")
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Stride:
         return Stride(self.stride)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stlm.config.bounds import Size
 from stlm.errors import UserError
 from stlm.model.layout import latest
 from stlm.model.patching import Boundaries, Patching, PatchingConfig
@@ -23,12 +24,8 @@ from stlm.text.tokenizer import Tokenizer, parts_words
 class Config(PatchingConfig):
     """A patch ends at the first space or punctuation mark after a word, and after ``cap`` bytes at the latest."""
 
-    cap: int = 16
+    cap: Size = 16
     """Largest number of bytes in a patch."""
-
-    def __post_init__(self) -> None:
-        if self.cap < 1:
-            raise ValueError("cap has to be 1 or more")
 
     def build(self, tokenizer: Tokenizer, dim: int) -> Whitespace:
         if any(len(token) > 1 for token in tokenizer.token_bytes):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from stlm.config.bounds import Size
 from stlm.model.layout import Layout, take
 from stlm.model.pooling import Pooling, PoolingConfig
 from stlm.nn.block import check_multiple
@@ -22,12 +23,8 @@ from stlm.nn.weights import linear
 class Config(PoolingConfig):
     """The last byte attends to all bytes of the patch, and the result is added to it."""
 
-    heads: int = 4
+    heads: Size = 4
     """Number of attention heads."""
-
-    def __post_init__(self) -> None:
-        if self.heads < 1:
-            raise ValueError("heads has to be 1 or more")
 
     def check(self, model: Any) -> None:
         if model.patching.every_token:

@@ -8,6 +8,7 @@ import abc
 import dataclasses
 from typing import ClassVar
 
+from stlm.config.bounds import ShareBelowOne, SizeOrNone
 from stlm.config.slot import Slot
 from stlm.nn.block import BlockConfig
 from stlm.nn.lora import AdaptedBlock
@@ -42,16 +43,12 @@ class SharingConfig(Slot):
 class AdaptedConfig(SharingConfig):
     """Sharing in which each use of a shared part may have some weights of its own."""
 
-    rank: int = 0
+    rank: SizeOrNone = 0
     """Rank of the small adaptor (LoRA) that each layer adds to a shared matrix. 0: none."""
     own_norms: bool = False
     """Give each layer its own norms."""
     own_scales: bool = False
     """Give each layer its own factor for the output of the shared part."""
-
-    def __post_init__(self) -> None:
-        if self.rank < 0:
-            raise ValueError("rank has to be 0 or more")
 
     @property
     def adapted(self) -> bool:
@@ -77,13 +74,8 @@ class BlocksConfig(AdaptedConfig):
 class LoopsConfig(BlocksConfig):
     """The trunk runs through all blocks several times, from the first to the last."""
 
-    loop_from: float = 0.0
+    loop_from: ShareBelowOne = 0.0
     """Until this share of training is over, the trunk goes through its blocks only once (0 to 1)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.loop_from < 1:
-            raise ValueError("loop_from has to be 0 or more, and below 1")
 
     @property
     def flops_change(self) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from stlm.config.bounds import Layers
 from stlm.model.sharing import BlocksConfig
 from stlm.nn.block import BlockConfig
 
@@ -14,11 +15,11 @@ from stlm.nn.block import BlockConfig
 class Config(BlocksConfig):
     """Neighbouring layers use the same block: A A B B."""
 
-    repeat: int = 2
+    repeat: Layers = 2
     """Number of neighbouring layers that use the same block."""
 
     def check(self, layers: int, block: BlockConfig) -> None:
-        if self.repeat < 1 or layers % self.repeat:
+        if layers % self.repeat:
             raise ValueError(f"sharing = adjacent: layers = {layers} has to be a multiple of repeat = {self.repeat}")
 
     def owners(self, layers: int) -> list[int]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from stlm.config.bounds import Layers
 from stlm.model.sharing import LoopsConfig
 from stlm.nn.block import BlockConfig
 
@@ -14,11 +15,11 @@ from stlm.nn.block import BlockConfig
 class Config(LoopsConfig):
     """The trunk goes through its blocks several times: A B A B."""
 
-    loops: int = 2
+    loops: Layers = 2
     """How many times the trunk goes through its blocks."""
 
     def check(self, layers: int, block: BlockConfig) -> None:
-        if self.loops < 1 or layers % self.loops:
+        if layers % self.loops:
             raise ValueError(f"sharing = cycle: layers = {layers} has to be a multiple of loops = {self.loops}")
 
     def owners(self, layers: int) -> list[int]:

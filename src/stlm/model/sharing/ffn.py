@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from stlm.config.bounds import Layers, Ratio
 from stlm.model.sharing import AdaptedConfig
 from stlm.nn.block import BlockConfig
 from stlm.nn.lora import AdaptedLayer
@@ -19,21 +20,16 @@ from stlm.nn.stack import Block
 class Config(AdaptedConfig):
     """Layers share a feed-forward layer. Each has its own attention."""
 
-    groups: int = 1
+    groups: Layers = 1
     """Number of different feed-forward layers. Neighbouring layers share one."""
-    widen: float = 1.0
+    widen: Ratio = 1.0
     """Make the shared feed-forward layers this many times wider."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.widen <= 0:
-            raise ValueError("widen has to be above 0")
 
     def check(self, layers: int, block: BlockConfig) -> None:
         if not hasattr(block, "ffn"):
             raise ValueError(f"sharing = ffn: trunk = {block.kind} has no feed-forward layers to share; choose trunk = "
                              "attention or linear, or another sharing")
-        if self.groups < 1 or layers % self.groups:
+        if layers % self.groups:
             raise ValueError(f"sharing = ffn: layers = {layers} has to be a multiple of groups = {self.groups}")
 
     def build(self, block: BlockConfig, dim: int, layers: int) -> list[Block]:

@@ -7,12 +7,14 @@ may share keys and values.
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import Range, Size
 from stlm.nn.block import BlockConfig, check_multiple
 from stlm.nn.ffn import FeedForwardConfig, relu2
 from stlm.nn.memory import KV
@@ -29,23 +31,22 @@ NARROW = 8  # the smallest block size of banded attention, which is used where t
 class Config(BlockConfig):
     """Attention over the last ``window`` positions, then a feed-forward layer."""
 
-    heads: int = 4
+    heads: Size = 4
     """Number of attention heads. Each has an even width, so the layer's width is a multiple of twice this number."""
-    kv_heads: int | None = None
+    kv_heads: Size | None = None
     """Number of key and value heads, which groups of heads share (grouped-query attention). Not set: as many as `heads`."""
-    window: int = 2048
+    window: Size = 2048
     """Number of positions that a position sees, itself included."""
     ffn: FeedForwardConfig = relu2.Config()
     """The feed-forward layer."""
     qk_norm: bool = True
     """Scale queries and keys to unit norm."""
-    rope_base: float = 10000.0
+    rope_base: Annotated[float, Range(1, 10**12)] = 10000.0
     """Base of the rotary position encoding."""
 
     def __post_init__(self) -> None:
-        if self.heads < 1 or self.window < 1:
-            raise ValueError("heads and window have to be 1 or more")
-        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
+        super().__post_init__()
+        if self.kv_heads is not None and self.heads % self.kv_heads:
             raise ValueError(f"heads = {self.heads} has to be a multiple of kv_heads = {self.kv_heads}")
 
     def check(self, dim: int) -> None:

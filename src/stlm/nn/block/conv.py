@@ -7,12 +7,14 @@ filter of a few bytes. The filter comes before the layer that widens vectors, be
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import Range, Ratio
 from stlm.nn.block import BlockConfig
 from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm
@@ -24,16 +26,10 @@ from stlm.nn.weights import linear
 class Config(BlockConfig):
     """A short causal filter for each channel, then a gated layer: ``out(silu(a(y)) * b(y))``."""
 
-    kernel_size: int = 4
+    kernel_size: Annotated[int, Range(1, 4096)] = 4
     """Number of positions that a position sees in one block, itself included."""
-    ratio: float = 2.0
+    ratio: Ratio = 2.0
     """Width inside the block, as a multiple of its outer width."""
-
-    def __post_init__(self) -> None:
-        if self.kernel_size < 1:
-            raise ValueError("kernel_size has to be 1 or more")
-        if self.ratio <= 0:
-            raise ValueError("ratio has to be above 0")
 
     def build(self, dim: int) -> ConvBlock:
         return ConvBlock(dim, max(1, round(dim * self.ratio)), self.kernel_size)

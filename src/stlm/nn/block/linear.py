@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import Size
 from stlm.nn.block import BlockConfig, check_multiple
 from stlm.nn.ffn import FeedForwardConfig, relu2
 from stlm.nn.memory import KV
@@ -29,19 +30,14 @@ from stlm.nn.weights import linear
 class Config(BlockConfig):
     """Linear attention whose heads learn what to forget, then a feed-forward layer."""
 
-    heads: int = 4
+    heads: Size = 4
     """Number of heads, each with its own memory."""
-    key_dim: int = 32
+    key_dim: Size = 32
     """Width of a head's keys: its memory has this many rows."""
-    chunk: int = 64
+    chunk: Size = 64
     """Number of positions computed together. It changes the speed, not the result."""
     ffn: FeedForwardConfig = relu2.Config()
     """The feed-forward layer."""
-
-    def __post_init__(self) -> None:
-        for name in ("heads", "key_dim", "chunk"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it has to be 1 or more")
 
     def check(self, dim: int) -> None:
         check_multiple(dim, self.heads, self.heads)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stlm.config.bounds import Ratio
 from stlm.nn.ffn import FeedForwardConfig, hidden_width
 from stlm.nn.weights import linear
 
@@ -16,12 +17,8 @@ from stlm.nn.weights import linear
 class Config(FeedForwardConfig):
     """Gated SiLU: ``down(silu(gate(x)) * up(x))``."""
 
-    ratio: float = 8 / 3
+    ratio: Ratio = 8 / 3
     """Hidden width, as a multiple of the layer's width. 8/3 gives as many parameters as 4 does with ``relu2``."""
-
-    def __post_init__(self) -> None:
-        if self.ratio <= 0:
-            raise ValueError("ratio has to be above 0")
 
     def build(self, dim: int) -> SwiGLU:
         return SwiGLU(dim, hidden_width(dim, self.ratio))

@@ -10,9 +10,11 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from stlm.config.bounds import Megabytes, Range
 from stlm.errors import UserError
 from stlm.text.tokenizer import Tokenizer, TokenizerConfig
 
@@ -27,16 +29,10 @@ _PIECES = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x80-\xff]+| ?[0-9]+| ?[^\sA-Za-z0-9\x
 class Config(TokenizerConfig):
     """Byte-pair encoding, learned from the run's own text."""
 
-    vocab_size: int = 4096
+    vocab_size: Annotated[int, Range(258, 2**20)] = 4096
     """Number of tokens: 256 bytes, the learned merges and one special token."""
-    sample_megabytes: float = 20.0
+    sample_megabytes: Megabytes = 20.0
     """Millions of bytes of training text to learn from."""
-
-    def __post_init__(self) -> None:
-        if not 258 <= self.vocab_size <= 2**20:
-            raise ValueError(f"vocab_size = {self.vocab_size}: it has to lie between 258 and {2**20}")
-        if self.sample_megabytes <= 0:
-            raise ValueError("sample_megabytes has to be above 0")
 
     def build(self, sample: Iterable[bytes]) -> BpeTokenizer:
         from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers

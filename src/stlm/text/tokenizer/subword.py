@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from stlm.config.bounds import Megabytes, Range, Size
 from stlm.text.tokenizer import Tokenizer, TokenizerConfig, bpe
 from stlm.text.tokenizer.bytes import BOS
 
@@ -23,17 +25,12 @@ MARK = 257
 class Config(TokenizerConfig):
     """Bytes, with a mark where each token of a byte-pair encoding ends. The encoding is learned from the run's own text."""
 
-    vocab_size: int = 4096
+    vocab_size: Annotated[int, Range(258, 2**20)] = 4096
     """Number of tokens in the encoding."""
-    longest: int = 12
+    longest: Size = 12
     """Largest number of bytes between two marks. Longer tokens get marks inside."""
-    sample_megabytes: float = 20.0
+    sample_megabytes: Megabytes = 20.0
     """Millions of bytes of training text to learn from."""
-
-    def __post_init__(self) -> None:
-        if self.longest < 1:
-            raise ValueError("longest has to be 1 or more")
-        self._tokens()
 
     def _tokens(self) -> bpe.Config:
         return bpe.Config(self.vocab_size, self.sample_megabytes)

@@ -1,0 +1,55 @@
+"""How values are written as words of a command line: numbers, lists, true and false."""
+
+from __future__ import annotations
+
+import math
+import re
+import typing
+from typing import Annotated, Any
+
+from stlm.config.bounds import IN_WORDS, without_none
+
+# No other forms are numbers, so that 0x10, full-width digits, nan and inf are refused everywhere alike.
+_SPELLED = {int: re.compile(r"[+-]?[0-9_]+"), float: re.compile(r"[0-9.eE_+-]+")}
+
+
+def split_list(words: str) -> list[str]:
+    """The entries of a list with commas, without the spaces around them. Empty entries are left out."""
+    return [entry for word in words.split(",") if (entry := word.strip())]
+
+
+def read_word(hint: Any, word: str) -> Any:
+    """The value of a word. A word that is no value of this type is returned unchanged, and `decode` then raises."""
+    kind = without_none(hint)
+    if kind is not hint and word.lower() == "none":
+        return None
+    if kind is bool:
+        return {"true": True, "false": False}.get(word.lower(), word)
+    return _number(kind, word) if kind in _SPELLED else word
+
+
+def read_number(flag: str, hint: Any, word: str) -> Any:
+    """The value of a flag whose type is a number with a range. ValueError says what would be right."""
+    hint = without_none(hint)
+    assert typing.get_origin(hint) is Annotated
+    kind, within = typing.get_args(hint)
+    number = _number(kind, word)
+    if type(number) is not kind:
+        raise ValueError(f"{flag}: expected {IN_WORDS[kind]}, found {word!r}")
+    if fault := within.fault(number):
+        raise ValueError(f"{flag} {word}: {fault}")
+    return number
+
+
+def number_word(number: float) -> str:
+    """The word from which the same number is read."""
+    return str(int(number)) if number == int(number) else repr(float(number))
+
+
+def _number(kind: Any, word: str) -> Any:
+    """The number that a word spells, as 12, -3, 1_000 or 1e-3; the word itself if it spells no finite number of this kind."""
+    try:
+        number = kind(word) if _SPELLED[kind].fullmatch(word) else math.nan
+    except ValueError:
+        return word
+    return number if -math.inf < number < math.inf else word
