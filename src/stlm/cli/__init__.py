@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -9,6 +10,8 @@ import sys
 from stlm.cli.usage import SYNONYMS, VERBS, usage, verb_usage
 from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no more can be written to this disk, or to this file
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,3 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the program that reads our output has ended
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"stlm: {error.filename or 'the output'}: cannot be written ({error.strerror}); free some space", file=sys.stderr)
+        return 2

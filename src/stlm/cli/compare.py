@@ -13,16 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from stlm.cli.runs import no_flag, take_option
+from stlm.cli.runs import no_flag, page_line, take_option
 from stlm.compare import launch, record
 from stlm.compare.comparison_page import write_page
 from stlm.compare.job import ROUNDS, Run, time_decoding
 from stlm.compare.plan import Plan, make_plan
 from stlm.compare.recipe import load_recipe
 from stlm.compare.statistics import shown_p
+from stlm.config.writing import check_folder
 from stlm.errors import UserError
 from stlm.train.checkpoint import list_checkpoints
-from stlm.train.folder import BITS, RunFolder, read_lines
+from stlm.train.folder import BITS, RUNS, RunFolder, read_lines
 
 
 def run(arguments: list[str]) -> int:
@@ -38,6 +39,8 @@ def run(arguments: list[str]) -> int:
         raise no_flag("compare", flags[0])
     at_once, threads = _shares(jobs, kind)
     plan = make_plan(path.stem, load_recipe(path), threads)
+    for folder in (RUNS, record.RESULTS / plan.name):
+        check_folder(folder)
     executor = launch.cluster(kind, settings) if kind else None
 
     def start(run: Run) -> launch.Job:
@@ -66,7 +69,8 @@ def run(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, before)
     found = record.make_record(plan, recorded)
     console.print(_table(plan, found))
-    console.print(f"results: {record.save(plan, found)}\nreport:  {write_page(plan, found)}", highlight=False, soft_wrap=True)
+    console.print(f"results: {record.save(plan, found)}\n{page_line(lambda: write_page(plan, found))}", highlight=False,
+                  soft_wrap=True)
     return 0
 
 
@@ -121,7 +125,7 @@ class _Display:
         so_far = record.make_record(self.plan, self.recorded)
         if so_far["arms"]:
             record.save(self.plan, so_far)
-            write_page(self.plan, so_far)
+            page_line(lambda: write_page(self.plan, so_far))
 
     def look(self, runs: list[Run]) -> None:
         names = {run.name for run in runs}
