@@ -31,7 +31,7 @@ def link_to_a_file():
 
 
 IN_THE_WAY = {
-    "a file": (lambda: Path("out").write_bytes(b"keep me"), "out", "a file of that name exists already; choose another name, or"),
+    "a file": (lambda: Path("out").write_bytes(b"keep me"), "out", "a file of that name exists already; choose another"),
     "a link": (link_to_a_file, "out", "a link of that name exists already"),
     "a link to nothing": (lambda: Path("out").symlink_to("nowhere/file"), "out", "a link of that name exists already"),
     "a folder": (lambda: Path("out").mkdir(), "out", "a folder is there"),

@@ -77,12 +77,12 @@ def test_the_name_stays_free(capsys, monkeypatch, flags):
 
 
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("when", ["stlm.cli.train.build_run", "stlm.train.loop.Trainer.advance", "stlm.train.start._check_disk"])
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory"), KeyboardInterrupt(), ZeroDivisionError("mine")],
-                         ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("when", ["cli.train.build_run", "train.loop.Trainer.advance", "train.start._check_disk"])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory"), KeyboardInterrupt(),
+                                   ZeroDivisionError("mine")], ids=lambda error: type(error).__name__)
 def test_whatever_ends_the_start(capsys, monkeypatch, when, error):
     with monkeypatch.context() as patch:
-        patch.setattr(when, refuse(error))
+        patch.setattr(f"stlm.{when}", refuse(error))
         if isinstance(error, ZeroDivisionError):  # a fault in a part of the user's own
             with pytest.raises(ZeroDivisionError):
                 stlm(capsys, *TRAIN)
@@ -125,7 +125,8 @@ def test_a_run_that_has_trained_is_kept(capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("flags", [["--train.trackers", "tensorbord"], ["--train.tasks", "wrld"], ["--train.trackers", "own.tracker"]], ids=str)
+@pytest.mark.parametrize("flags", [["--train.trackers", "tensorbord"], ["--train.tasks", "wrld"],
+                                   ["--train.trackers", "own.tracker"]], ids=str)
 def test_a_continuation_that_fails_changes_nothing(capsys, trained_here, flags):
     own_tracker(begin="raise OSError('no server')")
     before = snapshot(Path("runs"))
@@ -140,7 +141,8 @@ def trained_here(capsys, no_report):
 
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("flags", "free", "more"), [
-    ([], 1e4, 1), (["--train.checkpoint-every", "2"], 1e5, 2), (["--train.checkpoint-every", "1", "--train.keep", "1"], 1e5, 2)])
+    ([], 1e4, 1), (["--train.checkpoint-every", "2"], 1e5, 2),
+    (["--train.checkpoint-every", "1", "--train.keep", "1"], 1e5, 2)])
 def test_a_disk_without_room(capsys, monkeypatch, flags, free, more):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
     err = stlm(capsys, *TRAIN, *flags)[2]
@@ -157,7 +159,8 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_text_is_read(capsys, mo
 
 
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("flags", [["--train.tasks", "wrld"], ["--train.trackers", "tensorbord"], ["--train.init-from", "nowhere"]], ids=str)
+@pytest.mark.parametrize("flags", [["--train.tasks", "wrld"], ["--train.trackers", "tensorbord"],
+                                   ["--train.init-from", "nowhere"]], ids=str)
 def test_what_can_be_known_is_told_before_the_text_is_read(capsys, monkeypatch, flags):
     monkeypatch.setattr("stlm.cli.train.open_corpus", refuse(AssertionError("the text was read")))
     assert stlm(capsys, *TRAIN, *flags)[0] == 2
@@ -172,8 +175,55 @@ def test_a_tracker_that_fails_later(capsys, part):
     assert err.count("the tracker own.tracker failed (the network is gone); the run goes on without it") == 1
 
 
+def fake_wandb(monkeypatch, mode: str, **fails: Exception) -> list[str]:
+    """A module in the place of wandb. fails: errors that its functions raise. Returns the functions' names as they're called.
+    """
+    called = list[str]()
+
+    def work(name):
+        def function(*about, **more):
+            called.append(name)
+            if name in fails:
+                raise fails[name]
+            return run
+        return function
+
+    run = SimpleNamespace(log=work("log"), finish=work("finish"))
+    module = SimpleNamespace(setup=lambda: SimpleNamespace(settings=SimpleNamespace(mode=mode)), login=work("login"),
+                             init=work("init"))
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    monkeypatch.delitem(sys.modules, "stlm.train.trackers.wandb", raising=False)
+    return called
+
+
 @pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("error", ["ValueError('mine')", "MemoryError()", "__import__('stlm.errors').errors.UserError('no model here')"])
+@pytest.mark.parametrize(("mode", "fails", "calls", "said"), [
+    ("online", {"login": ValueError("No API key configured.\nUse it.")}, ["login"],
+     "wandb can't log in (No API key configured. Use it.); log in with `wandb login`, or set WANDB_MODE=offline"),
+    ("online", {"login": TimeoutError()}, ["login"], "wandb can't log in (TimeoutError); log in with"),
+    ("online", {"init": OSError("no such entity")}, ["login", "init"], "the tracker wandb can't begin (no such entity)")])
+def test_wandb_that_cannot_begin(capsys, monkeypatch, mode, fails, calls, said):
+    called = fake_wandb(monkeypatch, mode, **fails)
+    status, _, err = stlm(capsys, *TRAIN, "--train.trackers", "wandb")
+    assert status == 2 and said in err and called == calls and not Path("runs/mine").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(("mode", "fails", "calls"), [
+    ("offline", {}, ["init", "log", "log", "log", "finish"]),
+    ("disabled", {"login": ValueError("no key")}, ["init", "log", "log", "log", "finish"]),
+    ("online", {"log": OSError("network")}, ["login", "init", "log"]),
+    ("online", {"finish": OSError("network")}, ["login", "init", "log", "log", "log", "finish"])])
+def test_wandb_that_trains(capsys, monkeypatch, mode, fails, calls):
+    called = fake_wandb(monkeypatch, mode, **fails)
+    status, _, err = stlm(capsys, *TRAIN, "--train.trackers", "wandb", "--train.log-every", "2")
+    assert status == 0 and called == calls
+    assert ("the run goes on without it" in err) == bool(fails.keys() - {"login"})
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("error", ["ValueError('mine')", "MemoryError()",
+                                   "__import__('stlm.errors').errors.UserError('no model here')"])
 def test_a_task_that_fails_later(capsys, error):
     Path("own").mkdir()
     Path("own/task.py").write_text("from stlm.evaluate.task.bits import Config as Bits\nclass Config(Bits):\n"
@@ -185,7 +235,8 @@ def test_a_task_that_fails_later(capsys, error):
 
 
 @pytest.mark.parametrize(("place", "error"), [
-    ("render", ModuleNotFoundError("No module named 'jinja2'")), ("drawing", ModuleNotFoundError("No module named 'matplotlib'")),
+    ("render", ModuleNotFoundError("No module named 'jinja2'")),
+    ("drawing", ModuleNotFoundError("No module named 'matplotlib'")),
     ("drawing", ValueError("a broken\nfont")), ("write_whole", OSError(errno.ENOSPC, "No space left on device")),
     ("patch_marks.marks", RecursionError())], ids=str)
 def test_a_report_that_fails(capsys, monkeypatch, place, error):

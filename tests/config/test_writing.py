@@ -15,8 +15,9 @@ from stlm.errors import UserError
 
 
 @pytest.mark.parametrize(("value", "written"), [
-    (math.nan, "null"), (-math.inf, "null"), ([1.5, math.inf], "[1.5, null]"), ({"a": {"b": (math.nan, 2)}}, '{"a": {"b": [null, 2]}}'),
-    ({"NaN": "Infinity", "big": 10**400}, f'{{"NaN": "Infinity", "big": {10**400}}}'), ([True, None, -0.0], "[true, null, -0.0]")])
+    (math.nan, "null"), (-math.inf, "null"), ([1.5, math.inf], "[1.5, null]"), ([True, None, -0.0], "[true, null, -0.0]"),
+    ({"a": {"b": (math.nan, 2)}}, '{"a": {"b": [null, 2]}}'),
+    ({"NaN": "Infinity", "n": 10**30}, f'{{"NaN": "Infinity", "n": {10**30}}}')])
 def test_json_has_no_nan(value, written):
     assert to_json(value) == written
 

@@ -1,8 +1,8 @@
 """SIGKILL and a full disk at any instant: no half file gets its final name, and the same command, given again, does its work.
 
 The disk is full from an instant on, because the process may then write nothing more to any file (its ``RLIMIT_FSIZE`` is 0).
-Commands run in copies of this process (fork), so that they needn't import everything first. Comparisons start processes of their
-own.
+Commands run in copies of this process (fork), so that they needn't import everything first. Comparisons start processes of
+their own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from tests.fuzz.watch import call
 LONGEST = 60  # seconds
 TEXT = "Anna wanted to find her red kite, and the dog lay by door %d in the rain for %d days.\n"
 VERBS = {
-    "train": ["train", "tiny.toml", "--name", "new", "--resume"],
+    "train": ["train", "tiny.toml", "--name", "new", "--resume", "--data", "text.txt", "--train.steps", "6",
+              "--train.checkpoint-every", "2"],
     "eval": ["eval", "mine", "--tasks", "bits,world", "--limit", "9", "--output", "scores"],
     "zip": ["zip", "mine", "letter.txt", "-o", "letter.stlm"],
     "publish": ["publish", "mine", "small"],
@@ -163,9 +164,10 @@ def usual() -> dict[str, float]:
     return {}
 
 
-def disturbed(verb: str, number: int, disturb: Callable[[int], None], home: Path, folder: Path, usual: dict[str, float]) -> Ended:
+def disturbed(verb: str, number: int, disturb: Callable[[int], None], home: Path, folder: Path,
+              usual: dict[str, float]) -> Ended:
     """A command that is disturbed at a random instant, in a copy of ``home``."""
-    words = VERBS[verb] + (["--data", "text.txt", "--train.steps", "6", "--train.checkpoint-every", "2"] if verb == "train" else [])
+    words = VERBS[verb]
     if verb not in usual:
         shutil.copytree(home, folder / "undisturbed")
         whole = copy_of_this_process(words, folder / "undisturbed", lambda process: None, LONGEST)

@@ -11,7 +11,8 @@ from stlm.cli.usage import SYNONYMS, VERBS, usage, verb_usage
 from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no more can be written to this disk, or to this file
+# no room, no permission, a disk that is read only, a name that is too long
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in UNWRITABLE:
             raise
-        print(f"stlm: {error.filename or 'the output'}: cannot be written ({error.strerror}); free some space", file=sys.stderr)
+        print(f"stlm: {error.filename or 'the output'}: cannot be used ({error.strerror})", file=sys.stderr)
         return 2

@@ -17,22 +17,22 @@ REPLACE = f"choose another name, or replace it with {FORCE}"
 
 
 def check_file(path: Path, force: bool, read: Path) -> None:
-    """UserError if a result can't be written to the file ``path``, or if that would replace something unasked. Devices and pipes
-    take what is written to them. read: the file that the result is made of.
+    """UserError if a result can't be written to the file ``path``, or if that would replace something unasked. Devices and
+    pipes take what is written to them. read: the file that the result is made of.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(f"{path}: a folder is there; give the name of a file in it")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         mode = path.stat().st_mode
         if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)) or not os.access(path, os.W_OK):
             raise UserError(f"{path}: this device can't be written to; give the name of a file")
         return
-    if path.exists() and path.samefile(read):
+    if os.path.exists(path) and path.samefile(read):
         raise UserError(f"{path}: this is the file that is read; choose another name")
     if os.path.lexists(path) and not force:
         raise UserError(f"{path}: {'a link' if path.is_symlink() else 'a file'} of that name exists already; {REPLACE}")
     parent = Path(os.path.realpath(path)).parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):
         raise UserError(f"{path}: there is no folder {parent}")
     check_folder(parent)
 
@@ -46,7 +46,8 @@ def check_scores(folder: Path, fingerprint: str, force: bool) -> None:
         found = read_json(record)
         taken = isinstance(found, dict) and found.get("fingerprint") != fingerprint
         if taken and not force:
-            raise UserError(f"{record}: these are scores of another model, or of this one before it was trained further; {REPLACE}")
+            raise UserError(f"{record}: these are scores of another model, or of this one before it was trained further; "
+                            f"{REPLACE}")
         return
     others = [path for pattern in (PAGE, "samples_*.jsonl") for path in folder.glob(pattern)]
     if others and not force:

@@ -79,7 +79,7 @@ def append_lines(path: Path, records: Iterable[Any]) -> None:
 def check_folder(folder: Path) -> None:
     """UserError if a folder can't be written to, or can't be made."""
     for near in (folder, *folder.absolute().parents):
-        if near.is_dir():
+        if os.path.isdir(near):
             if not os.access(near, os.W_OK | os.X_OK):
                 raise UserError(f"{folder}: cannot be written ({near} may not be changed by you, or is on a disk that is read "
                                 "only)")

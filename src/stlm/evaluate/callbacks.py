@@ -33,8 +33,8 @@ class Validation(Callback):
 
 
 class Benchmarks(Callback):
-    """``eval/TASK/METRIC`` of a subset, every ``tasks_every`` steps and at the end. All data are read when it is made. corpus: a
-    function that opens the text of the run, for tasks that need it.
+    """``eval/TASK/METRIC`` of a subset, every ``tasks_every`` steps and at the end. All data are read when it is made. corpus:
+    a function that opens the text of the run, for tasks that need it.
     """
 
     def __init__(self, train: TrainConfig, corpus: Callable[[], Corpus]) -> None:

@@ -104,5 +104,7 @@ def linear(inputs: int, outputs: int, zero: bool = False, role: Role = Role.MATR
 @torch.no_grad()
 def all_finite(parameters: Iterable[Tensor]) -> bool:
     """Whether no number is NaN or infinite. On a GPU this waits for the device once."""
-    largest = torch._foreach_norm([weight for weight in parameters if weight.is_floating_point() and weight.numel()], math.inf)
-    return not largest or bool(torch.stack([norm.float() for norm in largest]).isfinite().all())
+    weights = [weight for weight in parameters if weight.is_floating_point() and weight.numel()]
+    if not weights:
+        return True
+    return bool(torch.stack([norm.float() for norm in torch._foreach_norm(weights, math.inf)]).isfinite().all())

@@ -146,8 +146,8 @@ class Checkpoint:
             raise UserError(f"{self.folder / name}: these weights are not those of the model that {CONFIG} describes "
                             f"({' '.join(str(error).split())[:200]})") from None
         if not all_finite(module.state_dict().values()):
-            raise UserError(f"{self.folder / name}: some of these weights are no finite numbers, so this model is broken; use "
-                            "the checkpoint before it")
+            raise UserError(f"{self.folder / name}: some of these weights are not finite, so this model is broken; use the "
+                            "checkpoint before it")
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state: only tensors and plain values."""

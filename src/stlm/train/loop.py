@@ -229,7 +229,7 @@ class Trainer:
     def _refuse_broken_weights(self) -> None:
         averaged = self.ema.parameters() if self.ema is not None else ()
         if not all_finite([*self.trained, *averaged]):
-            raise self._broken(self.step, "some weights are no finite numbers any more")
+            raise self._broken(self.step, "some weights are not finite any more")
 
     def _broken(self, step: int, what: str) -> UserError:
         saved = checkpoint.list_checkpoints(self.folder.checkpoints)
