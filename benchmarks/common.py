@@ -20,11 +20,12 @@ from rich.table import Table
 
 from stlm.config.decode import encode
 from stlm.config.files import read_json
+from stlm.config.writing import write_json
 from stlm.data.shards import Corpus, cache_folder, prepare
 from stlm.data.sources import open_source
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.tokenizer import bytes as byte_tokenizer
-from stlm.train.folder import RUNS, write_whole
+from stlm.train.folder import RUNS
 from stlm.train.machine import describe, seconds
 from stlm.train.presets import PRESETS
 
@@ -87,7 +88,7 @@ def save(name: str, record: dict[str, Any]) -> None:
     """Write ``results/speed/NAME.json``, with the machine and the revision."""
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    write_whole(RESULTS / f"{name}.json", json.dumps({**record, "hardware": describe(CPU), "git": git}, indent=1) + "\n")
+    write_json(RESULTS / f"{name}.json", {**record, "hardware": describe(CPU), "git": git})
 
 
 def trained(preset: str, flags: list[str], seed: int) -> dict[str, Any]:

@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The command line prints the message and exits with status 2.
     """
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error of another program says, as part of a line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -257,7 +257,7 @@ def test_tensorboard(tmp_path):
 
     from stlm.train import trackers
     config = tiny_config(trackers=["tensorboard"])
-    callbacks = trackers.build(config, RunFolder(tmp_path / "run"))
+    callbacks = trackers.build(config, RunFolder(tmp_path / "run"), print)
     tiny_trainer(tmp_path / "run", callbacks=callbacks, config=config).run()
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [3, 6, 9, 12]
@@ -266,10 +266,10 @@ def test_tensorboard(tmp_path):
 def test_trackers_that_are_not_there(tmp_path, monkeypatch):
     from stlm.train import trackers
     with pytest.raises(UserError, match="there is no tracker 'tensorbord' \\(did you mean 'tensorboard'"):
-        trackers.build(tiny_config(trackers=["tensorbord"]), RunFolder(tmp_path))
+        trackers.build(tiny_config(trackers=["tensorbord"]), RunFolder(tmp_path), print)
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(UserError, match="needs a package that isn't installed"):
-        trackers.build(tiny_config(trackers=["wandb"]), RunFolder(tmp_path))
+        trackers.build(tiny_config(trackers=["wandb"]), RunFolder(tmp_path), print)
 
 
 @pytest.mark.slow

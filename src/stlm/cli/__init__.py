@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -10,6 +11,9 @@ from stlm.cli import streams
 from stlm.cli.usage import SYNONYMS, VERBS, usage, verb_usage
 from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
+
+# no room, no permission, a disk that is read only, a name that is too long
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from stlm.cli.console import Console
 from stlm.cli.parser import Parser
+from stlm.cli.runs import page_line
 from stlm.compare import launch, record
 from stlm.compare.comparison_page import write_page
 from stlm.compare.job import ROUNDS, Run, time_decoding
@@ -21,9 +22,10 @@ from stlm.compare.plan import Plan, make_plan
 from stlm.compare.recipe import load_recipe
 from stlm.compare.statistics import shown_p
 from stlm.config.bounds import Range
+from stlm.config.writing import check_folder
 from stlm.errors import UserError
 from stlm.train.checkpoint import list_checkpoints
-from stlm.train.folder import BITS, RunFolder, read_lines
+from stlm.train.folder import BITS, RUNS, RunFolder, read_lines
 
 
 def run(arguments: list[str]) -> int:
@@ -36,6 +38,8 @@ def run(arguments: list[str]) -> int:
     path, kind, settings = given.recipe, given.cluster, _settings(given.set)
     at_once, threads = _shares(given.jobs, kind)
     plan = make_plan(path.stem, load_recipe(path), threads)
+    for folder in (RUNS, record.RESULTS / plan.name):
+        check_folder(folder)
     executor = launch.cluster(kind, settings) if kind else None
 
     def start(run: Run) -> launch.Job:
@@ -64,7 +68,8 @@ def run(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, before)
     found = record.make_record(plan, recorded)
     console.print(_table(plan, found))
-    console.print(f"results: {record.save(plan, found)}\nreport:  {write_page(plan, found)}", highlight=False, soft_wrap=True)
+    console.print(f"results: {record.save(plan, found)}\n{page_line(lambda: write_page(plan, found))}", highlight=False,
+                  soft_wrap=True)
     return 0
 
 
@@ -126,7 +131,7 @@ class _Display:
         so_far = record.make_record(self.plan, self.recorded)
         if so_far["arms"]:
             record.save(self.plan, so_far)
-            write_page(self.plan, so_far)
+            page_line(lambda: write_page(self.plan, so_far))
 
     def look(self, runs: list[Run]) -> None:
         names = {run.name for run in runs}

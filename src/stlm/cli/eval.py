@@ -7,10 +7,12 @@ import functools
 from pathlib import Path
 
 from stlm.cli.console import Console
+from stlm.cli.outputs import FORCE, check_scores
 from stlm.cli.parser import Parser
-from stlm.cli.runs import open_corpus, scoring_bar
+from stlm.cli.runs import open_corpus, page_line, scoring_bar
 from stlm.cli.score_tables import common, draw
 from stlm.config.bounds import Count, Layers, Seed
+from stlm.config.writing import check_folder
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.evaluate import anchors, benchmark, results
@@ -39,6 +41,7 @@ def run(arguments: list[str]) -> int:
     parser.number("--layer", Layers)
     parser.text("--judge")
     parser.path("--output")
+    parser.add_argument(FORCE, action="store_true")
     given = parser.parse_args(arguments)
     tasks = choose(given.tasks or ("bits" if given.text else "paper"))
     _check_options(given, tasks)
@@ -46,8 +49,12 @@ def run(arguments: list[str]) -> int:
     scorer = open_scorer(given.run, checkpoint)
     judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge else None
     folder = given.output or _folder(given.run, checkpoint)
+    check_folder(folder)
+    if given.output:
+        check_scores(given.output, scorer.fingerprint, given.force)
     found = results.open_scores(folder, scorer, None if checkpoint is None else results.training_cost(checkpoint))
-    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / results.FILE).exists():
+        results.save(folder, found)  # from now on it says whose scores these are
     # read only once, and only if a task needs it
     texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None)
     for task in tasks:
@@ -64,7 +71,8 @@ def run(arguments: list[str]) -> int:
         console.print(draw(grid))
     if any(task.kind in anchors.TASKS for task in tasks):
         console.print(draw(anchors.beside(found)))
-    console.print(f"results: {folder / results.FILE}\nreport:  {write_page(folder, found)}", highlight=False, soft_wrap=True)
+    page = page_line(lambda: write_page(folder, found))
+    console.print(f"results: {folder / results.FILE}\n{page}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from stlm.cli.console import Console
+from stlm.cli.outputs import FORCE
 from stlm.cli.parser import first_name
 from stlm.compress import publish, write_compressed
 from stlm.config.flags import parse
@@ -22,11 +23,12 @@ class PublishConfig:
 
 
 def run(arguments: list[str]) -> int:
-    run_name, rest = first_name("publish", arguments)
+    force, arguments = FORCE in arguments, [argument for argument in arguments if argument != FORCE]
+    run_name, rest = first_name("publish", arguments or [""])
     name, flags = first_name("publish RUN", rest or [""])
     given = parse(PublishConfig(), flags, "stlm publish RUN NAME")
     folder = MODELS / name if Path(name).name == name else Path(name)
-    size = write_compressed(find_checkpoint(run_name), folder, given.compression)
+    size = write_compressed(find_checkpoint(run_name), folder, given.compression, force)
     Console().print(f"{folder}: {size / 1e6:.1f} MB of weights; add a README.md that says what they were trained "
                                f"on\nnext:  stlm generate {folder.name} \"Once upon a time\"", highlight=False, soft_wrap=True)
     return 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stlm.cli.console import Console
 from stlm.data.concat import open_sources
 from stlm.data.shards import Corpus, cache_folder, prepare
+from stlm.errors import in_one_line
 from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
@@ -42,6 +44,16 @@ def scoring_bar(console: Console, what: str) -> tuple[Progress, Callable[[float]
     progress = bar(console)
     task = progress.add_task(what, total=1.0)
     return progress, lambda share: progress.update(task, completed=share)
+
+
+def page_line(write: Callable[[], Path]) -> str:
+    """Write a page; the line that says where it is. Its figures are on disk already, so a page that can't be drawn, for example
+    because a package is broken, costs nothing but itself.
+    """
+    try:
+        return f"report:  {write()}"
+    except Exception as error:
+        return f"report:  not written ({in_one_line(error)}); everything else is saved"
 
 
 def is_run(name: str) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from rich.table import Table
 from stlm.cli.console import Console
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name, take_option
-from stlm.cli.runs import command, dashed, open_corpus, scoring_bar
+from stlm.cli.runs import command, dashed, open_corpus, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import encode
+from stlm.config.writing import check_folder, write_json
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
@@ -31,10 +32,12 @@ from stlm.report import patch_marks
 from stlm.report.run_page import write_report
 from stlm.train.build import build_run
 from stlm.train.cli_args import apply, configure
-from stlm.train.folder import BITS, RUNS, RunFolder, write_whole
-from stlm.train.loop import Trainer
+from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
+from stlm.train.guard import Guarded
+from stlm.train.loop import Callback, Trainer
 from stlm.train.machine import check_fits, pick_device
 from stlm.train.run_config import RunConfig
+from stlm.train.start import Start
 from stlm.train.trackers import build as build_trackers
 
 FREE_ON_RESUME = ("train", "optim")  # fields that may change when a run continues
@@ -53,22 +56,22 @@ def run(arguments: list[str]) -> int:
     folder = RunFolder(RUNS / _name(name, preset, resume))
     if resume and folder.exists:
         config = _changed_on_resume(folder, flags, program)
-    elif folder.exists:
-        raise UserError(f"{folder.path}: this run exists already; continue it with --resume, or choose another --name")
     else:
+        _refuse_existing(folder)
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    corpus, device = open_corpus(config, console), pick_device()
-    check_fits(config.model, corpus.tokenizer, device)
+    corpus_of_run = functools.cache(lambda: open_corpus(config, console))
     display = Display(console)
+    watching = _checked(folder, config, corpus_of_run, display)
+    corpus, device = corpus_of_run(), pick_device()
+    check_fits(config.model, corpus.tokenizer, device)
     with folder.locked():
-        folder.create(config)
+        if not resume:
+            _refuse_existing(folder)  # again, because another process may have trained it meanwhile
         console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
                       f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
-        callbacks = [Validation(), Benchmarks(config.train.tasks), Samples(display.sample), display,
-                 *build_trackers(config, folder)]
-        with _enough_memory():
+        with Start(folder) as start, _enough_memory():
             with console.status("measuring what is fast on this machine"):
-                trainer = build_run(folder, config, corpus, device, callbacks, folder.latest() if resume else None)
+                trainer = build_run(folder, config, corpus, device, [*watching, start], folder.latest() if resume else None)
             console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
             try:
                 with _stopping(trainer):
@@ -81,6 +84,20 @@ def run(arguments: list[str]) -> int:
             return 130
         _finish(trainer, console)
     return 0
+
+
+def _refuse_existing(folder: RunFolder) -> None:
+    if folder.exists:
+        raise UserError(f"{folder.path}: this run exists already; continue it with --resume, or choose another --name")
+
+
+def _checked(folder: RunFolder, config: RunConfig, corpus: Callable[[], Corpus], display: Display) -> list[Callback]:
+    """What watches the run. Everything that may be missing later is looked for now, before the text is read."""
+    check_folder(folder.path)
+    if config.train.init_from is not None and not folder.exists:
+        find_checkpoint(config.train.init_from)
+    return [Validation(), Guarded(Benchmarks(config.train, corpus), "scoring of --train.tasks", display.tell),
+            Samples(display.sample), display, *build_trackers(config, folder, display.tell)]
 
 
 def _name(name: str | None, preset: str, resume: bool) -> str:
@@ -155,14 +172,14 @@ def _finish(trainer: Trainer, console: Console) -> None:
         "bytes_per_patch": result.bytes_per_patch, "flops": trainer.counters.flops,
         "peak_megabytes": trainer.peak / 1e6, "reading": _reading(model, corpus),
     }
-    write_whole(folder.path / "results.json", json.dumps(record, indent=1))
-    write_report(folder)
+    write_json(folder.path / "results.json", record)
+    page = page_line(lambda: write_report(folder))
     console.print(_summary(record))
     if entropy is not None:
         console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                       f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
                       "the lower limit for every model.", highlight=False, soft_wrap=True)
-    console.print(f"\nreport:  {folder.report}\nnext:    {command('generate', folder.name, *dashed(record['prompt']))}\n"
+    console.print(f"\n{page}\nnext:    {command('generate', folder.name, *dashed(record['prompt']))}\n"
                   "         stlm train demo --data FOLDER_OF_TEXT --name mine", highlight=False, soft_wrap=True)
 
 

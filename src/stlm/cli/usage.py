@@ -59,6 +59,7 @@ TRAIN_FLAGS: list[Row] = [
 
 TASKS = "{tasks}"  # replaced by the list of tasks in the help of `eval`
 _RUN: Row = ("RUN", "name or folder of a run")
+_FORCE: Row = ("--force", "replace what has that name already")
 
 _DETAILS: dict[str, list[Row | str]] = {
     "train": [
@@ -133,6 +134,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("--layer N", "layer of the trunk that linear probes read (default: the last)"),
         ("--judge RUN|hf:NAME", "a larger model that scores what the model writes"),
         ("--output DIR", "where results.json and scores.html go (default: runs/RUN/eval)"),
+        ("--force", "replace scores of another model in that folder"),
         "",
         "  Answers are saved as they come: the same command continues an evaluation that was stopped.",
         "",
@@ -146,6 +148,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         _RUN,
         ("FILE", "any file, text or not"),
         ("-o OUT", "name of the compressed file"),
+        _FORCE,
         "",
         "  It works token by token: some ten thousand bytes take a minute. Needs  pip install 'stlm[eval]'",
         "",
@@ -156,12 +159,14 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("RUN", "the model that compressed the file"),
         ("FILE", "a file that zip wrote"),
         ("-o OUT", "name of the restored file"),
+        _FORCE,
     ],
     "publish": [
         _RUN,
         ("NAME", "name of the model: generate, eval and other verbs then find it in models/"),
         "",
         ("--compression KIND", f"how weights are stored: {', '.join(kinds_in('stlm.compress'))} (default: publish, bfloat16)"),
+        _FORCE,
         "",
         "Example",
         "  stlm publish 10m 10m-mine",

@@ -7,12 +7,14 @@ from collections.abc import Callable
 import torch
 
 from stlm.cli.console import Console
+from stlm.cli.outputs import FORCE, check_file
 from stlm.cli.parser import Parser
 from stlm.cli.runs import scoring_bar
+from stlm.config.writing import write_bytes_whole
 from stlm.errors import UserError
 from stlm.evaluate.archive import claimed_bits, pack
 from stlm.evaluate.native import NativeScorer
-from stlm.train.folder import find_checkpoint, write_bytes_whole
+from stlm.train.folder import find_checkpoint
 
 Packer = Callable[[NativeScorer, bytes, Callable[[float], None]], bytes]
 
@@ -34,6 +36,7 @@ def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer
     parser.text("run")
     parser.path("file")
     parser.path("-o", "--output", required=True)
+    parser.add_argument(FORCE, action="store_true")
     given = parser.parse_args(arguments)
     try:
         import constriction  # noqa: F401
@@ -43,6 +46,7 @@ def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer
         data = given.file.read_bytes()
     except OSError as error:
         raise UserError(f"{given.file}: cannot be read ({error.strerror})") from None
+    check_file(given.output, given.force, given.file)
     console = Console()
     # on the CPU, because a GPU may add numbers in another order each time
     scorer = NativeScorer.of(given.run, find_checkpoint(given.run), torch.device("cpu"))
@@ -52,8 +56,5 @@ def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer
             result = work(scorer, data, advance)
     except UserError as error:
         raise UserError(f"{given.file}: {error}") from None
-    try:
-        write_bytes_whole(given.output, result)
-    except OSError as error:
-        raise UserError(f"{given.output}: cannot be written ({error.strerror})") from None
+    write_bytes_whole(given.output, result)
     return scorer, data, result, console

@@ -12,9 +12,10 @@ from typing import Any
 from stlm.compare.plan import Plan
 from stlm.compare.record import RESULTS
 from stlm.compare.statistics import Summary, shown_p, summary
+from stlm.config.writing import write_whole
 from stlm.report import patch_marks
 from stlm.report.html import INK, MUTED, drawing, render, svg
-from stlm.train.folder import BITS, write_whole
+from stlm.train.folder import BITS
 
 PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
 

@@ -17,11 +17,12 @@ from typing import Any
 
 from stlm.compare.writing import bytes_per_second
 from stlm.config.files import read_json
+from stlm.config.writing import write_json
 from stlm.data.readers import documents_of
 from stlm.data.shards import Shard
 from stlm.evaluate.bits import score
 from stlm.train.checkpoint import Checkpoint
-from stlm.train.folder import RUNS, RunFolder, find_checkpoint, write_whole
+from stlm.train.folder import RUNS, RunFolder, find_checkpoint
 from stlm.train.machine import pick_device
 
 FURTHER = 300_000  # bytes of each further text that are scored
@@ -74,7 +75,7 @@ class Run:
         found = {**measure(find_checkpoint(self.name), self.texts), "provenance": provenance(self.folder)}
         if self._measures.exists():  # keep the results of other recipes' texts
             found["texts"] = {**read_json(self._measures)["texts"], **found["texts"]}
-        write_whole(self._measures, json.dumps(found, indent=1))
+        write_json(self._measures, found)
         return 0
 
     @property
@@ -85,7 +86,7 @@ class Run:
     def set_decoding_time(self, speed: float) -> None:
         """Save a speed of generation, in bytes per second, that was measured in turns with other runs."""
         found = {**read_json(self._measures), "written_bytes_per_second": speed, "in_turns": True}
-        write_whole(self._measures, json.dumps(found, indent=1))
+        write_json(self._measures, found)
 
 
 def provenance(folder: Path) -> dict[str, Any]:

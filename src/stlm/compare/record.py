@@ -14,7 +14,8 @@ from stlm.compare.plan import Plan
 from stlm.compare.recipe import Recipe
 from stlm.compare.statistics import p_value, summary
 from stlm.config.files import read_json
-from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_lines, write_whole
+from stlm.config.writing import to_json, write_whole
+from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_lines
 
 RESULTS = Path("results")
 UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text", "teraflops": "teraflops of arithmetic",
@@ -102,4 +103,4 @@ def _lines(value: Any, depth: int = 1) -> str:
         return "{" + ",".join(f"{space}{json.dumps(key)}: {_lines(item, depth + 1)}" for key, item in value.items()) + end + "}"
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return "[" + ",".join(space + _lines(item, depth + 1) for item in value) + end + "]"
-    return json.dumps(value)
+    return to_json(value)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stlm.data.shards import Corpus
 from stlm.evaluate.bits import score
 from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.results import metrics_of
-from stlm.evaluate.task import Figures, choose
+from stlm.evaluate.task import choose
 from stlm.evaluate.texts import Texts
 from stlm.generate.sampling import Sampling
 from stlm.generate.writer import write
 from stlm.train.folder import EXCERPT_BITS
 from stlm.train.loop import Callback, Trainer
+from stlm.train.run_config import TrainConfig
 
 
 class Validation(Callback):
@@ -31,20 +33,18 @@ class Validation(Callback):
 
 
 class Benchmarks(Callback):
-    """``eval/TASK/METRIC`` of a subset, every ``tasks_every`` steps and at the end. All data are read before the first step."""
+    """``eval/TASK/METRIC`` of a subset, every ``tasks_every`` steps and at the end. All data are read when it is made. corpus:
+    a function that opens the text of the run, for tasks that need it.
+    """
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.tasks = choose(",".join(names)) if names else []
-        self._data = TaskData()
-        self._runs: dict[str, Callable[[Evaluation], Figures]] = {}
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        self._data = TaskData(limit=trainer.config.train.tasks_limit, texts=Texts(corpus=lambda: trainer.corpus))
-        self._runs = {task.kind: task.prepare(self._data) for task in self.tasks}
+    def __init__(self, train: TrainConfig, corpus: Callable[[], Corpus]) -> None:
+        tasks = choose(",".join(train.tasks)) if train.tasks else []
+        self._data = TaskData(limit=train.tasks_limit, texts=Texts(corpus=corpus))
+        self._runs = {task.kind: task.prepare(self._data) for task in tasks}
 
     def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
         train = trainer.config.train
-        if not self.tasks or (trainer.step % train.tasks_every and not trainer.done):
+        if not self._runs or (trainer.step % train.tasks_every and not trainer.done):
             return None
         scorer = NativeScorer(trainer.folder.name, trainer.usable_model(), trainer.corpus.tokenizer, train.seq_len)
         context = Evaluation(scorer=scorer, limit=self._data.limit, texts=self._data.texts)

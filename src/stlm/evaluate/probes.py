@@ -7,13 +7,14 @@ on the training set if there is one, or else by cross-validation on the validati
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from stlm.errors import UserError
-from stlm.evaluate.evaluation import Evaluation
+from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.records import Place, Record, load
 from stlm.evaluate.task import Figures, TaskConfig
 
@@ -31,9 +32,16 @@ class LinearProbe(TaskConfig):
     """Fields of a record whose sentences together are a text."""
 
     def run(self, context: Evaluation) -> Figures:
+        return self.prepare(context)(context)
+
+    def prepare(self, data: TaskData) -> Callable[[Evaluation], Figures]:
+        _regression()  # a missing package is told before anything is scored
+        records, source = load(self.place, data.folder)
+        train = _train(self.place, data.folder, source)
+        return lambda context: self._score(context, train, records, source)
+
+    def _score(self, context: Evaluation, train: list[Record], records: list[Record], source: str) -> Figures:
         """Accuracy of the probe. Chance is the accuracy of always choosing the most common label."""
-        records, source = load(self.place, context.folder)
-        train = _train(self.place, context.folder, source)
         texts = ["\n".join(record[field].strip() for field in self.fields) for record in [*train, *records]]
         vectors = np.array(context.scorer.features(texts, context.layer, context.count_to(len(texts))))
         labels = np.array([record["label"] for record in [*train, *records]])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stlm.config.writing import to_json
 from stlm.data.readers import records_of
 from stlm.errors import UserError
 
@@ -91,6 +91,6 @@ def gold_of(record: Record) -> int:
 def write_lines(path: Path, lines: Iterable[Record]) -> None:
     """Add records to a JSON-lines file. All are on disk when this returns."""
     with open(path, "a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+        file.writelines(to_json(line) + "\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stlm.config.files import read_json
+from stlm.config.writing import write_json
 from stlm.evaluate.scorer import Scorer
 from stlm.evaluate.task import Figures, TaskConfig
 from stlm.train.checkpoint import Checkpoint
-from stlm.train.folder import write_whole
 
 FILE = "results.json"
 STDERR = "_stderr"
@@ -64,7 +63,7 @@ def add(scores: dict[str, Any], done: TaskConfig, figures: Figures, seconds: flo
 def save(folder: Path, scores: dict[str, Any]) -> Path:
     """Write the scores. Returns the path of the file."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / FILE, json.dumps(scores, indent=1) + "\n")
+    write_json(folder / FILE, scores)
     return folder / FILE
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -97,3 +99,12 @@ def linear(inputs: int, outputs: int, zero: bool = False, role: Role = Role.MATR
     else:
         nn.init.normal_(layer.weight, std=inputs**-0.5)
     return layer
+
+
+@torch.no_grad()
+def all_finite(parameters: Iterable[Tensor]) -> bool:
+    """Whether no number is NaN or infinite. On a GPU this waits for the device once."""
+    weights = [weight for weight in parameters if weight.is_floating_point() and weight.numel()]
+    if not weights:
+        return True
+    return bool(torch.stack([norm.float() for norm in torch._foreach_norm(weights, math.inf)]).isfinite().all())

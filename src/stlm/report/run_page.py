@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from stlm.config.files import read_json
+from stlm.config.writing import write_whole
 from stlm.report import patch_marks
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
-from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_lines, write_whole
+from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_lines
 
 
-def write_report(folder: RunFolder) -> None:
-    """Write ``report.html`` from the records of a finished or unfinished run."""
+def write_report(folder: RunFolder) -> Path:
+    """Write ``report.html`` from the records of a finished or unfinished run. Returns its path."""
     results_path = folder.path / "results.json"
     results = read_json(results_path) if results_path.exists() else None
     metrics, samples = read_lines(folder.metrics), read_lines(folder.samples)
@@ -24,6 +26,7 @@ def write_report(folder: RunFolder) -> None:
         patches=patch_marks.marks(results["reading"]) if results and "reading" in results else [],
         config=json.dumps(read_json(folder.path / "config.json"), indent=1), machine=json.dumps(env, indent=1) if env else "")
     write_whole(folder.report, html)
+    return folder.report
 
 
 def _bars(results: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,18 +6,20 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from stlm.config.writing import write_whole
 from stlm.errors import UserError
 from stlm.evaluate import anchors
 from stlm.evaluate.grid import Grid
 from stlm.evaluate.results import STDERR, metrics_of
 from stlm.evaluate.task import TaskConfig, find
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
-from stlm.train.folder import write_whole
+
+PAGE = "scores.html"
 
 
 def write_page(folder: Path, found: dict[str, Any]) -> Path:
     """Write ``scores.html``. Returns its path. found: the content of ``results.json``."""
-    path, results = folder / "scores.html", found["results"]
+    path, results = folder / PAGE, found["results"]
     parts = {name for names in found["group_subtasks"].values() for name in names}
     rows = [{"task": name, **_row(results[name])} for name in results if name not in parts and metrics_of(results[name])]
     grouped = {results[task]["alias"]: [{"task": name, **_row(results[name])} for name in names if metrics_of(results[name])]

@@ -43,7 +43,7 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     counters = Counters(flops_per_byte=decisions.flops_per_byte)
     if resume is not None:
         counters = _restore(resume, config, corpus, model, objective, ema, optimizers, source)
-        folder.rewind(counters.step)
+    folder.rewind(counters.step)
     total = None if train.teraflops else steps_of_run(train, corpus.train, counters.flops_per_byte)
     return Trainer(folder, config, corpus, device, model, objective, optimizers, source, decisions, total, counters, ema,
                    callbacks, ranks)

@@ -8,10 +8,10 @@ renamed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -25,25 +25,28 @@ from torch import nn
 
 from stlm.config.decode import decode, encode
 from stlm.config.files import read_json
+from stlm.config.writing import to_json
 from stlm.errors import UserError
 from stlm.model.compression import CompressionConfig
 from stlm.model.lm import LM
+from stlm.nn.weights import all_finite
 from stlm.text.tokenizer import Tokenizer
 from stlm.train.run_config import RunConfig
 
 FORMAT = "stlm checkpoint 3"
 MODEL, EMA, OBJECTIVE, OPTIMIZER, TRAINER, CONFIG = (
     "model.safetensors", "ema.safetensors", "objective.safetensors", "optimizer.pt", "trainer.json", "config.json")
+UNFINISHED = ".writing-"  # a folder whose name begins so is no checkpoint yet, or no longer one
 
 
 def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, ema: nn.Module | None,
          objective: nn.Module, optimizer: dict[str, Any], counters: dict[str, Any]) -> None:
     """Write a checkpoint. UserError if the disk can't take it; then nothing incomplete stays behind."""
-    scratch = folder.parent / f".writing-{folder.name}"
+    scratch = folder.with_name(UNFINISHED + folder.name)
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        (scratch / CONFIG).write_text(json.dumps(encode(config), indent=1), encoding="utf-8")
+        (scratch / CONFIG).write_text(to_json(encode(config), indent=1), encoding="utf-8")
         tokenizer.save(scratch)
         safetensors.torch.save_model(model, str(scratch / MODEL))
         if ema is not None:
@@ -51,11 +54,9 @@ def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module
         if objective.state_dict():
             safetensors.torch.save_model(objective, str(scratch / OBJECTIVE))
         torch.save(optimizer, scratch / OPTIMIZER)
-        sums = {path.name: sha256(path) for path in sorted(scratch.iterdir())}
-        (scratch / TRAINER).write_text(json.dumps({"format": FORMAT, **counters, "sha256": sums}, indent=1))
-        for path in [*scratch.iterdir(), scratch]:
-            _sync(path)
-        shutil.rmtree(folder, ignore_errors=True)
+        seal(scratch, counters)
+        if folder.exists():
+            _discard(folder)
         scratch.rename(folder)
         _sync(folder.parent)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch and safetensors wrap the system's error
@@ -63,8 +64,16 @@ def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module
         shutil.rmtree(scratch, ignore_errors=True)
         saved = [path.name for path in list_checkpoints(folder.parent)]
         raise UserError(f"{folder}: the checkpoint cannot be written ({reason}); "
-                        + (f"{saved[-1]} is the last good one; free some space and continue with --resume" if saved else
-                           "free some space and start again")) from None
+                        + (f"{saved[-1]} is the last good one; " if saved else "")
+                        + "free some space and continue with --resume") from None
+
+
+def seal(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record of a complete folder of files, with their sums. All are on disk when this returns."""
+    sums = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    (folder / TRAINER).write_text(to_json({"format": FORMAT, **record, "sha256": sums}, indent=1) + "\n", encoding="utf-8")
+    for path in [*folder.iterdir(), folder]:
+        _sync(path)
 
 
 def _reason(error: BaseException, folder: Path) -> str:
@@ -96,8 +105,19 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest ``keep`` checkpoints, and the remains of interrupted writes."""
-    for path in [*list_checkpoints(folder)[:-keep], *folder.glob(".writing-*")]:
+    for path in list_checkpoints(folder)[:-keep]:
+        _discard(path)
+    for path in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _discard(folder: Path) -> None:
+    """Delete a checkpoint. What is half deleted has another name, so that nothing takes it for a checkpoint."""
+    doomed = folder.with_name(f"{UNFINISHED}old-{folder.name}")
+    with contextlib.suppress(OSError):
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +132,7 @@ class Checkpoint:
 
     def load_model(self, model: nn.Module, averaged: bool = False) -> None:
         """Load the weights into ``model``. ``averaged`` loads the averaged ones if there are any."""
-        self._load(model, EMA if averaged and (self.folder / EMA).exists() else MODEL)
+        self._load(model, EMA if averaged and EMA in self.counters["sha256"] else MODEL)
 
     def load_objective(self, objective: nn.Module) -> None:
         """Load the parameters of an objective, if it has any."""
@@ -125,6 +145,9 @@ class Checkpoint:
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             raise UserError(f"{self.folder / name}: these weights are not those of the model that {CONFIG} describes "
                             f"({' '.join(str(error).split())[:200]})") from None
+        if not all_finite(module.state_dict().values()):
+            raise UserError(f"{self.folder / name}: some of these weights are not finite, so this model is broken; use the "
+                            "checkpoint before it")
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state: only tensors and plain values."""

@@ -6,7 +6,6 @@ A continued run reads the decisions from its folder, so it computes exactly what
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable
 
@@ -15,12 +14,13 @@ import torch
 from stlm.batches import BatchSource
 from stlm.config.decode import decode, encode
 from stlm.config.files import read_json
+from stlm.config.writing import write_json
 from stlm.data.batch import Batch
 from stlm.data.shards import Corpus, Shard
 from stlm.model.lm import LM
 from stlm.objective import Objective
 from stlm.train import machine
-from stlm.train.folder import RunFolder, write_whole
+from stlm.train.folder import RunFolder
 from stlm.train.run_config import RunConfig, TrainConfig
 
 PAYS_FROM = 150.0  # shortest training, in seconds, for which compiling is tried: it takes about 20 s on two cores
@@ -49,7 +49,7 @@ def decide(folder: RunFolder, config: RunConfig, model: LM, objective: Objective
             machine.step_work(model, objective, batch, decisions.precision)()  # compile now, not in the first step
         return decisions
     decisions = _measure(config.train, model, objective, batch, corpus)
-    write_whole(path, json.dumps({**machine.describe(device), "decided": encode(decisions)}, indent=1))
+    write_json(path, {**machine.describe(device), "decided": encode(decisions)})
     return decisions
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from stlm.config.decode import decode, encode
 from stlm.config.files import read_json
 from stlm.config.suggest import did_you_mean
+from stlm.config.writing import append_lines, to_json, write_json, write_whole
 from stlm.errors import UserError
 from stlm.train.checkpoint import TRAINER, Checkpoint, list_checkpoints, open_checkpoint
 from stlm.train.run_config import RunConfig
@@ -41,7 +41,8 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        return self._config.exists()
+        """Whether a run is there. A start that failed leaves none."""
+        return self._config.exists() or bool(list_checkpoints(self.checkpoints))
 
     def config(self) -> RunConfig:
         return decode(RunConfig, read_json(self._config), where=str(self._config))
@@ -50,9 +51,9 @@ class RunFolder:
         """Create the folder and write the description."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_whole(self._config, json.dumps(encode(config), indent=1))
         except OSError as error:
             raise UserError(f"{self.path}: the run's folder cannot be written: {error.strerror}") from None
+        write_json(self._config, encode(config))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -85,32 +86,15 @@ class RunFolder:
     def append(self, path: Path, record: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file."""
         try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror}); free some space and "
-                            "continue with --resume") from None
+            append_lines(path, [record])
+        except UserError as error:
+            raise UserError(f"{error}; free some space and continue with --resume") from None
 
     def rewind(self, step: int) -> None:
         """Delete records after ``step``, because a run that continues from there records them again."""
         for path in (self.metrics, self.samples):
             if path.exists():
-                write_whole(path, "".join(json.dumps(r) + "\n" for r in read_lines(path) if r["step"] <= step))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one move: even after a crash it is either the old one or the new one, never a part."""
-    write_bytes_whole(path, text.encode("utf-8", "replace"))  # names of files may have bytes that aren't UTF-8
-
-
-def write_bytes_whole(path: Path, data: bytes) -> None:
-    """The same for bytes."""
-    scratch = path.with_name(f".writing-{path.name}")
-    with open(scratch, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.rename(path)
+                write_whole(path, "".join(to_json(r) + "\n" for r in read_lines(path) if r["step"] <= step))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from stlm.data.prefetch import Prefetch
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.model.lm import LM
+from stlm.nn.weights import all_finite
 from stlm.objective import Objective
 from stlm.optim import set_learning_rate
 from stlm.schedule import rate_factor
@@ -90,7 +91,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._logged_at = (self.counters.spent, self.counters.n_bytes)
-        self._trained = [*self.model.parameters(), *self.objective.parameters()]
+        self.trained = [*self.model.parameters(), *self.objective.parameters()]
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
         self._batches = Prefetch(self._batches_of) if self.device.type == "cuda" and self.source.pure else self._batches_of
@@ -116,7 +117,8 @@ class Trainer:
         return min(1.0, counters.spent / (train.minutes or math.inf) / 60)
 
     def save(self) -> Path:
-        """Save a checkpoint of this step. Only the newest `keep` checkpoints stay."""
+        """Save a checkpoint of this step. Only the newest `keep` checkpoints stay. UserError if weights aren't finite."""
+        self._refuse_broken_weights()
         path = self.folder.checkpoints / f"step_{self.step:07d}"
         if self.ranks.is_main:
             record = {**dataclasses.asdict(self.counters), "corpus": self.corpus.contents, "progress": self.progress()}
@@ -129,8 +131,9 @@ class Trainer:
 
     def usable_model(self) -> LM:
         """A model with the present weights (the averaged ones if there are any), to evaluate and generate with. Every call
-        returns the same model object.
+        returns the same model object. UserError if weights aren't finite, so that nothing is measured of a broken model.
         """
+        self._refuse_broken_weights()
         return self._copied(self.ema or self.model).requires_grad_(False).eval()
 
     def _copied(self, weights: LM) -> LM:
@@ -186,10 +189,10 @@ class Trainer:
         set_learning_rate(self.optimizers, rate_factor(train.schedule, self.step, progress, train.warmup, train.cooldown))
         batches = self._batches(self.step)
         count = self._backward(batches)
-        norm = scale_and_clip(self._trained, count, train.grad_clip)
+        norm = scale_and_clip(self.trained, count, train.grad_clip)
         self._sums["grad_norm"].append(torch.stack([norm.double(), torch.ones_like(norm, dtype=torch.double)]))
         if self.device.type == "cpu" or (self.step + 1) % train.log_every == 0:
-            self._refuse_non_finite(float(norm))
+            self._refuse_broken_gradient(float(norm))
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -219,14 +222,20 @@ class Trainer:
         batch = self.source.probe(self.step).to(self.device)
         self.counters.flops_per_byte = machine.count_flops(model, self.objective, batch) / float(batch.total_bytes)
 
-    def _refuse_non_finite(self, norm: float) -> None:
-        if math.isfinite(norm):
-            return
+    def _refuse_broken_gradient(self, norm: float) -> None:
+        if not math.isfinite(norm):
+            raise self._broken(self.step + 1, f"the gradient is {norm}")
+
+    def _refuse_broken_weights(self) -> None:
+        averaged = self.ema.parameters() if self.ema is not None else ()
+        if not all_finite([*self.trained, *averaged]):
+            raise self._broken(self.step, "some weights are not finite any more")
+
+    def _broken(self, step: int, what: str) -> UserError:
         saved = checkpoint.list_checkpoints(self.folder.checkpoints)
         last = f"{saved[-1].name} is the last good checkpoint" if saved else "there is no checkpoint yet"
-        raise UserError(f"step {self.step + 1}: the gradient is {norm}; {last}; try a lower learning rate "
-                        f"(--optim.lr) or a longer warm-up (--train.warmup)"
-                        + (" with --resume" if saved else ""))
+        return UserError(f"step {step}: {what}; {last}; try a lower learning rate (--optim.lr) or a longer warm-up "
+                         "(--train.warmup) with --resume")
 
     def _figures(self) -> dict[str, float]:
         """Figures of the steps since the last call."""

@@ -11,7 +11,10 @@ from stlm.train.run_config import RunConfig
 
 class Tracker(Callback):
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
-        self._writer = SummaryWriter(str(folder.path / "tensorboard"))
+        self._folder = folder.path / "tensorboard"
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._writer = SummaryWriter(str(self._folder))
 
     def on_log(self, trainer: Trainer, figures: dict[str, float]) -> None:
         for name, value in figures.items():
