@@ -66,7 +66,8 @@ def work(preset: str) -> None:
 
     def trainer(folder: Path, compiled: str) -> Trainer:
         config = PRESETS[preset]()
-        config = dataclasses.replace(config, train=dataclasses.replace(config.train, minutes=60.0, steps=None, compile=compiled))
+        train = dataclasses.replace(config.train, minutes=60.0, steps=None, compile=compiled)
+        config = dataclasses.replace(config, train=train)
         run = RunFolder(folder / compiled)
         run.create(config)
         return build_run(run, config, common.open_text("world", config.data.tokenizer), common.CPU, [])
