@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _PIECES = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x80-\xff]+| ?[0-9]+| ?[^\sA-Za-z0-9\x
 class Config(TokenizerConfig):
     """Byte-pair encoding, learned from the run's own text."""
 
+    bytes_per_token: ClassVar[int] = 4
     vocab_size: int = 4096
     """Number of tokens: 256 bytes, the learned merges and one special token."""
     sample_megabytes: float = 20.0
