@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -96,8 +97,7 @@ def list_file(path: str) -> Listing:
         raise UserError(f"{path}: there is no text in this archive ({str(passed) or 'it is empty'}); unpack it, and give the "
                         "text's own file")
     if not files:
-        raise UserError(f"{path}: this is a binary file (there is a zero byte among its first {_HEAD}); unpack it, or save its "
-                        "text as UTF-8")
+        raise UserError(f"{path}: this is a binary file, no text; unpack it, or save its text as UTF-8")
     return Listing(files, passed)
 
 
@@ -118,9 +118,9 @@ def split_of(file: TextFile) -> str | None:
 
 def _walk(folder: str, passed: PassedOver) -> Iterator[str]:
     """Paths of the files in a folder and its subfolders whose names say that they are text."""
-    waiting = [""]
+    waiting = deque([""])
     while waiting:
-        parent = waiting.pop()
+        parent = waiting.popleft()
         try:
             found = os.scandir(os.path.join(folder, parent) if parent else folder)
             entries = sorted(found, key=lambda entry: entry.name)
