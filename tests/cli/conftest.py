@@ -75,12 +75,16 @@ def trained(finished, at_home):
     return said
 
 
+def leave_out_reports(patch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes longer than a few steps: pictures, long samples, and making the model once more to weigh it."""
+    patch.setattr("stlm.cli.train.write_report", lambda folder: None)
+    patch.setattr("stlm.cli.train.check_fits", lambda *about: None)
+    patch.setattr("stlm.cli.train.Samples", lambda show: Samples(show, 9))
+
+
 @pytest.fixture
 def no_report(monkeypatch):
-    """Leave out what takes longer than a few steps: pictures, long samples, and making the model once more to weigh it."""
-    monkeypatch.setattr("stlm.cli.train.write_report", lambda folder: None)
-    monkeypatch.setattr("stlm.cli.train.check_fits", lambda *about: None)
-    monkeypatch.setattr("stlm.cli.train.Samples", lambda show: Samples(show, 9))
+    leave_out_reports(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from stlm.cli import runs
-from stlm.data.concat import open_sources
 from stlm.data.shards import SPLITS, Corpus
 from stlm.evaluate.texts import HeldOut, Texts
 from stlm.train.run_config import RunConfig
@@ -140,8 +139,8 @@ def stopped() -> Iterator[list]:
     """Commands stop, as by Ctrl-C, as soon as they have their text. The text is put in this list."""
     found: list = []
 
-    def opened(config: RunConfig, console: object) -> Corpus:
-        found.append((config, real_corpus(config, console)))
+    def opened(config: RunConfig, *others: object) -> Corpus:
+        found.append((config, real_corpus(config, *others)))
         raise KeyboardInterrupt
 
     def held_out(texts: Texts, limit: int | None, seed: int) -> HeldOut:
@@ -183,8 +182,7 @@ def run(found: list, entries: list[Node], words: list[str]) -> object:
 
 def check_corpus(config: RunConfig, corpus: Corpus) -> None:
     """The corpus on disk is what the source's documents give."""
-    data = config.data
-    source = open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes)
+    source = runs.open_text(config)
     for split in SPLITS:
         shard = getattr(corpus, split)
         documents = list(source.documents(split))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from stlm.cli.runs import Parser, open_corpus, scoring_bar
+from stlm.cli.runs import Parser, any_path, open_corpus, scoring_bar
 from stlm.cli.score_tables import common, draw
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
@@ -31,26 +31,30 @@ def run(arguments: list[str]) -> int:
     parser = Parser("eval")
     parser.add_argument("run")
     parser.add_argument("--tasks")
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=any_path)
     parser.add_argument("--text")
+    parser.add_argument("--field", "--data.field", dest="field")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--layer", type=int)
     parser.add_argument("--judge")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=any_path)
     given = parser.parse_args(arguments)
     if given.limit is not None and given.limit < 1:
         raise UserError(f"--limit {given.limit}: it has to be 1 or more")
     tasks = choose(given.tasks or ("bits" if given.text else "paper"))
     _check_options(given, tasks)
     console, checkpoint = Console(stderr=True), _checkpoint(given.run)
+    # read only once, and only if a task needs it
+    texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None,
+                  given.field or "text")
+    if given.text and (about := texts.given.about(scoring=True)):
+        console.print(f"{texts.given.name}: {about}", highlight=False, markup=False, soft_wrap=True)
     scorer = open_scorer(given.run, checkpoint)
     judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge else None
     folder = given.output or _folder(given.run, checkpoint)
     found = results.open_scores(folder, scorer, None if checkpoint is None else results.training_cost(checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
-    # read only once, and only if a task needs it
-    texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None)
     for task in tasks:
         bar, advance = scoring_bar(console, task.kind)
         kept = folder / f"samples_{task.kind}{f'_{given.limit}' if given.limit else ''}.jsonl"
@@ -74,6 +78,8 @@ def _check_options(given: argparse.Namespace, tasks: list[TaskConfig]) -> None:
     for option in ("data", "text", "layer", "judge"):
         if getattr(given, option) is not None and not any(option in task.options for task in tasks):
             raise UserError(f"--{option}: no task here takes it, of {', '.join(task.kind for task in tasks)}")
+    if given.field and not given.text:
+        raise UserError("--field: it names the field of a given text; give --text too")
 
 
 def open_scorer(name: str, checkpoint: Checkpoint | None) -> Scorer:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -13,14 +15,16 @@ from stlm.cli.usage import flags_of
 from stlm.config.suggest import flag_meant
 from stlm.data.cache import cache_folders, is_temporary
 from stlm.data.concat import open_sources
-from stlm.data.shards import Corpus, prepare
+from stlm.data.shards import Corpus, Shard, prepare
 from stlm.data.sources import Source
+from stlm.data.splits import LEAST
 from stlm.errors import UserError
 from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
 TOLD_AT_ONCE = 1 << 18  # bytes after which a bar moves
+ROWS = 10  # rows that are held out at least, if the text is long enough
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,12 +65,23 @@ def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:
     return None, flags
 
 
-def open_corpus(config: RunConfig, console: Console) -> Corpus:
-    """The text of a run. It is written to the cache first if it isn't there."""
+def any_path(word: str) -> Path:
+    """A path of the command line, where ``~`` is the user's home."""
+    return Path(os.path.expanduser(word))
+
+
+def open_text(config: RunConfig) -> Source:
+    """The text of a run. Enough of it is held out for a score: `ROWS` rows, if it is long enough for that."""
     data = config.data
-    source = open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes)
+    return open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes,
+                        held_out=max(LEAST, ROWS * config.train.seq_len * data.tokenizer.bytes_per_token))
+
+
+def open_corpus(config: RunConfig, console: Console, source: Source | None = None) -> Corpus:
+    """The text of a run, or ``source``, as tokens. It is written to the cache first if it isn't there."""
+    source = source or open_text(config)
     with bar(console) as progress:
-        corpus = prepare(source, data.tokenizer, cache_folders(), _shown(progress, source))
+        corpus = prepare(source, config.data.tokenizer, cache_folders(), _shown(progress, source))
     if corpus.folder is not None and is_temporary(corpus.folder):
         console.print(f"no cache folder of yours can be written, so this text is kept in {corpus.folder.parent}; "
                       "set STLM_CACHE to a folder that lasts", markup=False, highlight=False, soft_wrap=True)
@@ -90,6 +105,21 @@ def _shown(progress: Progress, source: Source) -> Callable[[str, int], None]:
             unsaid = 0
 
     return show
+
+
+def described(source: Source, corpus: Corpus) -> str:
+    """What of a text is read, held out and passed over, in one line."""
+    train, held = corpus.train, corpus.validation
+    more = ", more than usual, because the text is short" if source.holds_more else ""
+    few = ", which is little: its score will be rough" if held.n_bytes < LEAST else ""
+    return "; ".join(filter(None, [
+        f"{corpus.name}, {_documents(train)}, {train.n_bytes / 1e6:.{1 if train.n_bytes >= 1e6 else 3}f} MB to train on",
+        f"{_documents(held)}, {held.n_bytes / 1e3:.{0 if held.n_bytes >= 1e5 else 1}f} kB held out{more or few}",
+        source.about()]))
+
+
+def _documents(shard: Shard) -> str:
+    return f"{shard.n_documents:,} document{'s' if shard.n_documents != 1 else ''}"
 
 
 def bar(console: Console) -> Progress:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stlm.cli.display import Display
-from stlm.cli.runs import open_corpus, scoring_bar, take_option
+from stlm.cli.runs import described, open_corpus, open_text, scoring_bar, take_option
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import encode
 from stlm.data.shards import Corpus
@@ -56,13 +56,13 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"{folder.path}: this run exists already; continue it with --resume, or choose another --name")
     else:
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    corpus, device = open_corpus(config, console), pick_device()
+    source = open_text(config)
+    corpus, device = open_corpus(config, console, source), pick_device()
     check_fits(config.model, corpus.tokenizer, device)
     display = Display(console)
     with folder.locked():
         folder.create(config)
-        console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
-                      f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
+        console.print(f"{folder.path}: {described(source, corpus)}", highlight=False, markup=False, soft_wrap=True)
         callbacks = [Validation(), Benchmarks(config.train.tasks), Samples(display.sample), display,
                  *build_trackers(config, folder)]
         with _enough_memory():

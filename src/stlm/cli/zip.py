@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from stlm.cli.runs import Parser, scoring_bar
+from stlm.cli.runs import Parser, any_path, scoring_bar
 from stlm.errors import UserError
 from stlm.evaluate.archive import claimed_bits, pack
 from stlm.evaluate.native import NativeScorer
@@ -32,8 +31,8 @@ def convert(verb: str, arguments: list[str], work: Packer) -> tuple[NativeScorer
     """
     parser = Parser(verb)
     parser.add_argument("run")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("file", type=any_path)
+    parser.add_argument("-o", "--output", type=any_path, required=True)
     given = parser.parse_args(arguments)
     try:
         import constriction  # noqa: F401

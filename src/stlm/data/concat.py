@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from stlm.data.digest import Advance, unseen
-from stlm.data.sources import VALIDATION, Source, open_source
+from stlm.data.sources import LEAST, VALIDATION, Source, open_source
 
 
 class Concat(Source):
@@ -28,15 +29,29 @@ class Concat(Source):
 
     def documents(self, split: str) -> Iterator[bytes]:
         each = [source.documents(split) for source in self.sources]
-        if split != VALIDATION:
-            return itertools.chain(*each)
-        turns = itertools.zip_longest(*each)
-        return (document for turn in turns for document in turn if document is not None)
+        return _in_turn(each) if split == VALIDATION else itertools.chain(*each)
+
+    def to_score(self) -> Iterator[bytes]:
+        return _in_turn([source.to_score() for source in self.sources])
+
+    def about(self, *, scoring: bool = False) -> str:
+        said = [(source.name, source.about(scoring=scoring)) for source in self.sources]
+        return "; ".join(f"{name}: {about}" for name, about in said if about)
+
+    @property
+    def holds_more(self) -> bool:
+        return any(source.holds_more for source in self.sources)
 
 
-def open_sources(spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0) -> Source:
-    """The source that ``spec`` names, as for `open_source`. Commas separate several names."""
-    names = spec.split(",")
-    if len(names) == 1 or Path(spec).exists():
-        return open_source(spec, field=field, seed=seed, megabytes=megabytes)
-    return Concat([open_source(name.strip(), field=field, seed=seed, megabytes=megabytes) for name in names])
+def open_sources(spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0, held_out: int = LEAST) -> Source:
+    """The source that ``spec`` names, as for `open_source`. Commas separate several names; each holds out its part."""
+    names = [name.strip() for name in spec.split(",")]
+    if len(names) == 1 or Path(os.path.expanduser(spec)).exists():
+        names = [spec]
+    part = -(-held_out // len(names))
+    opened = [open_source(name, field=field, seed=seed, megabytes=megabytes, held_out=part) for name in names]
+    return opened[0] if len(opened) == 1 else Concat(opened)
+
+
+def _in_turn(each: list[Iterator[bytes]]) -> Iterator[bytes]:
+    return (document for turn in itertools.zip_longest(*each) for document in turn if document is not None)

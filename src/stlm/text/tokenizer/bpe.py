@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ _PIECES = (r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]{1,N}| ?[0-9]{1,N}| ?[^\sA-Za-z0-9]{
 class Config(TokenizerConfig):
     """Byte-pair encoding, learned from the run's own text."""
 
+    bytes_per_token: ClassVar[int] = 4
     vocab_size: int = 4096
     """Number of tokens: 256 bytes, the learned merges and one special token."""
     sample_megabytes: float = 20.0
