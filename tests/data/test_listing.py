@@ -163,8 +163,7 @@ def test_a_null_or_an_empty_record_is_no_document_anywhere(tmp_path, nothing, mo
     hub.get_dataset_split_names = lambda *words, **options: list(splits)
     hub.load_dataset = lambda path, name=None, *, split, streaming, **options: iter(splits[split])
     monkeypatch.setitem(sys.modules, "datasets", hub)
-    if hasattr(open_source("hf:a"), "_revision"):
-        monkeypatch.setattr("stlm.data.sources.Hub._revision", "1")
+    monkeypatch.setattr("stlm.data.sources.Hub._revision", "1")
     assert everything("hf:a") == b"a" * 600 + b"b" * 600
     fill(tmp_path, {"d.jsonl": b'{"other": null}\n'})
     assert "there is no field 'text'" in fault(tmp_path)

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stlm.cli.usage import flags_of
 from stlm.config.suggest import flag_meant
+from stlm.data.cache import cache_folders, is_temporary
 from stlm.data.concat import open_sources
-from stlm.data.shards import Corpus, Shard, cache_folder, prepare
+from stlm.data.shards import Corpus, Shard, prepare
 from stlm.data.sources import Source
 from stlm.data.splits import LEAST
 from stlm.errors import UserError
@@ -22,6 +23,7 @@ from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
+TOLD_AT_ONCE = 1 << 18  # bytes after which a bar moves
 ROWS = 10  # rows that are held out at least, if the text is long enough
 
 
@@ -79,15 +81,30 @@ def open_corpus(config: RunConfig, console: Console, source: Source | None = Non
     """The text of a run, or ``source``, as tokens. It is written to the cache first if it isn't there."""
     source = source or open_text(config)
     with bar(console) as progress:
-        task = progress.add_task("", total=source.size_hint)
+        corpus = prepare(source, config.data.tokenizer, cache_folders(), _shown(progress, source))
+    if corpus.folder is not None and is_temporary(corpus.folder):
+        console.print(f"no cache folder of yours can be written, so this text is kept in {corpus.folder.parent}; "
+                      "set STLM_CACHE to a folder that lasts", markup=False, highlight=False, soft_wrap=True)
+    return corpus
 
-        def show(split: str, n_bytes: int) -> None:
-            if split == "tokenizer":
-                progress.update(task, description=f"learning a tokenizer from {source.name}")
-            else:
-                progress.update(task, description=f"reading {source.name}", advance=n_bytes)
 
-        return prepare(source, config.data.tokenizer, cache_folder(), show)
+def _shown(progress: Progress, source: Source) -> Callable[[str, int], None]:
+    """A function that shows what is done with a text, and how much of it. Texts of a million documents are told in parts."""
+    task = progress.add_task("", total=source.size_hint)
+    doing, unsaid = "", 0
+    names = {"checking": "checking", "tokenizer": "learning a tokenizer from"}
+
+    def show(now: str, n_bytes: int) -> None:
+        nonlocal doing, unsaid
+        if names.get(now, "reading") != doing:
+            doing, unsaid = names.get(now, "reading"), 0
+            progress.reset(task, total=source.size_hint, description=f"{doing} {source.name}")
+        unsaid += n_bytes
+        if unsaid >= TOLD_AT_ONCE:
+            progress.advance(task, unsaid)
+            unsaid = 0
+
+    return show
 
 
 def described(source: Source, corpus: Corpus) -> str:
@@ -107,7 +124,7 @@ def _documents(shard: Shard) -> str:
 
 def bar(console: Console) -> Progress:
     """A progress bar for work of known size."""
-    return Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+    return Progress(TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                     TimeRemainingColumn(), console=console, transient=True)
 
 

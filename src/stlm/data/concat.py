@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from stlm.data.digest import Advance, unseen
 from stlm.data.sources import LEAST, VALIDATION, Source, open_source
 
 
@@ -23,8 +24,8 @@ class Concat(Source):
         sizes = [source.size_hint for source in sources]
         self.size_hint = None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def fingerprint(self) -> str:
-        return "+".join(source.fingerprint() for source in self.sources)
+    def fingerprint(self, advance: Advance = unseen) -> str:
+        return "+".join(source.fingerprint(advance) for source in self.sources)
 
     def documents(self, split: str) -> Iterator[bytes]:
         each = [source.documents(split) for source in self.sources]

@@ -6,6 +6,7 @@ import abc
 import copy
 import functools
 import hashlib
+import importlib
 import itertools
 import math
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from stlm.config.suggest import did_you_mean
+from stlm.data.cache import remember, remembered
+from stlm.data.digest import Advance, digest_of, unseen
 from stlm.data.listing import TEST, TRAIN, VALIDATION, list_file, list_folder, split_of
 from stlm.data.packing import PACKED, ZIP, Opener, TextFile, reason, unreadable
 from stlm.data.readers import TABLES, documents_of, text_of
@@ -39,8 +42,11 @@ class Source(abc.ABC):
     size_hint: int | None = None
 
     @abc.abstractmethod
-    def fingerprint(self) -> str:
-        """A hash of everything that the documents depend on. It is the same in every process."""
+    def fingerprint(self, advance: Advance = unseen) -> str:
+        """A hash of everything that the documents depend on. It is the same in every process, and taken anew at every call.
+
+        advance is told how many further bytes were looked at.
+        """
 
     @abc.abstractmethod
     def documents(self, split: str) -> Iterator[bytes]:
@@ -98,7 +104,7 @@ class World(Source):
         self.size_hint = self._budget = math.ceil(megabytes * 1e6)
         self._seed = seed
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, advance: Advance = unseen) -> str:
         from stlm.text.world import VERSION
 
         return _hash("world", VERSION, self._seed, self._budget)
@@ -137,17 +143,19 @@ class Files(Source):
             self._files = {TRAIN: self._named.get(TRAIN) or self._named.get(None, [])}
             if VALIDATION in self._named:
                 self._files[VALIDATION] = self._named[VALIDATION]
-            stats = [(split, file.name, os.stat(file.path)) for split, files in self._files.items() for file in files]
+            size = sum(os.stat(file.path).st_size for files in self._files.values() for file in files)
         except OSError as error:
             raise unreadable(error.filename or path, error) from None
         if not any(file.packed or file.kind in TABLES for files in self._files.values() for file in files):
-            self.size_hint = sum(status.st_size for _, _, status in stats)
-        self._fingerprint = _hash("files", field, [
-            (split, name, status.st_size, status.st_mtime_ns) for split, name, status in stats])
+            self.size_hint = size
 
-    def fingerprint(self) -> str:
-        rule = self._splits.rule
-        return _hash(self._fingerprint, rule) if rule else self._fingerprint
+    def fingerprint(self, advance: Advance = unseen) -> str:
+        read = functools.cache(lambda path: digest_of(path, advance))  # an archive is the path of all its members
+        try:
+            found = [(split, file.name, read(file.path)) for split, files in self._files.items() for file in files]
+        except OSError as error:
+            raise unreadable(error.filename or self.name, error) from None
+        return _hash("files", self._field, found, self._splits.rule)
 
     def documents(self, split: str) -> Iterator[bytes]:
         return self._splits.documents(split)
@@ -203,8 +211,8 @@ class Hub(Source):
 
     Whole documents are read from the training split until there are ``megabytes``, and from the
     validation split until there is 1 MB. If there is no validation split, some of the training text is
-    held out (``HeldOut``). A test split is never read. The fingerprint is a hash of the name, so it
-    doesn't change when the data set changes on the hub.
+    held out (``HeldOut``). A test split is never read. All of it is read from one revision of the data
+    set, which the fingerprint names.
     """
 
     def __init__(self, spec: str, field: str, megabytes: float, held_out: int) -> None:
@@ -216,15 +224,16 @@ class Hub(Source):
         self._path, self._config = match.groups()
         self.size_hint = self._budget = math.ceil(megabytes * 1e6)
 
-    def fingerprint(self) -> str:
-        return _hash("hub", self.name, self._field, self._budget, self._least)
+    def fingerprint(self, advance: Advance = unseen) -> str:
+        return _hash("hub", self.name, self._revision, self._field, self._budget, self._least)
 
     def documents(self, split: str) -> Iterator[bytes]:
         return self._splits.documents(split)
 
     @functools.cached_property
     def _splits(self) -> Given | HeldOut:
-        names = self._request(lambda: self._datasets.get_dataset_split_names(self._path, self._config))
+        names = self._request(lambda: self._package("datasets").get_dataset_split_names(
+            self._path, self._config, revision=self._revision))
         if TRAIN not in names:
             raise UserError(f"{self.name}: it has no split named train; its splits are "
                             f"{', '.join(names) or 'none'}; choose another data set or config")
@@ -239,8 +248,8 @@ class Hub(Source):
         return HeldOut(self.name, train, self._least)
 
     def _stream(self, split: str) -> Iterator[bytes]:
-        rows = self._request(lambda: iter(self._datasets.load_dataset(
-            self._path, self._config, split=split, streaming=True)))
+        rows = self._request(lambda: iter(self._package("datasets").load_dataset(
+            self._path, self._config, split=split, streaming=True, revision=self._revision)))
         for number in itertools.count(1):
             row = self._request(lambda: next(rows, None))
             if row is None:
@@ -249,13 +258,25 @@ class Hub(Source):
                 yield document
 
     @functools.cached_property
-    def _datasets(self) -> Any:
+    def _revision(self) -> str:
+        """The newest revision of the data set or, where the hub can't be reached, the newest that was known before."""
+        name = _hash("revision", self._path)
         try:
-            import datasets
+            found = self._request(lambda: self._package("huggingface_hub").dataset_info(self._path, timeout=10).sha)
+        except UserError:
+            known = remembered(name)
+            if known is None:
+                raise
+            return known
+        remember(name, found)
+        return found
+
+    def _package(self, name: str) -> Any:
+        try:
+            return importlib.import_module(name)
         except ImportError:
             raise UserError(f"{self.name}: reading from the hub needs a package: "
                             "pip install 'stlm[data]'") from None
-        return datasets
 
     def _request(self, call: Callable[[], Any]) -> Any:
         try:
