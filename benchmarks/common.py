@@ -21,7 +21,8 @@ from rich.table import Table
 from stlm.config.decode import encode
 from stlm.config.files import read_json
 from stlm.config.writing import write_json
-from stlm.data.shards import Corpus, cache_folder, prepare
+from stlm.data.cache import cache_folders
+from stlm.data.shards import Corpus, prepare
 from stlm.data.sources import open_source
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.tokenizer import bytes as byte_tokenizer
@@ -43,7 +44,7 @@ def real_text(name: str) -> str:
 def open_text(source: str, tokenizer: TokenizerConfig | None = None) -> Corpus:
     """A text under a tokenizer, from the cache if it is there."""
     opened = open_source(source, field="text", seed=0, megabytes=32.0)
-    return prepare(opened, tokenizer or byte_tokenizer.Config(), cache_folder())
+    return prepare(opened, tokenizer or byte_tokenizer.Config(), cache_folders())
 
 
 def all_bytes(corpus: Corpus, split: str, limit: int | None = None) -> np.ndarray:

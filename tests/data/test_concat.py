@@ -22,7 +22,7 @@ def test_all_documents_of_all(texts):
     spec = f"{texts / 'first'},{texts / 'second'}"
     source = open_sources(spec)
     assert isinstance(source, Concat) and source.name == "folder first, folder second"
-    alone = [open_sources(str(texts / name)) for name in ("first", "second")]
+    alone = [open_sources(str(texts / name), held_out=500) for name in ("first", "second")]
     assert list(source.documents("train")) == [d for one in alone for d in one.documents("train")]
     held = list(source.documents("validation"))
     assert sorted(held) == sorted(d for one in alone for d in one.documents("validation"))

@@ -9,20 +9,30 @@ import types
 import pytest
 from tests.data.test_sources import both, by_hash, everything, fault
 
+from stlm.data.sources import open_source
+from stlm.errors import UserError
+
 
 @pytest.fixture
 def hub(monkeypatch):
     """In place of the package ``datasets``: the splits it has, and what it was asked."""
-    def load_dataset(path, name=None, *, split, streaming):
-        assert streaming and split != "test"
+    def load_dataset(path, name=None, *, split, streaming, revision):
+        assert streaming and split != "test" and revision == fake.revision
         for row in fake.splits[split]:
             if isinstance(row, Exception):
                 raise row
             yield row
 
-    fake = types.SimpleNamespace(splits={}, asked=[], load_dataset=load_dataset)
-    fake.get_dataset_split_names = lambda *asked: fake.asked.append(asked) or list(fake.splits)
+    def dataset_info(path, timeout):
+        if fake.shut:
+            raise OSError("the network is down")
+        return types.SimpleNamespace(sha=fake.revision)
+
+    fake = types.SimpleNamespace(splits={}, asked=[], revision="r1", shut=False)
+    fake.load_dataset, fake.dataset_info = load_dataset, dataset_info
+    fake.get_dataset_split_names = lambda *asked, revision: fake.asked.append(asked) or list(fake.splits)
     monkeypatch.setitem(sys.modules, "datasets", fake)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     return fake
 
 
@@ -58,3 +68,16 @@ def test_splits_of_the_hub(hub):
 def test_faults_of_the_hub(hub, split, stream, said):
     hub.splits = {split: stream}
     assert said in fault("hf:thing")
+
+
+def test_the_revision_identifies_a_text_of_the_hub(hub):
+    first = open_source("hf:some/text").fingerprint()
+    assert open_source("hf:some/text").fingerprint() == first
+    hub.revision = "r2"
+    second = open_source("hf:some/text").fingerprint()
+    assert second != first
+    hub.shut, hub.revision = True, "r3"  # nobody knows of it
+    assert open_source("hf:some/text").fingerprint() == second
+    assert open_source("hf:some/text", megabytes=3.0).fingerprint() != second
+    with pytest.raises(UserError, match=r"hf:never/seen: cannot be read from the hub \(the network is down\)"):
+        open_source("hf:never/seen").fingerprint()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,12 +44,12 @@ def test_bpe_learns_from_the_text_and_survives_saving(tmp_path):
 
 
 def test_long_texts_are_cut_without_changing_tokens():
-    text = (TEXT * 20).decode("latin-1")
-    pieces = list(bpe._cut(text, 1000))
-    assert "".join(pieces) == text
+    text = TEXT * 20
+    pieces = list(bpe.cut(text, 1000))
+    assert b"".join(pieces) == text
     assert len(pieces) > 10
-    whole = TOKENIZERS[1]._merges.encode(text).ids
-    assert [s for piece in pieces for s in TOKENIZERS[1]._merges.encode(piece).ids] == whole
+    whole = TOKENIZERS[1]._merges.encode(text.decode("latin-1")).ids
+    assert [s for piece in pieces for s in TOKENIZERS[1].encode(piece).tolist()] == whole
 
 
 def test_a_damaged_tokenizer(tmp_path):
@@ -89,3 +91,42 @@ def test_subwords_survive_saving(tmp_path):
     config = subword.Config(vocab_size=290, longest=6)
     assert config.load(tmp_path).encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
     assert config.outline().vocab_size == tokenizer.vocab_size
+
+
+LONG = {"letters": b"ACGTTGCA" * 4000, "digits": b"0123456789" * 3000, "signs": b"=-" * 15_000, "spaces": b" \t" * 15_000,
+        "characters": "日本語の文".encode() * 2000, "no characters": b"\x80\xbf" * 15_000, "one letter": b"a" * 30_000,
+        "a note beside": b"once " + b"x" * 30_000 + b" upon"}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_long_words_are_cut_alike_for_learning_and_for_encoding(text):
+    tokenizer = bpe.Config(vocab_size=600).build([text])
+    assert tokenizer.decode(tokenizer.encode(text).tolist()) == text
+    assert max(map(len, tokenizer.token_bytes)) <= bpe.LONGEST + 1  # and a space before it
+    assert len(tokenizer.encode(text)) < len(text) / 40  # pieces that were learned from are found again
+
+
+UNBOUNDED = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x80-\xff]+| ?[0-9]+| ?[^\sA-Za-z0-9\x80-\xff]+|\s+(?!\S)|\s+"
+
+
+@given(st.text(st.sampled_from("ab 12.,'st\n\té日à\x80\xff\xa0\x85-"), max_size=80).map(str.encode) | st.binary(max_size=99))
+def test_the_bound_changes_nothing_where_no_word_reaches_it(text):
+    from tokenizers import Regex, pre_tokenizers
+
+    parts = [pre_tokenizers.Split(Regex(pattern), behavior="isolated").pre_tokenize_str(text.decode("latin-1"))
+             for pattern in (UNBOUNDED, bpe._PIECES)]
+    assert parts[0] == parts[1]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=IDS)
+@pytest.mark.parametrize("text", [TEXT * 300, b"x" * 900_000, bytes(range(256)) * 3000])
+def test_memory_is_a_few_times_the_text(tokenizer, text):
+    tokenizer.encode(TEXT)
+    tracemalloc.start()
+    try:
+        tokens = tokenizer.encode(text)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert tokenizer.decode(tokens.tolist()) == text
+    assert peak < 3 * tokens.nbytes + 60 * bpe.PIECE  # the second is the room for one piece

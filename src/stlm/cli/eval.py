@@ -36,6 +36,7 @@ def run(arguments: list[str]) -> int:
     parser.text("--tasks")
     parser.path("--data")
     parser.text("--text")
+    parser.text("--field", "--data.field", dest="field")
     parser.number("--limit", Count)
     parser.number("--seed", Seed, 0)
     parser.number("--layer", Layers)
@@ -46,6 +47,11 @@ def run(arguments: list[str]) -> int:
     tasks = choose(given.tasks or ("bits" if given.text else "paper"))
     _check_options(given, tasks)
     console, checkpoint = Console(), _checkpoint(given.run)
+    # read only once, and only if a task needs it
+    texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None,
+                  given.field or "text")
+    if given.text and (about := texts.given.about(scoring=True)):
+        console.print(f"{texts.given.name}: {about}", soft_wrap=True)
     scorer = open_scorer(given.run, checkpoint)
     judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge else None
     folder = given.output or _folder(given.run, checkpoint)
@@ -55,8 +61,6 @@ def run(arguments: list[str]) -> int:
     found = results.open_scores(folder, scorer, None if checkpoint is None else results.training_cost(checkpoint))
     if not (folder / results.FILE).exists():
         results.save(folder, found)  # from now on it says whose scores these are
-    # read only once, and only if a task needs it
-    texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None)
     for task in tasks:
         bar, advance = scoring_bar(console, task.kind)
         kept = folder / f"samples_{task.kind}{f'_{given.limit}' if given.limit else ''}.jsonl"
@@ -81,6 +85,8 @@ def _check_options(given: argparse.Namespace, tasks: list[TaskConfig]) -> None:
     for option in ("data", "text", "layer", "judge"):
         if getattr(given, option) is not None and not any(option in task.options for task in tasks):
             raise UserError(f"--{option}: no task here takes it, of {', '.join(task.kind for task in tasks)}")
+    if given.field and not given.text:
+        raise UserError("--field: it names the field of a given text; give --text too")
 
 
 def open_scorer(name: str, checkpoint: Checkpoint | None) -> Scorer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import unicodedata
 from collections.abc import Iterable, Iterator
 
@@ -11,6 +12,8 @@ from rich.text import Text
 from stlm.cli.console import Console
 from stlm.cli.parser import Parser
 from stlm.cli.streams import is_utf8
+from stlm.data.concat import open_sources
+from stlm.errors import UserError
 from stlm.evaluate.surprise import Reading, read
 from stlm.report.patch_marks import Mark, marks, record
 from stlm.train.folder import find_checkpoint
@@ -19,6 +22,7 @@ from stlm.train.machine import pick_device
 BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # from 0 bits to 8 bits or more
 DIGITS = "01234567"  # the same where there are no bars
 SHADES = ("black on #dbe4f0", "black on #f3e3d3")
+READ = 600  # bytes of a given text that are shown
 SHOWN = {"\n": "\u21b5", "\t": "\u2192", "\r": "\u21b5"}
 HIDDEN = "\u25a1"  # for characters that have no look of their own
 NO_BASE = "\u25cc"  # below a mark that has no character to stand on
@@ -27,20 +31,36 @@ LEFT_TO_RIGHT, END = "\u202d", "\u202c"
 
 def run(arguments: list[str]) -> int:
     parser = Parser("patches")
-    parser.text("runs", nargs="+")
-    parser.text("text")
+    parser.text("words", nargs="+")
+    parser.text("--text")
+    parser.text("--field")
     given = parser.parse_args(arguments)
+    names, text = _asked(given)
     console = Console(stderr=False)
-    for name in given.runs:
+    for name in names:
         checkpoint = find_checkpoint(name)
         model = checkpoint.build_model().to(pick_device())
-        reading = read(model, checkpoint.tokenizer, given.text.encode("utf-8", errors="surrogateescape"))
+        reading = read(model, checkpoint.tokenizer, text)
         n_bytes, ends = sum(map(len, reading.pieces)), sum(reading.ends)
         console.print(f"{name}: {sum(reading.bits) / n_bytes:.2f} bits per byte, {n_bytes / max(1, ends):.1f} bytes a patch")
         for line in lines(reading, console.width, console.coloured, console.encoding):
             console.print(line, no_wrap=True, crop=False, soft_wrap=True)
         console.print()
     return 0
+
+
+def _asked(given: argparse.Namespace) -> tuple[list[str], bytes]:
+    """The runs, and the text: the last word, or the beginning of the first document of ``--text``."""
+    if given.field is not None and given.text is None:
+        raise UserError("--field: it names the field of a given text; give --text too")
+    if given.text is None:
+        *names, text = given.words
+        found = text.encode("utf-8", errors="surrogateescape")
+    else:
+        names, found = given.words, next(open_sources(given.text, field=given.field or "text").to_score(), b"")[:READ]
+    if not names or not found:
+        raise UserError("give a run and a text; `stlm patches --help` says how")
+    return names, found
 
 
 def lines(reading: Reading, width: int, colour: bool, encoding: str = "utf-8") -> list[Text]:

@@ -9,28 +9,70 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stlm.cli.console import Console
+from stlm.data.cache import cache_folders, is_temporary
 from stlm.data.concat import open_sources
-from stlm.data.shards import Corpus, cache_folder, prepare
+from stlm.data.shards import Corpus, Shard, prepare
+from stlm.data.sources import Source
+from stlm.data.splits import LEAST
 from stlm.errors import in_one_line
 from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
+TOLD_AT_ONCE = 1 << 18  # bytes after which a bar moves
+ROWS = 10  # rows that are held out at least, if the text is long enough
 
-def open_corpus(config: RunConfig, console: Console) -> Corpus:
-    """The text of a run. It is written to the cache first if it isn't there."""
+
+def open_text(config: RunConfig) -> Source:
+    """The text of a run. Enough of it is held out for a score: `ROWS` rows, if it is long enough for that."""
     data = config.data
-    source = open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes)
+    return open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes,
+                        held_out=max(LEAST, ROWS * config.train.seq_len * data.tokenizer.bytes_per_token))
+
+
+def open_corpus(config: RunConfig, console: Console, source: Source | None = None) -> Corpus:
+    """The text of a run, or ``source``, as tokens. It is written to the cache first if it isn't there."""
+    source = source or open_text(config)
     with bar(console) as progress:
-        task = progress.add_task("", total=source.size_hint)
+        corpus = prepare(source, config.data.tokenizer, cache_folders(), _shown(progress, source))
+    if corpus.folder is not None and is_temporary(corpus.folder):
+        console.print(f"no cache folder of yours can be written, so this text is kept in {corpus.folder.parent}; "
+                      "set STLM_CACHE to a folder that lasts", markup=False, highlight=False, soft_wrap=True)
+    return corpus
 
-        def show(split: str, n_bytes: int) -> None:
-            if split == "tokenizer":
-                progress.update(task, description=f"learning a tokenizer from {source.name}")
-            else:
-                progress.update(task, description=f"reading {source.name}", advance=n_bytes)
 
-        return prepare(source, data.tokenizer, cache_folder(), show)
+def _shown(progress: Progress, source: Source) -> Callable[[str, int], None]:
+    """A function that shows what is done with a text, and how much of it. Texts of a million documents are told in parts."""
+    task = progress.add_task("", total=source.size_hint)
+    doing, unsaid = "", 0
+    names = {"checking": "checking", "tokenizer": "learning a tokenizer from"}
+
+    def show(now: str, n_bytes: int) -> None:
+        nonlocal doing, unsaid
+        if names.get(now, "reading") != doing:
+            doing, unsaid = names.get(now, "reading"), 0
+            progress.reset(task, total=source.size_hint, description=f"{doing} {source.name}")
+        unsaid += n_bytes
+        if unsaid >= TOLD_AT_ONCE:
+            progress.advance(task, unsaid)
+            unsaid = 0
+
+    return show
+
+
+def described(source: Source, corpus: Corpus) -> str:
+    """What of a text is read, held out and passed over, in one line."""
+    train, held = corpus.train, corpus.validation
+    more = ", more than usual, because the text is short" if source.holds_more else ""
+    few = ", which is little: its score will be rough" if held.n_bytes < LEAST else ""
+    return "; ".join(filter(None, [
+        f"{corpus.name}, {_documents(train)}, {train.n_bytes / 1e6:.{1 if train.n_bytes >= 1e6 else 3}f} MB to train on",
+        f"{_documents(held)}, {held.n_bytes / 1e3:.{0 if held.n_bytes >= 1e5 else 1}f} kB held out{more or few}",
+        source.about()]))
+
+
+def _documents(shard: Shard) -> str:
+    return f"{shard.n_documents:,} document{'s' if shard.n_documents != 1 else ''}"
 
 
 def bar(console: Console) -> Progress:

@@ -16,7 +16,7 @@ from rich.table import Table
 from stlm.cli.console import Console
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name, take_option
-from stlm.cli.runs import command, dashed, open_corpus, page_line, scoring_bar
+from stlm.cli.runs import command, dashed, described, open_corpus, open_text, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import encode
 from stlm.config.writing import check_folder, write_json
@@ -59,7 +59,8 @@ def run(arguments: list[str]) -> int:
     else:
         _refuse_existing(folder)
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    corpus_of_run = functools.cache(lambda: open_corpus(config, console))
+    source = open_text(config)
+    corpus_of_run = functools.cache(lambda: open_corpus(config, console, source))
     display = Display(console)
     watching = _checked(folder, config, corpus_of_run, display)
     corpus, device = corpus_of_run(), pick_device()
@@ -67,8 +68,7 @@ def run(arguments: list[str]) -> int:
     with folder.locked():
         if not resume:
             _refuse_existing(folder)  # again, because another process may have trained it meanwhile
-        console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
-                      f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
+        console.print(f"{folder.path}: {described(source, corpus)}", soft_wrap=True)
         with Start(folder) as start, _enough_memory():
             with console.status("measuring what is fast on this machine"):
                 trainer = build_run(folder, config, corpus, device, [*watching, start], folder.latest() if resume else None)

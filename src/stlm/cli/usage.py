@@ -9,7 +9,7 @@ VERBS = {
     "generate": ("RUN PROMPT [flags]", "continue a prompt with a trained model"),
     "params": ("PRESET|FILE.toml|RUN [flags]", "count the parameters of a model, part by part"),
     "report": ("RUN", "write runs/NAME/report.html again"),
-    "patches": ("RUN [RUN ...] TEXT", "show where patches end in a text, and how many bits each byte takes"),
+    "patches": ("RUN [RUN ...] TEXT|--text TEXT", "show where patches end in a text, and how many bits each byte takes"),
     "eval": ("RUN|hf:NAME [flags]", "score a model on benchmarks, or on a text"),
     "zip": ("RUN FILE -o OUT", "compress a file with a model, which proves its bits per byte"),
     "unzip": ("RUN FILE -o OUT", "restore a file that zip compressed"),
@@ -67,8 +67,9 @@ _DETAILS: dict[str, list[Row | str]] = {
                    "10m-bpe (BPE tokens); reader (for --model.patching entropy); paper (arXiv 2405.14159)"),
         ("FILE.toml", "your own run: the line  base = \"10m\"  and the lines that change"),
         "",
-        ("--data TEXT", "a file, a folder, hf:NAME, or world, the built-in corpus; several with commas (default: world)"),
-        ("--data.field NAME", "field of jsonl and parquet files that holds the text (default: text)"),
+        ("--data TEXT", "a file, a folder, a .zip, hf:NAME, or world, the built-in corpus; several with commas (default: "
+                        "world)"),
+        ("--field NAME", "field of jsonl and parquet files, or of a data set of the hub, that holds the text (default: text)"),
         *TRAIN_FLAGS,
         ("--seed N", "seed of the weights, of the order of the text, and of the built-in corpus (default: 0)"),
         ("--train.minutes X", "how long to train; or one of --train.steps N, --train.megabytes X of text, --train.teraflops X"),
@@ -116,6 +117,8 @@ _DETAILS: dict[str, list[Row | str]] = {
     "patches": [
         ("RUN", "name or folder of a run; several are shown below each other"),
         ("TEXT", "the text to read"),
+        ("--text TEXT", "the beginning of a file, a folder or hf:NAME instead, as for train --data"),
+        ("--field NAME", "field of that text, as for train (default: text)"),
         "",
         "Example",
         "  stlm patches demo \"Anna wanted to find the red kite.\"",
@@ -127,8 +130,9 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("--tasks LIST", "names with commas (default: paper; with --text: bits)"),
         TASKS,
         ("--data FOLDER", "folder of the benchmarks (default: $STLM_DATA/eval, else the hub)"),
-        ("--text TEXT", "file or folder for bits, progression and writing. If a folder has files named validation or test, "
-                        "only these are used (default: some of the run's held-out text)"),
+        ("--text TEXT", "text for bits, progression and writing, as for train --data. If a folder has files named validation "
+                        "or test, only these are used (default: some of the run's held-out text)"),
+        ("--field NAME", "field of that text, as for train (default: text)"),
         ("--limit N", "use only this many items, drawn at random by --seed; the table says so"),
         ("--seed N", "seed of the drawn items, of the damage and of the writing (default: 0)"),
         ("--layer N", "layer of the trunk that linear probes read (default: the last)"),

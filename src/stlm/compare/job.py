@@ -18,7 +18,7 @@ from typing import Any
 from stlm.compare.writing import bytes_per_second
 from stlm.config.files import read_json
 from stlm.config.writing import write_json
-from stlm.data.readers import documents_of
+from stlm.data.concat import open_sources
 from stlm.data.shards import Shard
 from stlm.evaluate.bits import score
 from stlm.train.checkpoint import Checkpoint
@@ -31,8 +31,8 @@ ROUNDS = 3  # rounds in which the speed of each finished run is measured once
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run of a comparison. name: name of its folder. words: arguments of ``stlm train``. texts: files of further held-out
-    text to score, by name. after: names of the runs that it builds on.
+    """A run of a comparison. name: name of its folder. words: arguments of ``stlm train``. texts: further held-out
+    texts to score, by name. after: names of the runs that it builds on.
     """
 
     name: str
@@ -111,7 +111,7 @@ def _version() -> str:
 def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
     """Bits per byte of further texts, and a first estimate of the bytes written per second, while other runs may be active."""
     model, tokenizer, train = checkpoint.build_model().to(pick_device()), checkpoint.tokenizer, checkpoint.config.train
-    shards = {name: Shard.of(_beginnings(Path(path)), tokenizer) for name, path in texts.items()}
+    shards = {name: Shard.of(_beginnings(text), tokenizer) for name, text in texts.items()}
     found = {name: score(model, shard, tokenizer, train.seq_len, train.batch_size, train.seq_len // 2).bits_per_byte
              for name, shard in shards.items()}
     return {"texts": found, "written_bytes_per_second": bytes_per_second(model.cpu(), tokenizer)}
@@ -130,9 +130,9 @@ def time_decoding(runs: list[Run], measured: Callable[[], None]) -> None:
         run.set_decoding_time(statistics.median(speeds))
 
 
-def _beginnings(path: Path) -> Iterator[bytes]:
-    """The beginnings of the documents of a file, ``FURTHER`` bytes in all, and as equal in length as possible."""
-    documents, left = sorted(documents_of(path, "text"), key=len), FURTHER
+def _beginnings(text: str) -> Iterator[bytes]:
+    """The beginnings of the documents of a text, ``FURTHER`` bytes in all, and as equal in length as possible."""
+    documents, left = sorted(open_sources(text).to_score(), key=len), FURTHER
     for number, document in enumerate(documents):
         part = document[:left // (len(documents) - number)]
         yield part

@@ -1,9 +1,10 @@
 """Text on disk as tokens, ready to be memory-mapped.
 
 A corpus is a folder. Its name is the hash of everything that its content depends on. ``train.bin`` and ``validation.bin`` hold
-the tokens of all documents end to end, and ``train.starts.npy`` holds where each document starts. The folder is written under
-another name and renamed when it is complete, so a corpus that exists is complete. Columns, arrays with an entry for each token,
-may be added later (`add_column`).
+the tokens of all documents end to end, and ``train.starts.npy`` holds where each document starts. ``corpus.json`` is written
+last and holds a hash of each file and of itself. So a corpus that isn't whole is known, and is written again. Files are written
+elsewhere and renamed, never changed: whoever reads a corpus goes on reading what was there. Columns, arrays with an entry for
+each token, may be added later (`add_column`).
 """
 
 from __future__ import annotations
@@ -11,26 +12,34 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import tempfile
+import time
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from stlm.config.decode import encode
-from stlm.config.files import read_json
+from stlm.data.cache import cannot_write, writable
+from stlm.data.digest import Advance, digest_of
 from stlm.errors import UserError
 from stlm.text.tokenizer import Tokenizer, TokenizerConfig
 
 if typing.TYPE_CHECKING:
     from stlm.data.sources import Source
 
-FORMAT = 3
+FORMAT = 4
 SPLITS = ("train", "validation")
+RECORD = "corpus.json"
 COLUMN = ".column."  # between the split and the name of a column's file
+SCRATCH = ".writing-"  # begins the names of what isn't complete yet
+ABANDONED = 24 * 3600  # seconds; a writer that hasn't written for so long was killed
+PIECE = 1 << 20  # tokens that are decoded at once
+
+Progress = Callable[[str, int], object]  # is told what is done, and of how many further bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +59,13 @@ class Shard:
     @classmethod
     def of(cls, documents: Iterable[bytes], tokenizer: Tokenizer) -> Shard:
         """Documents as a split in memory."""
-        encoded, n_bytes = [np.zeros(0, dtype=tokenizer.dtype)], 0
+        tokens, starts, n_bytes = bytearray(), array("q", [0]), 0
         for document in documents:
-            encoded.append(tokenizer.encode(document))
+            encoded = _encoded(document, tokenizer)
+            tokens += encoded.data
+            starts.append(starts[-1] + len(encoded))
             n_bytes += len(document)
-        starts = np.cumsum([len(tokens) for tokens in encoded]).astype(np.int64)
-        return cls(np.concatenate(encoded), starts, n_bytes)
+        return cls(np.frombuffer(tokens, dtype=tokenizer.dtype), np.array(starts), n_bytes)
 
     @property
     def n_documents(self) -> int:
@@ -64,7 +74,9 @@ class Shard:
     def documents(self, tokenizer: Tokenizer, every: int = 1) -> Iterator[bytes]:
         """The text of each document, or of every ``every``-th one."""
         for number in range(0, self.n_documents, every):
-            yield tokenizer.decode(self.tokens[self.starts[number]:self.starts[number + 1]].tolist())
+            start, end = int(self.starts[number]), int(self.starts[number + 1])
+            pieces = (self.tokens[here:min(here + PIECE, end)] for here in range(start, end, PIECE))
+            yield b"".join(tokenizer.decode(piece.tolist()) for piece in pieces)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,77 +96,124 @@ class Corpus:
     folder: Path | None = None
 
 
-def cache_folder() -> Path:
-    """The folder of all corpora: ``$STLM_CACHE``, or ``stlm`` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("STLM_CACHE") or Path(home) / "stlm")
+def prepare(source: Source, tokenizer: TokenizerConfig, caches: Sequence[Path],
+            progress: Progress = lambda doing, n_bytes: None) -> Corpus:
+    """The corpus of ``source`` under ``tokenizer``: from the first cache that has it whole, or written to the first that can be
+    written.
 
-
-def prepare(source: Source, tokenizer: TokenizerConfig, root: Path,
-            progress: Callable[[str, int], None] = lambda split, n_bytes: None) -> Corpus:
-    """The corpus of ``source`` under ``tokenizer``. It is read from ``root``, or written there first.
-
-    progress is called for every document that is written, with the split and the number of bytes. Before that it is called
-    for every document that a tokenizer learns from, with ``tokenizer`` instead of the split.
+    progress is called with what is done and a number of bytes: ``checking`` the text and the corpus, ``tokenizer`` (documents
+    that it learns from), and the name of a split that is written.
     """
-    made_of = json.dumps([FORMAT, source.fingerprint(), encode(tokenizer)], sort_keys=True)
-    folder = root / "corpora" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
-    if not (folder / "corpus.json").exists():
+    def advance(n_bytes: int) -> None:
+        progress("checking", n_bytes)
+
+    mark = source.fingerprint(advance)
+    made_of = json.dumps([FORMAT, mark, encode(tokenizer)], sort_keys=True)
+    place = Path("corpora", hashlib.sha256(made_of.encode()).hexdigest()[:16])
+    found = (_opened(cache / place, source, tokenizer, advance) for cache in caches)
+    whole = next(filter(None, found), None)
+    if whole is None:
+        folder = writable(caches) / place
         try:
-            _write(source, tokenizer, folder, progress)
+            _write(source, mark, tokenizer, folder, progress)
         except OSError as error:
-            raise UserError(f"{folder}: the corpus cannot be written: {error.strerror}; "
-                            "set STLM_CACHE to a folder with room") from None
-    record = read_json(folder / "corpus.json")
-    built = tokenizer.load(folder)
-    shards = {split: _open(folder, split, record[split], built) for split in SPLITS}
-    return Corpus(source.name, record["train"]["contents"], built, **shards, entropy_bits=record["entropy_bits"], folder=folder)
+            raise cannot_write(folder, error) from None
+        whole = _opened(folder, source, tokenizer, advance)
+    if whole is None:
+        raise UserError(f"{folder}: this corpus was changed while it was written; run again")
+    return whole
 
 
-def _write(source: Source, tokenizer: TokenizerConfig, folder: Path, progress: Callable[[str, int], None]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+def _write(source: Source, mark: str, tokenizer: TokenizerConfig, folder: Path, progress: Progress) -> None:
+    """Write all files of a corpus. Two writers at once write the same files, so it doesn't matter whose stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder.parent))
     try:
         built = tokenizer.build(_watched(source.documents("train"), progress))
         built.save(scratch)
-        record: dict = {"source": source.name, "entropy_bits": 0.0}
-        for split in SPLITS:
-            starts, n_bytes, contents = [0], 0, hashlib.sha256()
-            with open(scratch / f"{split}.bin", "wb") as file:
-                for document in source.documents(split):
-                    tokens = np.ascontiguousarray(built.encode(document), dtype=built.dtype)
-                    file.write(tokens.tobytes())
-                    contents.update(b"%d:" % len(tokens) + tokens.tobytes())
-                    starts.append(starts[-1] + len(tokens))
-                    n_bytes += len(document)
-                    progress(split, len(document))
-                    if split == "validation" and record["entropy_bits"] is not None:
-                        bits = source.entropy_bits(document)
-                        record["entropy_bits"] = None if bits is None else record["entropy_bits"] + bits
-            np.save(scratch / f"{split}.starts.npy", np.array(starts, dtype=np.int64))
-            record[split] = {"bytes": n_bytes, "tokens": starts[-1], "contents": contents.hexdigest()[:16]}
-        (scratch / "corpus.json").write_text(json.dumps(record, indent=1))
-        if not (folder / "corpus.json").exists():  # another process may have written it meanwhile
-            scratch.rename(folder)
+        record: dict = {split: _write_split(scratch, split, source.documents(split), built, progress) for split in SPLITS}
+        record["entropy_bits"] = _entropy(source)
+        if source.fingerprint() != mark:
+            raise UserError(f"{source.name}: this text was changed while it was read; run again when nothing writes to it")
+        record["files"] = {path.name: digest_of(path) for path in sorted(scratch.iterdir())}
+        record["sum"] = _sum(record)
+        (scratch / RECORD).write_text(json.dumps(record, indent=1))
+        for name in [*record["files"], RECORD]:
+            (scratch / name).replace(folder / name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _watched(documents: Iterator[bytes], progress: Callable[[str, int], None]) -> Iterator[bytes]:
+def _write_split(folder: Path, split: str, documents: Iterator[bytes], tokenizer: Tokenizer, progress: Progress) -> dict:
+    starts, n_bytes, contents = array("q", [0]), 0, hashlib.sha256()
+    with open(folder / f"{split}.bin", "wb") as file:
+        for document in documents:
+            tokens = _encoded(document, tokenizer)
+            file.write(tokens.data)
+            contents.update(b"%d:" % len(tokens))
+            contents.update(tokens.data)
+            starts.append(starts[-1] + len(tokens))
+            n_bytes += len(document)
+            progress(split, len(document))
+    np.save(folder / f"{split}.starts.npy", np.array(starts, dtype=np.int64))
+    return {"bytes": n_bytes, "contents": contents.hexdigest()[:16]}
+
+
+def _encoded(document: bytes, tokenizer: Tokenizer) -> np.ndarray:
+    return np.ascontiguousarray(tokenizer.encode(document), dtype=tokenizer.dtype)
+
+
+def _entropy(source: Source) -> float | None:
+    """The information of the validation text in bits, if the source knows it."""
+    total = 0.0
+    for document in source.documents("validation"):
+        bits = source.entropy_bits(document)
+        if bits is None:
+            return None
+        total += bits
+    return total
+
+
+def _watched(documents: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
     for document in documents:
         progress("tokenizer", len(document))
         yield document
 
 
-def _open(folder: Path, split: str, record: dict, tokenizer: Tokenizer) -> Shard:
-    path = folder / f"{split}.bin"
+def _sweep(corpora: Path) -> None:
+    """Delete what killed writers left."""
+    for scratch in corpora.glob(f"{SCRATCH}*"):
+        try:
+            last = max(path.stat().st_mtime for path in [scratch, *scratch.iterdir()])
+        except OSError:  # somebody else deletes it
+            continue
+        if time.time() - last > ABANDONED:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _opened(folder: Path, source: Source, tokenizer: TokenizerConfig, advance: Advance) -> Corpus | None:
+    """The corpus in a folder. None if there is none, or if anything in it isn't as it was written."""
     try:
-        tokens = np.memmap(path, dtype=tokenizer.dtype, mode="r")
-        starts = np.load(folder / f"{split}.starts.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: a damaged corpus ({error}); delete that folder and run again") from None
-    if len(tokens) != record["tokens"] or starts[-1] != record["tokens"]:
-        raise UserError(f"{folder}: a damaged corpus ({split} has another length); delete that folder and run again")
+        record = json.loads((folder / RECORD).read_bytes())
+        if record.pop("sum") != _sum(record):
+            return None
+        if any(digest_of(folder / name, advance) != known for name, known in record["files"].items()):
+            return None
+        built = tokenizer.load(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError):
+        return None
+    shards = {split: _shard(folder, split, record[split], built) for split in SPLITS}
+    return Corpus(source.name, record["train"]["contents"], built, **shards, entropy_bits=record["entropy_bits"], folder=folder)
+
+
+def _sum(record: dict) -> str:
+    return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _shard(folder: Path, split: str, record: dict, tokenizer: Tokenizer) -> Shard:
+    tokens = np.memmap(folder / f"{split}.bin", dtype=tokenizer.dtype, mode="r")
+    starts = np.load(folder / f"{split}.starts.npy", allow_pickle=False)
     return Shard(tokens, starts, record["bytes"], _columns(folder, split, len(tokens)))
 
 
@@ -167,9 +226,10 @@ def add_column(corpus: Corpus, split: str, name: str, values: np.ndarray) -> Non
         raise ValueError(f"column {name}: it has {len(values)} entries, and {split} has {len(shard.tokens)} tokens")
     if corpus.folder is None:
         raise ValueError("this corpus isn't on disk, so a column can't be saved with it")
-    scratch = corpus.folder / f".writing-{split}.{name}.npy"
-    np.save(scratch, np.ascontiguousarray(values))
-    scratch.rename(corpus.folder / f"{split}{COLUMN}{name}.npy")
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=corpus.folder) as scratch:
+        path = Path(scratch, f"{split}{COLUMN}{name}.npy")
+        np.save(path, np.ascontiguousarray(values))
+        path.replace(corpus.folder / path.name)
 
 
 def _columns(folder: Path, split: str, n_tokens: int) -> dict[str, np.ndarray]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import copy
 import functools
 import hashlib
+import importlib
 import itertools
 import math
 import os
@@ -15,29 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from stlm.config.suggest import did_you_mean
-from stlm.data.readers import (
-    DATA_KINDS,
-    documents_of,
-    is_packed,
-    kind_of,
-    readable_files,
-    reason,
-    text_of,
-    unreadable,
-)
+from stlm.data.cache import remember, remembered
+from stlm.data.digest import Advance, digest_of, unseen
+from stlm.data.listing import TEST, TRAIN, VALIDATION, list_file, list_folder, split_of
+from stlm.data.packing import PACKED, ZIP, Opener, TextFile, reason, unreadable
+from stlm.data.readers import TABLES, documents_of, text_of
+from stlm.data.splits import LEAST, Documents, Given, HeldOut, until
 from stlm.errors import UserError
 
-FORMAT = 1  # increased whenever the same text gives other documents than before
-TRAIN, VALIDATION = "train", "validation"
-LEAST = 1000  # smallest number of bytes of text that a model can learn from
-FEW = 50  # with fewer documents than this, part of the text is held out instead of whole documents
-HELD_OUT = 100  # one document in so many is held out if there are many
-TAIL, TAIL_AT_MOST = 0.1, 1_000_000  # share of the bytes that is held out of few documents, and the most bytes
+FORMAT = 2  # increased whenever the same text gives other documents than before
 HUB_VALIDATION = 1_000_000  # bytes that are read from a hub's validation split
 WORLD_VALIDATION = 1 << 18  # bytes of the built-in corpus that are held out
 WORLD_VALIDATION_START = 1 << 40  # number of the first held-out story; training text never gets that far
-
-Documents = Callable[[], Iterator[bytes]]  # every call returns the same documents, from the first on
 
 
 class Source(abc.ABC):
@@ -51,8 +42,11 @@ class Source(abc.ABC):
     size_hint: int | None = None
 
     @abc.abstractmethod
-    def fingerprint(self) -> str:
-        """A hash of everything that the documents depend on. It is the same in every process."""
+    def fingerprint(self, advance: Advance = unseen) -> str:
+        """A hash of everything that the documents depend on. It is the same in every process, and taken anew at every call.
+
+        advance is told how many further bytes were looked at.
+        """
 
     @abc.abstractmethod
     def documents(self, split: str) -> Iterator[bytes]:
@@ -61,19 +55,33 @@ class Source(abc.ABC):
         Raises UserError, at once or while reading, if the text is damaged or too small.
         """
 
+    def to_score(self) -> Iterator[bytes]:
+        """The documents that are scored where a model is evaluated on this text."""
+        return self.documents(VALIDATION)
+
+    def about(self, *, scoring: bool = False) -> str:
+        """What is read and what is passed over, in a few words; "" if there is nothing to say. scoring: of `to_score`."""
+        return ""
+
+    @property
+    def holds_more(self) -> bool:
+        """Whether more than the usual share is held out, because the text is short."""
+        return False
+
     def entropy_bits(self, document: bytes) -> float | None:
         """The exact information of a document in bits, or None if the source doesn't know it."""
         return None
 
 
 def open_source(
-    spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0
+    spec: str, *, field: str = "text", seed: int = 0, megabytes: float = 16.0, held_out: int = LEAST
 ) -> Source:
     """The source that ``spec`` names: a file, a folder, ``hf:NAME``, ``hf:NAME:CONFIG`` or ``world``.
 
     field: the field that holds the text in jsonl, parquet and on the hub. seed: seed of ``world``.
     megabytes: millions of bytes of training text that ``world`` writes or that are read from the hub,
-    because a stream of the hub may have no end. Files are always read whole. Write ``./world`` for a
+    because a stream of the hub may have no end. Files are always read whole. held_out: so many bytes
+    are held out of a text without splits, if the text is long enough for that. Write ``./world`` for a
     folder named ``world``. Raises UserError if there is no such text.
     """
     if not 0 < megabytes < math.inf:
@@ -81,8 +89,8 @@ def open_source(
     if spec == "world":
         return World(seed, megabytes)
     if spec.startswith("hf:"):
-        return Hub(spec, field, megabytes)
-    return Files(spec, field)
+        return Hub(spec, field, megabytes, held_out)
+    return Files(spec, field, held_out)
 
 
 class World(Source):
@@ -96,7 +104,7 @@ class World(Source):
         self.size_hint = self._budget = math.ceil(megabytes * 1e6)
         self._seed = seed
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, advance: Advance = unseen) -> str:
         from stlm.text.world import VERSION
 
         return _hash("world", VERSION, self._seed, self._budget)
@@ -116,42 +124,86 @@ class World(Source):
 
 
 class Files(Source):
-    """A file of any kind, or the readable files of a folder and its subfolders, sorted by path.
+    """A file of any kind, a zip archive, or the files with text in a folder and its subfolders, sorted by path.
 
-    In a folder, hidden files, binary files and links to folders are skipped. Names decide the split
-    (see ``split_of``): ``train*`` and ``validation*`` are read as such. If nothing is named ``train*``,
-    files without such a name are the training text. ``test*`` is never read. If nothing is named
-    ``validation*``, and for a single file, some text is held out (``HeldOut``).
+    Names in folders and archives decide the split (see ``split_of``): ``train`` and ``validation`` are
+    read as such. If nothing is named ``train``, files without such a name are the training text. ``test``
+    is never trained on. If nothing is named ``validation``, and for a single file, some text is held out
+    (``HeldOut``).
     """
 
-    def __init__(self, spec: str, field: str) -> None:
+    def __init__(self, spec: str, field: str, held_out: int) -> None:
         path = Path(os.path.expanduser(spec))  # Path's own raises where there is no such user
         is_folder = _is_folder(spec, path)
         self.name = f"{'folder' if is_folder else 'file'} {os.path.basename(os.path.abspath(path))}"
-        self._field, self._skip_binary = field, is_folder
+        self._spec, self._field, self._least = spec, field, held_out
         try:
-            self._files = _by_split(path) if is_folder else {TRAIN: [path]}
-            stats = [(split, file.relative_to(path).as_posix() if is_folder else file.name,
-                      file.stat()) for split, files in self._files.items() for file in files]
+            self._listing = list_folder(str(path)) if is_folder else list_file(str(path))
+            self._named = _by_split(self._listing.files, alone=not is_folder)
+            self._files = {TRAIN: self._named.get(TRAIN) or self._named.get(None, [])}
+            if VALIDATION in self._named:
+                self._files[VALIDATION] = self._named[VALIDATION]
+            size = sum(os.stat(file.path).st_size for files in self._files.values() for file in files)
         except OSError as error:
             raise unreadable(error.filename or path, error) from None
-        if not any(is_packed(file) for files in self._files.values() for file in files):
-            self.size_hint = sum(status.st_size for _, _, status in stats)
-        self._fingerprint = _hash("files", field, [
-            (split, name, status.st_size, status.st_mtime_ns) for split, name, status in stats])
-        train, validation = (functools.partial(self._read, split) for split in (TRAIN, VALIDATION))
-        self._splits = (Given(spec, train, validation) if VALIDATION in self._files
-                        else HeldOut(spec, train))
+        if not any(file.packed or file.kind in TABLES for files in self._files.values() for file in files):
+            self.size_hint = size
 
-    def fingerprint(self) -> str:
-        return self._fingerprint
+    def fingerprint(self, advance: Advance = unseen) -> str:
+        read = functools.cache(lambda path: digest_of(path, advance))  # an archive is the path of all its members
+        try:
+            found = [(split, file.name, read(file.path)) for split, files in self._files.items() for file in files]
+        except OSError as error:
+            raise unreadable(error.filename or self.name, error) from None
+        return _hash("files", self._field, found, self._splits.rule)
 
     def documents(self, split: str) -> Iterator[bytes]:
         return self._splits.documents(split)
 
-    def _read(self, split: str) -> Iterator[bytes]:
-        for file in self._files[split]:
-            yield from documents_of(file, self._field, skip_binary=self._skip_binary)
+    def to_score(self) -> Iterator[bytes]:
+        """The documents of files named validation or test; of all files if there are none."""
+        self._check_any()
+        files = (file for split in self._scored for file in self._named[split])
+        return self._read(sorted(files, key=lambda file: file.name))
+
+    def about(self, *, scoring: bool = False) -> str:
+        read = self._scored if scoring else {TRAIN if TRAIN in self._named else None, VALIDATION} & self._named.keys()
+        passed = copy.deepcopy(self._listing.passed)
+        for split in sorted(self._named.keys() - read, key=str):
+            for file in self._named[split]:
+                passed.add(f"named {split}" if split else "named for no split", file.name)
+        n_files = sum(len(self._named[split]) for split in read)
+        return "; ".join(filter(None, [f"{n_files:,} file{'s' if n_files > 1 else ''}", str(passed)]))
+
+    @property
+    def holds_more(self) -> bool:
+        return bool(self._splits.rule)
+
+    @property
+    def _scored(self) -> set[str | None]:
+        return self._named.keys() & {VALIDATION, TEST} or set(self._named)
+
+    @functools.cached_property
+    def _splits(self) -> Given | HeldOut:
+        self._check_any()
+        if not self._files[TRAIN]:
+            others = " or ".join(sorted(map(str, self._named)))
+            raise UserError(f"{self._spec}: all of its files are named {others}, so there are none to train "
+                            "on; name some train, or give a single file")
+        train, *validation = (functools.partial(self._read, files) for files in self._files.values())
+        return Given(self._spec, train, *validation) if validation else HeldOut(self._spec, train, self._least)
+
+    def _check_any(self) -> None:
+        if not self._listing.files:
+            raise UserError(f"{self._spec}: there is no text in this folder"
+                            f"{f' ({passed})' if (passed := str(self._listing.passed)) else ''}; stlm reads text, source code, "
+                            f".jsonl and .parquet, also in {', '.join([*PACKED, ZIP])}; for another kind of file, give its own "
+                            "name instead of the folder's")
+
+    def _read(self, files: list[TextFile]) -> Iterator[bytes]:
+        with Opener() as opener:
+            for file in files:
+                yield from documents_of(file, self._field, opener)
 
 
 class Hub(Source):
@@ -159,28 +211,29 @@ class Hub(Source):
 
     Whole documents are read from the training split until there are ``megabytes``, and from the
     validation split until there is 1 MB. If there is no validation split, some of the training text is
-    held out (``HeldOut``). A test split is never read. The fingerprint is a hash of the name, so it
-    doesn't change when the data set changes on the hub.
+    held out (``HeldOut``). A test split is never read. All of it is read from one revision of the data
+    set, which the fingerprint names.
     """
 
-    def __init__(self, spec: str, field: str, megabytes: float) -> None:
+    def __init__(self, spec: str, field: str, megabytes: float, held_out: int) -> None:
         match = re.fullmatch(r"hf:([\w.-]+(?:/[\w.-]+)?)(?::([^\s:]+))?", spec)
         if match is None:
             raise UserError(f"{spec}: this isn't a name on the hub; write hf:NAME or hf:NAME:CONFIG, "
                             "as in hf:roneneldan/TinyStories")
-        self.name, self._field = spec, field
+        self.name, self._field, self._least = spec, field, held_out
         self._path, self._config = match.groups()
         self.size_hint = self._budget = math.ceil(megabytes * 1e6)
 
-    def fingerprint(self) -> str:
-        return _hash("hub", self.name, self._field, self._budget)
+    def fingerprint(self, advance: Advance = unseen) -> str:
+        return _hash("hub", self.name, self._revision, self._field, self._budget, self._least)
 
     def documents(self, split: str) -> Iterator[bytes]:
         return self._splits.documents(split)
 
     @functools.cached_property
     def _splits(self) -> Given | HeldOut:
-        names = self._request(lambda: self._datasets.get_dataset_split_names(self._path, self._config))
+        names = self._request(lambda: self._package("datasets").get_dataset_split_names(
+            self._path, self._config, revision=self._revision))
         if TRAIN not in names:
             raise UserError(f"{self.name}: it has no split named train; its splits are "
                             f"{', '.join(names) or 'none'}; choose another data set or config")
@@ -192,28 +245,38 @@ class Hub(Source):
         for name in (VALIDATION, "valid"):
             if name in names:
                 return Given(self.name, train, taken(name, HUB_VALIDATION))
-        return HeldOut(self.name, train)
+        return HeldOut(self.name, train, self._least)
 
     def _stream(self, split: str) -> Iterator[bytes]:
-        rows = self._request(lambda: iter(self._datasets.load_dataset(
-            self._path, self._config, split=split, streaming=True)))
+        rows = self._request(lambda: iter(self._package("datasets").load_dataset(
+            self._path, self._config, split=split, streaming=True, revision=self._revision)))
         for number in itertools.count(1):
             row = self._request(lambda: next(rows, None))
             if row is None:
                 return
-            if row.get(self._field, "") is None:  # a null in a table is no document
-                continue
             if document := text_of(row, self._field, f"{self.name}, {split} row {number}"):
                 yield document
 
     @functools.cached_property
-    def _datasets(self) -> Any:
+    def _revision(self) -> str:
+        """The newest revision of the data set or, where the hub can't be reached, the newest that was known before."""
+        name = _hash("revision", self._path)
         try:
-            import datasets
+            found = self._request(lambda: self._package("huggingface_hub").dataset_info(self._path, timeout=10).sha)
+        except UserError:
+            known = remembered(name)
+            if known is None:
+                raise
+            return known
+        remember(name, found)
+        return found
+
+    def _package(self, name: str) -> Any:
+        try:
+            return importlib.import_module(name)
         except ImportError:
             raise UserError(f"{self.name}: reading from the hub needs a package: "
                             "pip install 'stlm[data]'") from None
-        return datasets
 
     def _request(self, call: Callable[[], Any]) -> Any:
         try:
@@ -223,105 +286,6 @@ class Hub(Source):
         except Exception as error:  # many types are possible; each means that the text can't be read
             raise UserError(f"{self.name}: cannot be read from the hub ({reason(error)}); "
                             "check its name and the network") from None
-
-
-class Given:
-    """Two splits that already exist as such."""
-
-    def __init__(self, where: str, train: Documents, validation: Documents) -> None:
-        self._where, self._read = where, {TRAIN: train, VALIDATION: validation}
-
-    def documents(self, split: str) -> Iterator[bytes]:
-        return self._checked[split]()
-
-    @functools.cached_property
-    def _checked(self) -> dict[str, Documents]:
-        """Both splits, after checking that both have text. Only as much is read as the check needs."""
-        sizes = {split: _size(read(), at_most=LEAST) for split, read in self._read.items()}
-        for split, size in sizes.items():
-            if not size:
-                raise UserError(f"{self._where}: there is no text in its {split} split; both train "
-                                "and validation need some")
-        _check_size(self._where, sum(sizes.values()))
-        return self._read
-
-
-class HeldOut:
-    """Two splits of text that has no splits of its own.
-
-    Of many documents, about one in a hundred is validation text; a hash of the document decides, so
-    equal documents are in the same split. With fewer than 50 documents, or if one split would be
-    empty, the last tenth of the bytes is validation text, 1 MB at most. That part begins at the
-    beginning of a UTF-8 character.
-    """
-
-    def __init__(self, where: str, documents: Documents) -> None:
-        self._where, self._read = where, documents
-
-    def documents(self, split: str) -> Iterator[bytes]:
-        wanted = {TRAIN: False, VALIDATION: True}[split]
-        cut = self._cut
-        if cut is None:
-            return (text for text in self._read() if _is_held_out(text) == wanted)
-        return self._parts(cut, wanted)
-
-    @functools.cached_property
-    def _cut(self) -> int | None:
-        """The byte at which validation begins, or None if hashes decide.
-
-        Reading stops as soon as it is clear that hashes decide.
-        """
-        total, sides = 0, set()
-        for count, document in enumerate(self._read(), start=1):
-            total += len(document)
-            sides.add(_is_held_out(document))
-            if count >= FEW and total >= LEAST and len(sides) == 2:
-                return None
-        _check_size(self._where, total)
-        return total - min(int(TAIL * total), TAIL_AT_MOST)
-
-    def _parts(self, cut: int, held_out: bool) -> Iterator[bytes]:
-        """The text before byte ``cut`` of all documents end to end, or the text from that byte on."""
-        for document in self._read():
-            index = min(max(cut, 0), len(document))
-            if 0 < index < len(document):
-                index = _character_start(document, index)
-            if part := document[index:] if held_out else document[:index]:
-                yield part
-            cut -= len(document)
-
-
-def _is_held_out(document: bytes) -> bool:
-    digest = hashlib.blake2b(document, digest_size=8).digest()
-    return int.from_bytes(digest, "big") % HELD_OUT == 0
-
-
-def _character_start(data: bytes, index: int) -> int:
-    """The first index, from ``index`` on, at which a UTF-8 character begins; ``index`` if there is none."""
-    for here in range(index, min(index + 4, len(data))):
-        if data[here] & 0xC0 != 0x80:
-            return here
-    return index
-
-
-def until(budget: int, documents: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole documents, until they have at least ``budget`` bytes together."""
-    for document in documents:
-        yield document
-        budget -= len(document)
-        if budget <= 0:
-            return
-
-
-def _size(documents: Iterator[bytes], at_most: int) -> int:
-    """The number of bytes of some documents. Counting stops after ``at_most``."""
-    return sum(map(len, until(at_most, documents)))
-
-
-def _check_size(where: str, n_bytes: int) -> None:
-    if n_bytes < LEAST:
-        raise UserError(f"{where}: {n_bytes} bytes of text are too little to learn from; "
-                        "stlm needs at least 1 kB (empty and binary files in folders don't count)")
 
 
 def _is_folder(spec: str, path: Path) -> bool:
@@ -348,35 +312,12 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _by_split(folder: Path) -> dict[str, list[Path]]:
-    """The files of each split. There is no entry for validation if no name says validation."""
-    files = readable_files(folder)
-    if not files:
-        raise UserError(f"{folder}: there is no text in this folder; stlm reads text, source code, .jsonl and .parquet, "
-                        "also compressed as .gz or .zst, and skips names that begin with a dot; for another kind of file, "
-                        "give its own name instead of the folder's")
-    named: dict[str | None, list[Path]] = {}
+def _by_split(files: list[TextFile], *, alone: bool) -> dict[str | None, list[TextFile]]:
+    """The files of each split. alone: the name of a single file says nothing, because the user chose it."""
+    named: dict[str | None, list[TextFile]] = {}
     for file in files:
-        named.setdefault(split_of(file.relative_to(folder)), []).append(file)
-    train = named.get(TRAIN) or named.get(None)
-    if not train:
-        others = " or ".join(f"{name}*" for name in sorted(map(str, named)))
-        raise UserError(f"{folder}: all of its files are named {others}, so there are none to train "
-                        "on; name some train*, or give a single file")
-    return {TRAIN: train} | ({VALIDATION: named[VALIDATION]} if VALIDATION in named else {})
-
-
-def split_of(path: Path) -> str | None:
-    """``train``, ``validation`` or ``test`` if a file, or a folder that contains it, has such a name; None otherwise.
-
-    The outermost name counts, but ``test`` counts anywhere. Names of source code don't count: ``train/loop.py`` gives None.
-    """
-    if kind_of(path) not in DATA_KINDS:
-        return None
-    words = [re.match(r"(train|validation|valid|val|dev|test)(?=$|[._\-0-9])", part.lower())
-             for part in path.parts]
-    found = [word[1] if word[1] in (TRAIN, "test") else VALIDATION for word in words if word]
-    return "test" if "test" in found else next(iter(found), None)
+        named.setdefault(None if alone and len(files) == 1 else split_of(file), []).append(file)
+    return named
 
 
 def _hash(*parts: object) -> str:

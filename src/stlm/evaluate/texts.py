@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from stlm.data.readers import documents_of, readable_files
+from stlm.data.concat import open_sources
 from stlm.data.shards import Corpus
-from stlm.data.sources import open_source, split_of, until
+from stlm.data.sources import Source
+from stlm.data.splits import until
 from stlm.evaluate.items import sample
 
 KNOWN = 8_000_000  # bytes of training text in which n-grams are counted
@@ -32,12 +32,12 @@ class HeldOut:
 class Texts:
     """The texts of an evaluation. Each is read when it is first used, and only once.
 
-    text: a file, a folder or the name of a source; None means the run's own text. corpus: a function that opens the run's own
-    text; None means the built-in corpus.
+    text: a file, a folder or the name of a source, as for `open_sources`; None means the run's own text. field: the field that
+    holds it. corpus: a function that opens the run's own text; None means the built-in corpus.
     """
 
-    def __init__(self, text: str | None = None, corpus: Callable[[], Corpus] | None = None) -> None:
-        self._text, self._corpus = text, corpus
+    def __init__(self, text: str | None = None, corpus: Callable[[], Corpus] | None = None, field: str = "text") -> None:
+        self._text, self._corpus, self._field = text, corpus, field
 
     def held_out(self, limit: int | None, seed: int) -> HeldOut:
         """Documents of the given text. Without one, documents held out of the run's own text, or of the built-in corpus.
@@ -52,21 +52,23 @@ class Texts:
     def known(self) -> Iterator[bytes]:
         """`KNOWN` bytes of training documents: of the given text, or spread over the run's own text."""
         if self._corpus is None or self._text:
-            documents = open_source(self._text or "world", field="text", seed=0, megabytes=4.0).documents("train")
+            documents = self._opened(megabytes=4.0).documents("train")
         else:
             corpus = self._corpus()
             documents = corpus.train.documents(corpus.tokenizer, every=max(1, round(corpus.train.n_bytes / KNOWN)))
         return until(KNOWN, documents)
 
     @functools.cached_property
+    def given(self) -> Source:
+        """The given text, or else the built-in corpus."""
+        return self._opened(megabytes=1.0)
+
+    @functools.cached_property
     def _held_out(self) -> tuple[list[bytes], str]:
-        if self._text and Path(self._text).exists():
-            path = Path(self._text)
-            files = readable_files(path) if path.is_dir() else [path]
-            named = [file for file in files if path.is_dir() and split_of(file.relative_to(path)) in ("validation", "test")]
-            return [text for file in named or files for text in documents_of(file, "text")], self._text
         if self._corpus is not None and not self._text:
             own = self._corpus()
             return list(own.validation.documents(own.tokenizer)), f"held out of {own.name}"
-        other = open_source(self._text or "world", field="text", seed=0, megabytes=1.0)
-        return list(other.documents("validation")), other.name
+        return list(self.given.to_score()), self._text or self.given.name
+
+    def _opened(self, megabytes: float) -> Source:
+        return open_sources(self._text or "world", field=self._field, megabytes=megabytes)

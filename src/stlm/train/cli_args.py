@@ -10,7 +10,7 @@ from stlm.config.help import Row
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
-SHORTHANDS = {"--data": "data.source"}
+SHORTHANDS = {"--data": "data.source", "--field": "data.field"}
 
 
 def configure(name: str, flags: list[str], program: str, own: Sequence[Row] = ()) -> RunConfig:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from stlm.data.batch import Batch
-from stlm.data.shards import cache_folder
+from stlm.data.cache import cache_folders, temporary_folder, writable
 from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.model.model_config import ModelConfig
@@ -164,7 +164,7 @@ def compile_blocks(model: LM) -> None:
     most of the speed. The number of patches in the trunk's blocks differs from step to step; all other blocks always have the
     same shapes. Compiled code is stored beside the corpora, and later runs use it again.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(writable([*cache_folders(), temporary_folder()]) / "compiled"))
     for stack in _stacks(model):
         for block in stack.blocks:
             block.compile(dynamic=stack is model.trunk)

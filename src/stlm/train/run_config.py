@@ -24,10 +24,10 @@ class DataConfig(Checked):
     """The text to learn from."""
 
     source: str = "world"
-    """A file, a folder, hf:NAME, or world (the built-in corpus); several with commas. Files named `train*`, `validation*`,
-    `test*` are used as such; otherwise stlm sets some text aside for testing."""
+    """A file, a folder, a .zip, hf:NAME, or world (the built-in corpus); several with commas. Data files named `train`,
+    `validation`, `test` (also with a number) are used as such; otherwise stlm sets some text aside for testing."""
     field: str = "text"
-    """Field of jsonl and parquet files that holds the text."""
+    """Field of jsonl and parquet files, or of a data set of the hub, that holds the text."""
     megabytes: Megabytes = 16.0
     """Millions of bytes of text from world or hf:NAME. Files are read whole."""
     tokenizer: TokenizerConfig = byte_tokenizer.Config()

@@ -18,6 +18,7 @@ class TokenizerConfig(Slot):
     """How text becomes tokens."""
 
     package: ClassVar[str] = "stlm.text.tokenizer"
+    bytes_per_token: ClassVar[int] = 1  # about how many bytes of text a token stands for
 
     @abc.abstractmethod
     def build(self, sample: Iterable[bytes]) -> Tokenizer:

@@ -7,10 +7,9 @@ string, also for bytes that aren't UTF-8: a fixed one-to-one map turns each byte
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -19,16 +18,20 @@ from stlm.errors import UserError
 from stlm.text.tokenizer import Tokenizer, TokenizerConfig
 
 FILE = "tokenizer.json"
+LONGEST = 256  # bytes of a word that is learned from; the cost of a word grows with the square of its length
+PIECE = 1 << 18  # bytes that are encoded at once, because the memory of one call grows with the length
 # GPT-2's pre-tokenizer, written for text whose bytes were mapped to printable characters one by one (Latin-1 view):
-# contractions and words with their leading space, numbers, runs of signs, spaces. Bytes above 127 count as letters,
-# so that words in every script stay together.
-_PIECES = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x80-\xff]+| ?[0-9]+| ?[^\sA-Za-z0-9\x80-\xff]+|\s+(?!\S)|\s+"
+# contractions and words with their leading space, numbers, runs of signs, spaces. Bytes above 127 count as signs.
+# Longer pieces are cut.
+_PIECES = (r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]{1,N}| ?[0-9]{1,N}| ?[^\sA-Za-z0-9]{1,N}|\s{1,N}(?!\S)|\s{1,N}"
+           .replace("N", str(LONGEST)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(TokenizerConfig):
     """Byte-pair encoding, learned from the run's own text."""
 
+    bytes_per_token: ClassVar[int] = 4
     vocab_size: Annotated[int, Range(258, 2**20)] = 4096
     """Number of tokens: 256 bytes, the learned merges and one special token."""
     sample_megabytes: Megabytes = 20.0
@@ -60,7 +63,7 @@ def _within(sample: Iterable[bytes], budget: int) -> Iterator[str]:
     for document in sample:
         if budget <= 0:
             return
-        yield document[:budget].decode("latin-1")
+        yield from (piece.decode("latin-1") for piece in cut(document[:budget]))
         budget -= len(document)
 
 
@@ -81,25 +84,24 @@ class BpeTokenizer(Tokenizer):
         self.bos = len(ordered)
 
     def encode(self, data: bytes) -> np.ndarray:
-        # In pieces, because the memory of one call grows with the length. Cuts are only where a piece always starts.
-        pieces = [self._merges.encode(piece).ids for piece in _cut(data.decode("latin-1"), 1 << 18)]
-        return np.fromiter(itertools.chain.from_iterable(pieces), dtype=self.dtype)
+        pieces = (self._merges.encode(piece.decode("latin-1")) for piece in cut(data))
+        return np.concatenate([np.array(piece.ids, dtype=self.dtype) for piece in pieces])
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(self._serialized, encoding="utf-8")
 
 
-def _cut(text: str, size: int) -> Iterator[str]:
-    """Cut ``text`` before a space that follows a letter: a boundary of `_PIECES`, so that the tokens don't change."""
+def cut(data: bytes, size: int = PIECE) -> Iterator[bytes]:
+    """Cut a text before spaces that follow a letter: boundaries of `_PIECES`, so that the tokens don't change."""
     start = 0
-    while len(text) - start > size:
-        end = start + size
-        while end > start + 1 and not (text[end] == " " and text[end - 1].isascii() and text[end - 1].isalpha()):
-            end -= 1
-        end = end if end > start + 1 else start + size
-        yield text[start:end]
+    while len(data) - start > size:
+        end = data.rfind(b" ", start + 2, start + size + 1)
+        while end >= 0 and not data[end - 1:end].isalpha():
+            end = data.rfind(b" ", start + 2, end)
+        end = end if end >= 0 else start + size
+        yield data[start:end]
         start = end
-    yield text[start:]
+    yield data[start:]
 
 
 class Outline(Tokenizer):

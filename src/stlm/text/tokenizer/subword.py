@@ -58,14 +58,16 @@ class SubwordTokenizer(Tokenizer):
         self._sizes = np.array([len(token) for token in tokens.token_bytes])
 
     def encode(self, data: bytes) -> np.ndarray:
-        if not data:
-            return np.zeros(0, dtype=self.dtype)
+        return np.concatenate([self._marked(piece) for piece in bpe.cut(data)])[1:]
+
+    def _marked(self, data: bytes) -> np.ndarray:
+        """Bytes with a mark before each subword."""
         sizes = self._sizes[self._tokens.encode(data)]
         starts = np.cumsum(sizes) - sizes
         pieces = -(-sizes // self._longest)
         nth = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
         marks = np.repeat(starts, pieces) + nth * self._longest
-        return np.insert(np.frombuffer(data, dtype=np.uint8).astype(self.dtype), marks[1:], MARK)
+        return np.insert(np.frombuffer(data, dtype=np.uint8).astype(self.dtype), marks, MARK)
 
     def save(self, folder: Path) -> None:
         self._tokens.save(folder)
