@@ -12,7 +12,7 @@ from stlm.cli.runs import Parser, open_corpus, scoring_bar
 from stlm.cli.score_tables import common, draw
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
-from stlm.evaluate import anchors, benchmark, results
+from stlm.evaluate import anchors, results
 from stlm.evaluate.evaluation import Evaluation
 from stlm.evaluate.huggingface import HuggingFaceScorer
 from stlm.evaluate.native import NativeScorer
@@ -47,7 +47,8 @@ def run(arguments: list[str]) -> int:
     scorer = open_scorer(given.run, checkpoint)
     judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge else None
     folder = given.output or _folder(given.run, checkpoint)
-    found = results.open_scores(folder, scorer, None if checkpoint is None else results.training_cost(checkpoint))
+    cost = None if checkpoint is None else results.training_cost(checkpoint)
+    found, asked = results.open_scores(folder, scorer, cost), results.no_scores(scorer, cost)
     folder.mkdir(parents=True, exist_ok=True)
     # read only once, and only if a task needs it
     texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None)
@@ -58,13 +59,16 @@ def run(arguments: list[str]) -> int:
                              layer=given.layer, kept=kept, progress=advance)
         with bar:
             figures, seconds = results.timed(functools.partial(task.run, context))
-        results.add(found, task, figures, benchmark.seconds_of(kept) if kept.exists() else seconds)
+        found = results.open_scores(folder, scorer, cost)  # again, because another evaluation may have added scores
+        seconds = figures.pop("seconds", seconds)
+        for scores in (asked, found):
+            results.add(scores, task, figures, seconds, context)
         results.save(folder, found)
-    console.print(common(found, [task.kind for task in tasks]))
-    for grid in [grid for task in tasks for grid in task.tables(found)]:
+    console.print(common(asked, [task.kind for task in tasks]))
+    for grid in [grid for task in tasks for grid in task.tables(asked)]:
         console.print(draw(grid))
     if any(task.kind in anchors.TASKS for task in tasks):
-        console.print(draw(anchors.beside(found)))
+        console.print(draw(anchors.beside(asked)))
     console.print(f"results: {folder / results.FILE}\nreport:  {write_page(folder, found)}", highlight=False, soft_wrap=True)
     return 0
 
