@@ -184,3 +184,11 @@ def test_a_model_that_reads_both_ways_is_refused():
     with pytest.raises(UserError, match="it isn't causal"):
         HuggingFaceScorer("it", transformers.BertLMHeadModel(transformers.BertConfig(**size)), fast)
     HuggingFaceScorer("it", transformers.BertLMHeadModel(transformers.BertConfig(**size, is_decoder=True)), fast)
+
+
+def test_settings_that_a_repository_recommends_do_not_count():
+    scorer = scorer_of(of_bytes(), uniform=False)
+    sampled, greedy = (scorer.write(["It rains"], 40, [], temperature) for temperature in (1.0, 0.0))
+    for name, value in {"top_p": 0.01, "repetition_penalty": 5.0, "min_new_tokens": 3, "temperature": 0.1}.items():
+        setattr(scorer.model.generation_config, name, value)
+    assert [scorer.write(["It rains"], 40, [], temperature) for temperature in (1.0, 0.0)] == [sampled, greedy]
