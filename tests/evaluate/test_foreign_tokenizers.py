@@ -191,4 +191,5 @@ def test_settings_that_a_repository_recommends_do_not_count():
     sampled, greedy = (scorer.write(["It rains"], 40, [], temperature) for temperature in (1.0, 0.0))
     for name, value in {"top_p": 0.01, "repetition_penalty": 5.0, "min_new_tokens": 3, "temperature": 0.1}.items():
         setattr(scorer.model.generation_config, name, value)
+    scorer = type(scorer)("it", scorer.model, scorer.tokenizer)
     assert [scorer.write(["It rains"], 40, [], temperature) for temperature in (1.0, 0.0)] == [sampled, greedy]

@@ -67,12 +67,11 @@ def run(folder, task=None, scorer=None, **asked):
 def test_the_record_is_of_what_was_asked_last(tmp_path, other):
     (tmp_path / "alone").mkdir()
     first, second, alone = run(tmp_path), run(tmp_path, **other), run(tmp_path / "alone", **other)
-    for record in (first, second, alone):
-        del record["date"], record["seconds"]
-    assert second == alone != first
     again = run(tmp_path)
-    del again["date"], again["seconds"]
-    assert again == first
+    for record in (first, second, alone, again):
+        for of_the_moment in ("date", "seconds", "sum"):
+            del record[of_the_moment]
+    assert second == alone != first == again
 
 
 def test_every_score_says_what_it_is_of(tmp_path):
@@ -98,6 +97,17 @@ def test_scores_of_another_version_are_gone(tmp_path, monkeypatch):
     run(tmp_path)
     monkeypatch.setattr(results, "VERSION", results.VERSION + 1)
     assert results.open_scores(tmp_path, scorer_of())["results"] == {}
+
+
+@pytest.mark.parametrize("damage", [("Colours", "Colour"), ('"n": 4', '"n": 3'), ('"n": 4', '"n": null'),
+                                    ('"limit": 100', '"limit": ""')])
+def test_a_record_that_something_else_changed_counts_no_more(tmp_path, damage):
+    run(tmp_path)
+    assert results.open_scores(tmp_path, scorer_of())["results"]
+    path = tmp_path / results.FILE
+    assert damage[0] in path.read_text()
+    path.write_text(path.read_text().replace(*damage))
+    assert results.open_scores(tmp_path, scorer_of()) == results.no_scores(scorer_of())
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"arms": [1, 2]}', '{"results": {}, "fingerprint": "00"}', "{"])
@@ -133,6 +143,17 @@ def test_kept_answers_are_of_the_same_inputs(tmp_path, monkeypatch, change):
         monkeypatch.setattr(benchmark, "SCORING", benchmark.SCORING + 1)
     found = answer(scorer, task, items, kept)
     assert scorer.calls == 2 and [one.log_p for one, in found] == [by_length(*item.pairs[0]) for item in items]
+
+
+@pytest.mark.parametrize("line", ['{"item": 1}', "[]", "5", '{"item": 1, "log_p": 3}', "null"])
+def test_a_damaged_answer_is_given_again(tmp_path, line):
+    kept, scorer = tmp_path / "kept.jsonl", scorer_of()
+    whole = answer(scorer, "colours", items_of("red", "blue", "grey"), kept)
+    for number in range(4):
+        lines = kept.read_text().splitlines()
+        lines[number] = line
+        kept.write_text("\n".join(lines) + "\n")
+        assert answer(scorer, "colours", items_of("red", "blue", "grey"), kept) == whole and scorer.calls == number + 2
 
 
 # --- ties

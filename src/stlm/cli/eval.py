@@ -49,6 +49,9 @@ def run(arguments: list[str]) -> int:
     folder = given.output or _folder(given.run, checkpoint)
     cost = None if checkpoint is None else results.training_cost(checkpoint)
     found, asked = results.open_scores(folder, scorer, cost), results.no_scores(scorer, cost)
+    if not found["results"] and (folder / results.FILE).exists():
+        console.print(f"{folder / results.FILE}: its scores are of other weights or another version, or were changed by hand; "
+                      "they are replaced", highlight=False, soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
     # read only once, and only if a task needs it
     texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None)

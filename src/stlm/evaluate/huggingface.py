@@ -33,6 +33,8 @@ class HuggingFaceScorer(Scorer):
         positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.limit = min(LONGEST, int(positions or LONGEST), int(tokenizer.model_max_length))
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
+        # what its repository recommends for sampling doesn't count
+        model.generation_config = type(model.generation_config)(eos_token_id=model.generation_config.eos_token_id)
         self._vocab_size = model.get_input_embeddings().weight.shape[0]
         self._special = set(tokenizer.all_special_ids)
         self._front = self._put_before()
@@ -124,20 +126,18 @@ class HuggingFaceScorer(Scorer):
     @torch.inference_mode()
     def _continued(self, before: list[int], max_bytes: int, temperature: float) -> str:
         """New text after these tokens. Where they fill all positions of the model, it reads on from the last half of them."""
-        from transformers import GenerationConfig
-
-        new, ended, end = list[int](), False, self.model.generation_config.eos_token_id
-        # a token has at least one byte; settings that the model's repository recommends don't count
-        while not ended and len(new) < max_bytes:
+        new, ended = list[int](), False
+        how: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {
+            "do_sample": False}
+        while not ended and len(new) < max_bytes:  # a token has at least one byte
             seen = [*before, *new]
             seen = seen if len(seen) < self.limit else seen[-max(1, self.limit // 2):]
-            how = GenerationConfig(do_sample=temperature > 0, temperature=temperature or None, top_k=0, eos_token_id=end,
-                                   max_new_tokens=min(max_bytes - len(new), max(1, self.limit - len(seen))),
-                                   pad_token_id=self._opening[0])
             given = torch.tensor([seen], device=self.model.device)
-            whole = self.model.generate(given, attention_mask=torch.ones_like(given), generation_config=how)[0].tolist()
+            room = min(max_bytes - len(new), max(1, self.limit - len(seen)))
+            whole = self.model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=room,
+                                        pad_token_id=self._opening[0], **how)[0].tolist()
             new += whole[len(seen):]
-            ended = len(whole) - len(seen) < how.max_new_tokens
+            ended = len(whole) - len(seen) < room
         return self._spelled(before, [token for token in new if token not in self._special])
 
     def _text_of(self, document: bytes) -> str:

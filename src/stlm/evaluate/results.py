@@ -11,6 +11,7 @@ from typing import Any
 from stlm.config.files import read_json
 from stlm.errors import UserError
 from stlm.evaluate.evaluation import Evaluation
+from stlm.evaluate.records import digest_of
 from stlm.evaluate.scorer import Scorer
 from stlm.evaluate.task import Figures, TaskConfig
 from stlm.train.checkpoint import Checkpoint
@@ -18,20 +19,22 @@ from stlm.train.folder import write_whole
 
 FILE = "results.json"
 STDERR = "_stderr"
+SUM = "sum"  # the record's own checksum
 VERSION = 2  # of all tasks here: increased whenever the same answers give other figures than before
 TABLES = ("results", "n-samples", "n-shot", "versions", "higher_is_better", "configs", "group_subtasks", "seconds")
 
 
 def open_scores(folder: Path, scorer: Scorer, cost: dict[str, Any] | None = None) -> dict[str, Any]:
     """The scores of this model so far; without results if the folder has none, or those of other weights, of another window or
-    of another version. cost: what its training took. UserError if the folder's file is something else.
+    of another version, or if something else changed the file. cost: what the model's training took. UserError if the file was
+    never a record of scores.
     """
     path = folder / FILE
     found = read_json(path) if path.exists() else None
     if found is not None and not (isinstance(found, dict) and all(isinstance(found.get(table), dict) for table in TABLES)):
         raise UserError(f"{path}: this is no record of `stlm eval`; name another folder with --output")
-    if found is not None and (found.get("fingerprint"), found.get("limit")) == (scorer.fingerprint, scorer.limit) and set(
-            found["versions"].values()) <= {VERSION}:
+    if found is not None and found.pop(SUM, None) == _sum(found) and set(found["versions"].values()) <= {VERSION} and (
+            found["fingerprint"], found["limit"]) == (scorer.fingerprint, scorer.limit):
         return found
     return no_scores(scorer, cost)
 
@@ -80,8 +83,12 @@ def _remove(scores: dict[str, Any], task: str) -> None:
 def save(folder: Path, scores: dict[str, Any]) -> Path:
     """Write the scores. Returns the path of the file."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / FILE, json.dumps(scores, indent=1) + "\n")
+    write_whole(folder / FILE, json.dumps({**scores, SUM: _sum(scores)}, indent=1) + "\n")
     return folder / FILE
+
+
+def _sum(scores: dict[str, Any]) -> str:
+    return digest_of([json.dumps(scores).encode()])
 
 
 def training_cost(checkpoint: Checkpoint) -> dict[str, Any]:
