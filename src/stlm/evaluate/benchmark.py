@@ -91,11 +91,9 @@ def _kept(path: Path | None, digest: str, n: int) -> tuple[list[list[Likelihood]
     """Answers of the first items, and the seconds that each took."""
     lines = [] if path is None else read_lines(path)
     found, took = list[list[Likelihood]](), list[float]()
-    if not lines or not isinstance(lines[0], dict) or lines[0].get("of") != digest:
-        return found, took
     with contextlib.suppress(KeyError, TypeError, ValueError):  # a line that is damaged: the rest is answered again
         for line in lines[1:n + 1]:
-            if line["item"] != len(found):  # another evaluation wrote here at the same time
+            if lines[0]["of"] != digest or line["item"] != len(found):  # another evaluation wrote here at the same time
                 break
             answers = [Likelihood(*each) for each in zip(*(line[name] for name in ANSWER), strict=True)]
             took.append(float(line["seconds"]))

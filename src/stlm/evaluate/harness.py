@@ -21,7 +21,8 @@ try:
     from lm_eval.api.model import LM
     from lm_eval.api.registry import register_model
 except ModuleNotFoundError:
-    sys.exit("stlm: stlm.evaluate.harness needs lm-evaluation-harness; pip install 'stlm[harness]'")
+    print("stlm: stlm.evaluate.harness needs lm-evaluation-harness; pip install 'stlm[harness]'", file=sys.stderr)
+    sys.exit(2)
 
 LONGEST = 1024  # bytes to generate if a task sets no limit
 OF_THE_HARNESS = ("batch_size", "max_batch_size", "device")  # arguments that it gives to every model; ours decide these
