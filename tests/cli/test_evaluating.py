@@ -9,6 +9,7 @@ import pytest
 from tests.cli.conftest import PAIRS, TINY, stlm, train
 
 from stlm.evaluate import quality
+from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.task import progression
 
 
@@ -52,8 +53,59 @@ def test_without_any_data(capsys, monkeypatch):
     assert stlm(capsys, "eval", "tiny", "--tasks", "world", "--limit", "30")[0] == 0
     assert results()["results"]["world"]["n"] == 30 and "bits" in results()["results"]
     assert stlm(capsys, "eval", "tiny", "--tasks", "world")[0] == 0
-    assert stlm(capsys, "eval", "tiny", "--tasks", "world", "--limit", "30")[0] == 0
-    assert results()["results"]["world"]["n"] == 4 * PAIRS  # a subset doesn't take the place of the whole
+    assert results()["results"]["world"]["n"] == 4 * PAIRS
+
+
+@pytest.mark.parametrize(("text", "subset", "shown"), [
+    ("notes.jsonl", (), "notes.jsonl"), ("notes.jsonl", ("--limit", "3"), "3 of 4"),
+    ("notes.jsonl", ("--limit", "3", "--seed", "1"), "drawn by seed 1"), ("also/notes.jsonl", (), "also/notes.jsonl"),
+    ("also/notes.jsonl", ("--limit", "2"), "2 of 4")])
+def test_the_score_is_of_the_text_that_was_asked_for(capsys, text, subset, shown):
+    """Whatever was scored before it, with as many documents and under the same name."""
+    for folder, line in ((".", "aaaa bbbb "), ("also", "9 7 5 3 1 ; ")):
+        Path(folder).mkdir(exist_ok=True)
+        Path(f"{folder}/notes.jsonl").write_text("".join(json.dumps({"text": line * (9 + n)}) + "\n" for n in range(4)))
+    asked = ("eval", "tiny", "--text", text, *subset)
+    assert stlm(capsys, *asked, "--output", "alone")[0] == 0
+    alone = json.loads(Path("alone/results.json").read_text())
+    assert stlm(capsys, "eval", "tiny", "--text", "notes.jsonl")[0] == 0
+    status, _, said = stlm(capsys, *asked)
+    assert status == 0 and shown in said and text in said
+    for table in ("results", "configs", "n-samples"):
+        assert results()[table]["bits"] == alone[table]["bits"]
+
+
+def test_the_table_shows_what_was_asked_alone(capsys, real_data):
+    assert stlm(capsys, "eval", "tiny", "--tasks", "arc_easy", "--limit", "5")[0] == 0
+    status, _, said = stlm(capsys, "eval", "tiny", "--tasks", "winogrande", "--limit", "5")
+    own = next(line for line in said.splitlines() if line.strip().startswith("tiny ") and "M" in line)
+    assert status == 0 and "ARC-easy" in said and own.count("*") == 1
+    assert {"arc_easy", "winogrande"} <= results()["results"].keys()
+
+
+def test_the_answers_of_the_whole_outlive_a_subset(capsys, monkeypatch):
+    commands = [("eval", "tiny", "--tasks", "world", *more) for more in ((), ("--limit", "3"))]
+    assert [stlm(capsys, *command)[0] for command in commands] == [0, 0] and results()["results"]["world"]["n"] == 3
+    monkeypatch.setattr(NativeScorer, "likelihoods", None)
+    assert stlm(capsys, *commands[0])[0] == 0 and results()["results"]["world"]["n"] == 4 * PAIRS
+
+
+@pytest.mark.usefixtures("no_report")
+def test_another_models_scores_do_not_stay(capsys):
+    assert stlm(capsys, "train", "tiny.toml", "--name", "second", "--seed", "1", "--train.steps", "2")[0] == 0
+    for model, task in (("tiny", "bits"), ("second", "world")):
+        status, _, said = stlm(capsys, "eval", model, "--tasks", task, "--limit", "3", "--output", "shared")
+        assert status == 0 and ("its scores are of other weights" in said) == (model == "second")
+    found = json.loads(Path("shared/results.json").read_text())
+    assert found["model_name"] == "second" and list(found["configs"]) == ["world"]
+    assert {row["fingerprint"] for row in found["configs"].values()} == {found["fingerprint"]}
+
+
+def test_a_record_of_something_else_is_left(capsys):
+    Path("compared").mkdir(exist_ok=True)
+    Path("compared/results.json").write_text('{"arms": []}')
+    status, _, said = stlm(capsys, "eval", "tiny", "--tasks", "world", "--output", "compared")
+    assert status == 2 and "no record of `stlm eval`" in said and Path("compared/results.json").read_text() == '{"arms": []}'
 
 
 def test_the_benchmarks_of_the_paper(capsys, real_data):

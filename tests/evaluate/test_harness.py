@@ -7,8 +7,9 @@ import json
 import pytest
 import torch
 
+from stlm.errors import UserError
 from stlm.evaluate.benchmark import answer, judge, summarize
-from stlm.evaluate.evaluation import TaskData
+from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.task import find
 
@@ -181,13 +182,31 @@ def test_results_have_the_shape_of_the_harness(shared):
 
     from stlm.evaluate import results
     scorer = NativeScorer("ours", *trained(), 1024)
-    found = {"results": {}, **{key: {} for key in ("n-samples", "n-shot", "versions", "higher_is_better", "configs", "groups",
-                                                   "group_subtasks", "seconds")}}
+    found = results.no_scores(scorer)
     for name in ("blimp", "arc_easy"):
         task = find(name)
-        results.add(found, task, task.score(scorer, shared[1][name]), 1.0)
+        results.add(found, task, task.score(scorer, shared[1][name]), 1.0, Evaluation(scorer=scorer))
     table = make_table(found)
     assert "|ARC-easy" in table and "acc_norm" in table and "phenomenon" in table and "N/A" not in table.replace("± |N/A", "")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"path": "nope"}, "there is no run 'nope'"), ({"pretrained": "10m-en"}, "pretrained=: the model stlm takes path=RUN"),
+    ({}, "path=: the model stlm takes path=RUN"), ({"path": "", "batch_size": 8}, "path=: the model stlm takes path=RUN"),
+    ({"path": "10m-en", "dtype": "float"}, "dtype=: ")])
+def test_wrong_arguments_are_named(arguments, message):
+    from stlm.evaluate.harness import StlmModel
+    with pytest.raises(UserError, match=message):
+        StlmModel(**arguments)
+
+
+def test_faults_of_the_command_are_one_line(capsys, monkeypatch):
+    from stlm.evaluate import harness
+    for fault, message in ((UserError("no run"), "stlm: no run\n"), (ConnectionError("no net"), "no net (its tasks are read")):
+        monkeypatch.setattr("lm_eval.__main__.cli_evaluate", lambda fault=fault: (_ for _ in ()).throw(fault))
+        assert harness.main() == 2
+        said = capsys.readouterr().err
+        assert message in said and len(said.splitlines()) == 1
 
 
 def test_rolling_and_writing(tmp_path):

@@ -15,7 +15,7 @@ from stlm.config.bounds import Count, Layers, Seed
 from stlm.config.writing import check_folder
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
-from stlm.evaluate import anchors, benchmark, results
+from stlm.evaluate import anchors, results
 from stlm.evaluate.evaluation import Evaluation
 from stlm.evaluate.huggingface import HuggingFaceScorer
 from stlm.evaluate.native import NativeScorer
@@ -58,9 +58,13 @@ def run(arguments: list[str]) -> int:
     check_folder(folder)
     if given.output:
         check_scores(given.output, scorer.fingerprint, given.force)
-    found = results.open_scores(folder, scorer, None if checkpoint is None else results.training_cost(checkpoint))
+    cost = None if checkpoint is None else results.training_cost(checkpoint)
+    found, asked = results.open_scores(folder, scorer, cost), results.no_scores(scorer, cost)
     if not (folder / results.FILE).exists():
         results.save(folder, found)  # from now on it says whose scores these are
+    elif not found["results"]:
+        console.print(f"{folder / results.FILE}: its scores are of other weights or another version, or were changed by hand; "
+                      "they are replaced", soft_wrap=True)
     for task in tasks:
         bar, advance = scoring_bar(console, task.kind)
         kept = folder / f"samples_{task.kind}{f'_{given.limit}' if given.limit else ''}.jsonl"
@@ -68,15 +72,18 @@ def run(arguments: list[str]) -> int:
                              layer=given.layer, kept=kept, progress=advance)
         with bar:
             figures, seconds = results.timed(functools.partial(task.run, context))
-        results.add(found, task, figures, benchmark.seconds_of(kept) if kept.exists() else seconds)
+        found = results.open_scores(folder, scorer, cost)  # again, because another evaluation may have added scores
+        seconds = figures.pop("seconds", seconds)
+        for scores in (asked, found):
+            results.add(scores, task, figures, seconds, context)
         results.save(folder, found)
-    console.print(common(found, [task.kind for task in tasks]))
-    for grid in [grid for task in tasks for grid in task.tables(found)]:
+    console.print(common(asked, [task.kind for task in tasks]))
+    for grid in [grid for task in tasks for grid in task.tables(asked)]:
         console.print(draw(grid))
     if any(task.kind in anchors.TASKS for task in tasks):
-        console.print(draw(anchors.beside(found)))
+        console.print(draw(anchors.beside(asked)))
     page = page_line(lambda: write_page(folder, found))
-    console.print(f"results: {folder / results.FILE}\n{page}", highlight=False, soft_wrap=True)
+    console.print(f"results: {folder / results.FILE}\n{page}", soft_wrap=True)
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from stlm.evaluate import results
 from stlm.evaluate.grid import Grid
@@ -27,9 +28,13 @@ def common(found: dict[str, Any], names: Sequence[str]) -> Table:
             chance = f"{row['chance']:.0%}" if share and "chance" in row else ""
             rest = ["", "", ""] if index else [chance, n, str(row.get("ties", ""))]
             out.add_row("" if index else row["alias"], metric, " ± ".join(shown), *rest)
-    cut = [f"{row['cut']:,} of {row['alias']}" for name in names if (row := found["results"][name]).get("cut")]
+    rows = [found["results"][name] for name in names]
+    notes = [f"{source}: {', '.join(row['alias'] for row in rows if results.origin(row) == source)}"
+             for source in dict.fromkeys(map(results.origin, rows)) if source]
+    cut = [f"{row['cut']:,} of {row['alias']}" for row in rows if row.get("cut")]
     if cut:
-        out.caption = f"prompts whose beginning was left out, because {found['limit']} tokens are the limit: {', '.join(cut)}"
+        notes.append(f"prompts whose beginning was left out, because {found['limit']} tokens are the limit: {', '.join(cut)}")
+    out.caption = Text("\n".join(notes))
     return out
 
 

@@ -1,11 +1,13 @@
 """Let a model answer items, and compute figures from its answers.
 
 Ties count as wrong, because a model that finds all choices equally likely knows nothing. (lm-evaluation-harness takes the first
-of equal choices, so such a model would get all of BLiMP right.) The number of ties is reported.
+of equal choices, so such a model would get all of BLiMP right.) Scores that differ by no more than rounding are ties: where a
+text stands in a batch changes its last digits. The number of ties is reported.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -22,7 +24,8 @@ import numpy as np
 
 from stlm.evaluate.items import Item
 from stlm.evaluate.records import write_lines
-from stlm.evaluate.scorer import Likelihood, Scorer
+from stlm.evaluate.scorer import SCORING, Likelihood, Scorer
+from stlm.evaluate.windows import ROUNDING
 from stlm.train.folder import read_lines, write_whole
 
 CHUNK = 512  # items whose answers are saved together; at most these are lost if the process is killed
@@ -46,10 +49,11 @@ def answer(scorer: Scorer, task: str, items: Sequence[Item], kept: Path | None =
            progress: Callable[[float], None] = lambda share: None) -> list[list[Likelihood]]:
     """The likelihood of each choice of each item of a task.
 
-    kept: a file to which answers are added as they come. Answers in it of the same model and items are used again.
+    kept: a file to which answers are added as they come. Answers in it are used again if the version of scorers, the model,
+    its window, the task and all items are the same.
     progress: is called with the share that is done.
     """
-    inputs = json.dumps([scorer.fingerprint, scorer.limit, task, [item.pairs for item in items]])
+    inputs = json.dumps([SCORING, scorer.fingerprint, scorer.limit, task, [item.pairs for item in items]])
     digest = hashlib.sha256(inputs.encode()).hexdigest()
     found, took = _kept(kept, digest, len(items))
     if kept is not None:  # written again from the start, which removes an incomplete last line
@@ -87,13 +91,13 @@ def _kept(path: Path | None, digest: str, n: int) -> tuple[list[list[Likelihood]
     """Answers of the first items, and the seconds that each took."""
     lines = [] if path is None else read_lines(path)
     found, took = list[list[Likelihood]](), list[float]()
-    if not lines or lines[0].get("of") != digest:
-        return found, took
-    for line in lines[1:n + 1]:
-        if line["item"] != len(found):  # another evaluation wrote here at the same time
-            break
-        found.append([Likelihood(*each) for each in zip(*(line[name] for name in ANSWER), strict=True)])
-        took.append(line.get("seconds", 0.0))
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # a line that is damaged: the rest is answered again
+        for line in lines[1:n + 1]:
+            if lines[0]["of"] != digest or line["item"] != len(found):  # another evaluation wrote here at the same time
+                break
+            answers = [Likelihood(*each) for each in zip(*(line[name] for name in ANSWER), strict=True)]
+            took.append(float(line["seconds"]))
+            found.append(answers)
     return found, took
 
 
@@ -109,9 +113,10 @@ def judge(item: Item, answers: Sequence[Likelihood]) -> Outcome:
     right, tie = dict[str, float](), dict[str, bool]()
     for metric, lengths in per.items():
         scores = log_p / np.maximum(lengths, 1)
-        right[metric] = float(scores[item.gold] > np.delete(scores, item.gold).max())
-        best = np.sort(scores)
-        tie[metric] = bool(best[-1] == best[-2])
+        second, best = np.argsort(scores)[-2:]
+        rounding = ROUNDING * (1 + np.abs(log_p)) / np.maximum(lengths, 1)
+        tie[metric] = bool(scores[best] - scores[second] <= rounding[best] + rounding[second])
+        right[metric] = float(best == item.gold and not tie[metric])
     return Outcome(right, tie, any(found.cut for found in answers))
 
 

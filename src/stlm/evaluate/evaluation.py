@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from stlm.evaluate.scorer import Progress, Scorer
 from stlm.evaluate.texts import HeldOut, Texts
+from stlm.train.folder import write_whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,11 @@ class Evaluation(TaskData):
     layer: int | None = None
     kept: Path | None = None
     progress: Callable[[float], None] = lambda share: None
+
+    def keep(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Write the file of answers anew, for a task that needs none of them again."""
+        if self.kept is not None:
+            write_whole(self.kept, "".join(to_json(line) + "\n" for line in lines))
 
     def count_to(self, total: int) -> Progress:
         """A function for work of ``total`` pieces. It is called with the number of newly finished pieces."""

@@ -1,6 +1,8 @@
 """Any causal language model of Hugging Face as a scorer: ``hf:NAME``, from the hub or a folder.
 
-Contexts and texts are encoded and cut in the same way as by lm-evaluation-harness 0.4.13, so that the answers agree.
+Contexts and texts are encoded and cut in the same way as by lm-evaluation-harness 0.4.13, so that the answers agree. Three
+things differ. Text that spells a special token is read as text. A token that a tokenizer puts after a text is no part of the
+text. Where a tokenizer joins the end of a context with what follows, the joint token is scored.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
-from stlm.evaluate.windows import Found, Tally, Window, cut, ranked
+from stlm.evaluate.windows import Found, Tally, Window, cut, n_common, ranked
 from stlm.train.machine import pick_device
 
 TOKENS = 8192  # most tokens that are read at once
@@ -28,19 +30,26 @@ class HuggingFaceScorer(Scorer):
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
         self.name, self.model, self.tokenizer = name, model.eval().to(pick_device()), tokenizer
-        self.limit = min(LONGEST, int(getattr(model.config, "max_position_embeddings", None) or LONGEST))
+        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.limit = min(LONGEST, int(positions or LONGEST), int(tokenizer.model_max_length))
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
-        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        if first is None:
+        # what its repository recommends for sampling doesn't count
+        model.generation_config = type(model.generation_config)(eos_token_id=model.generation_config.eos_token_id)
+        self._vocab_size = model.get_input_embeddings().weight.shape[0]
+        self._special = set(tokenizer.all_special_ids)
+        self._front = self._put_before()
+        opening = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None]
+        self._opening = self._front or opening[:1]
+        if not self._opening:
             raise UserError(f"hf:{name}: its tokenizer has no token that opens a document (bos or eos), so the first token "
                             "of a text has no likelihood")
-        self._opening = [int(first)]
         backend = getattr(tokenizer, "backend_tokenizer", None)
         reads = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-        digest = hashlib.sha256(f"{model.config.to_json_string()}{reads}{first}".encode())
+        digest = hashlib.sha256(f"{model.config.to_json_string()}{reads}{self._opening}".encode())
         for key, value in sorted(model.state_dict().items()):
             digest.update(key.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:16]
+        self._check_causal()
 
     @classmethod
     def load(cls, name: str) -> HuggingFaceScorer:
@@ -62,28 +71,26 @@ class HuggingFaceScorer(Scorer):
     def likelihoods(self, pairs: Sequence[Pair], progress: Progress = nothing) -> list[Likelihood]:
         windows = []
         for number, (context, text) in enumerate(pairs):
-            kept = context.rstrip() if context else ""
+            kept = context.rstrip()
             text, context = context[len(kept):] + text, kept  # the space belongs to the text: tokenizers join them
-            if context:  # the tokenizer adds its own opening token
-                whole, first, opening = self._tokens(context + text, None), len(self._tokens(context, None)), list[int]()
-            else:
-                whole, first, opening = self._tokens(text), 0, self._opening
-            windows += cut(whole, min(first, len(whole)), opening, self.limit + 1, number)
+            front = np.array(self._front if context else [], dtype=np.int64)
+            before, whole = (np.concatenate([front, self._tokens(part)]) for part in (context, context + text))
+            first = n_common(before, whole)
+            windows += cut(whole, first, [] if first else self._opening, self.limit + 1, number)
         return self._score(windows, len(pairs), progress)
 
     def log_p_of_documents(self, documents: Sequence[bytes], progress: Progress = nothing) -> list[float]:
-        windows = []
-        for number, document in enumerate(documents):
-            try:
-                text = document.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(f"hf:{self.name}: a text isn't UTF-8 (byte {error.start}), and its tokenizer reads only "
-                                "UTF-8") from None
-            tokens = self._tokens(text)
-            if self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False).strip() != text.strip():
-                raise UserError(f"hf:{self.name}: its tokenizer changes the text, so bits per byte would be of another text")
-            windows += cut(tokens, 0, self._opening, self.limit + 1, number)
+        windows = [window for number, document in enumerate(documents)
+                   for window in cut(self._tokens(self._text_of(document)), 0, self._opening, self.limit + 1, number)]
         return [found.log_p for found in self._score(windows, len(documents), progress)]
+
+    def scored_text(self, document: bytes) -> bytes:
+        text = self._text_of(document)
+        tokens = self._tokens(text).tolist()
+        spelled = self._spelled(self._tokens("a").tolist(), tokens)  # a tokenizer may hide a space that it puts first
+        if self._special & set(tokens) or spelled not in (text, f" {text}"):
+            raise UserError(f"hf:{self.name}: its tokenizer changes the text, so bits per byte would be of another text")
+        return spelled.encode("utf-8")
 
     @torch.inference_mode()
     def features(self, texts: Sequence[str], layer: int | None, progress: Progress = nothing) -> list[list[float]]:
@@ -97,26 +104,69 @@ class HuggingFaceScorer(Scorer):
             progress(1)
         return out
 
-    @torch.inference_mode()
     def write(self, prompts: Sequence[str], max_bytes: int, stops: Sequence[str], temperature: float, seed: int = 0
               ) -> list[str]:
         out = []
         for number, prompt in enumerate(prompts):
             torch.manual_seed(seed + number)
-            given = torch.tensor([[*self._opening, *self._tokens(prompt).tolist()]], device=self.model.device)
-            how: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {
-                "do_sample": False}
-            # a token has at least one byte
-            room = min(max_bytes, max(1, self.limit - given.shape[1]))
-            whole = self.model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=room,
-                                        pad_token_id=self._opening[0], **how)
-            text = self.tokenizer.decode(whole[0, given.shape[1]:], skip_special_tokens=True)
+            text = self._continued([*self._opening, *self._tokens(prompt).tolist()], max_bytes, temperature)
             out.append(cut_at(text.encode("utf-8")[:max_bytes].decode("utf-8", errors="ignore"), stops))
         return out
 
-    def _tokens(self, text: str, specials: bool | None = False) -> np.ndarray:
-        how = {} if specials is None else {"add_special_tokens": specials}
-        return np.array(self.tokenizer.encode(text, **how), dtype=np.int64)
+    @torch.inference_mode()
+    def _check_causal(self) -> None:
+        """UserError if the scores of a token depend on a later token."""
+        first = self._opening[0]
+        rows = torch.tensor([[first, first], [first, (first + 1) % self._vocab_size]], device=self.model.device)
+        one, other = self.model(rows).logits[:, 0]
+        if (one - other).abs().max() > 1e-5 * (one.max() - one.min()):
+            raise UserError(f"hf:{self.name}: it isn't causal: its scores of a token depend on later tokens, so they are no "
+                            "likelihoods")
+
+    @torch.inference_mode()
+    def _continued(self, before: list[int], max_bytes: int, temperature: float) -> str:
+        """New text after these tokens. Where they fill all positions of the model, it reads on from the last half of them."""
+        new, ended = list[int](), False
+        how: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {
+            "do_sample": False}
+        while not ended and len(new) < max_bytes:  # a token has at least one byte
+            seen = [*before, *new]
+            seen = seen if len(seen) < self.limit else seen[-max(1, self.limit // 2):]
+            given = torch.tensor([seen], device=self.model.device)
+            room = min(max_bytes - len(new), max(1, self.limit - len(seen)))
+            whole = self.model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=room,
+                                        pad_token_id=self._opening[0], **how)[0].tolist()
+            new += whole[len(seen):]
+            ended = len(whole) - len(seen) < room
+        return self._spelled(before, [token for token in new if token not in self._special])
+
+    def _text_of(self, document: bytes) -> str:
+        try:
+            return document.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"hf:{self.name}: a text isn't UTF-8 (byte {error.start}), and its tokenizer reads only UTF-8"
+                            ) from None
+
+    def _tokens(self, text: str) -> np.ndarray:
+        """The tokens of a text, and nothing else. What spells a special token is text too."""
+        tokens = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        for token in (self._special - {self.tokenizer.unk_token_id}).intersection(tokens):
+            raise UserError(f"hf:{self.name}: its tokenizer can't read {self.tokenizer.convert_ids_to_tokens(token)!r} as "
+                            "text, because that spells a special token")
+        if max(tokens, default=0) >= self._vocab_size:
+            raise UserError(f"hf:{self.name}: its tokenizer makes the token {max(tokens)}, but the model knows only "
+                            f"{self._vocab_size}")
+        return np.array(tokens, dtype=np.int64)
+
+    def _put_before(self) -> list[int]:
+        """The special tokens that the tokenizer puts before a text by itself."""
+        plain, whole = self._tokens("a").tolist(), self.tokenizer.encode("a")
+        return whole[:next((n for n in range(len(whole)) if whole[n:n + len(plain)] == plain), 0)]
+
+    def _spelled(self, before: list[int], tokens: list[int]) -> str:
+        """The text that these tokens add to those before them."""
+        start, whole = (self.tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in (before, before + tokens))
+        return whole[len(start):] if whole.startswith(start) else self.tokenizer.decode(tokens)
 
     @torch.inference_mode()
     def _score(self, windows: list[Window], texts: int, progress: Progress) -> list[Likelihood]:
@@ -126,7 +176,7 @@ class HuggingFaceScorer(Scorer):
         for window in windows:
             same.setdefault(window.tokens[:-1].tobytes(), []).append(window)
         waiting = sorted(same.values(), key=lambda group: len(group[0]), reverse=True)
-        most = min(TOKENS, SCORES // self.model.config.vocab_size)
+        most = min(TOKENS, SCORES // self._vocab_size)
         while waiting:
             width = max(1, len(waiting[0][0]) - 1)
             batch = waiting[:max(1, most // width)]

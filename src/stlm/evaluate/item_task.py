@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from stlm.errors import UserError
-from stlm.evaluate.benchmark import answer, judge, summarize
+from stlm.evaluate.benchmark import answer, judge, seconds_of, summarize
 from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.grid import Grid
 from stlm.evaluate.items import Item, sample
-from stlm.evaluate.records import Place, Record, load
+from stlm.evaluate.records import Place, Record, digest_of, load
 from stlm.evaluate.scorer import Scorer
 from stlm.evaluate.task import Figures, TaskConfig
 
@@ -41,7 +42,8 @@ class ItemTask(TaskConfig):
         if not everything:
             raise UserError(f"{self.kind}: {source} holds no items")
         items = sample(everything, data.limit, data.seed)
-        drawn = {"published": self.whole or len(everything), "source": source,
+        drawn = {"published": self.whole or len(everything), "source": source, "digest": digest_of(
+            json.dumps([item.pairs, item.choices, item.gold]).encode() for item in items),
                  "subset_seed": data.seed if len(items) < len(everything) else None}
         return lambda context: {**self.score(context.scorer, items, context.kept, context.progress), **drawn}
 
@@ -49,7 +51,8 @@ class ItemTask(TaskConfig):
               progress: Callable[[float], None] = lambda share: None) -> Figures:
         """The figures of a model on these items. kept, progress: as for `benchmark.answer`."""
         answers = answer(scorer, self.kind, items, kept, progress)
-        return summarize(self.metrics, items, [judge(item, found) for item, found in zip(items, answers, strict=True)])
+        figures = summarize(self.metrics, items, [judge(item, found) for item, found in zip(items, answers, strict=True)])
+        return figures if kept is None else figures | {"seconds": seconds_of(kept)}
 
     def tables(self, found: dict[str, Any]) -> list[Grid]:
         parts = [found["results"][name] for name in found["group_subtasks"][self.kind]]

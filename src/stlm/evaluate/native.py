@@ -20,7 +20,7 @@ from stlm.config.decode import encode
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, nothing
-from stlm.evaluate.windows import Found, Tally, Window, after, cut, ranked
+from stlm.evaluate.windows import Found, Tally, Window, after, cut, n_common, ranked
 from stlm.generate.sampling import Sampling
 from stlm.generate.session import Session
 from stlm.model.count import count
@@ -212,7 +212,7 @@ def _families(windows: list[Window], room: int) -> tuple[list[Window], list[tupl
     common with the next window than with the family, it begins a new family: it is the first choice of another question, whose
     choices have to stay together.
     """
-    alike = [_common(one.tokens, other.tokens) for one, other in itertools.pairwise(windows)] + [0]
+    alike = [n_common(one.tokens, other.tokens) for one, other in itertools.pairwise(windows)] + [0]
     alone, families, first = list[Window](), list[tuple[int, list[Window]]](), 0
     while first < len(windows):
         end, shared, longest = first + 1, len(windows[first]) - 1, len(windows[first])
@@ -230,9 +230,3 @@ def _families(windows: list[Window], room: int) -> tuple[list[Window], list[tupl
             families.append((shared, group))
         first = end
     return alone, families
-
-
-def _common(a: np.ndarray, b: np.ndarray) -> int:
-    n = min(len(a), len(b))
-    differ = np.flatnonzero(a[:n] != b[:n])
-    return int(differ[0]) if len(differ) else n

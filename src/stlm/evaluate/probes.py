@@ -15,7 +15,7 @@ import numpy as np
 
 from stlm.errors import UserError
 from stlm.evaluate.evaluation import Evaluation, TaskData
-from stlm.evaluate.records import Place, Record, load
+from stlm.evaluate.records import Place, Record, digest_of, load
 from stlm.evaluate.task import Figures, TaskConfig
 
 FOLDS = 5
@@ -51,6 +51,7 @@ class LinearProbe(TaskConfig):
                 "acc_stderr,none": float(right.std(ddof=1) / len(right)**0.5),
                 "chance": float(np.unique(labels[n:], return_counts=True)[1].max() / len(records)), "ties": 0,
                 "published": len(records), "source": source, "subset_seed": None,
+                "digest": digest_of(f"{label} {text}".encode() for label, text in zip(labels.tolist(), texts, strict=True)),
                 "how": f"logistic regression on the mean of layer {context.layer or 'last'}, "
                        + (f"fitted on {n} training texts" if n else f"by cross-validation in {FOLDS} folds")}
 

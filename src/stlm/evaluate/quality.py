@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from stlm.evaluate.scorer import Scorer
+from stlm.evaluate.scorer import Scorer, bits_of
 
 PROMPT, LENGTH = 100, 400  # characters of a beginning, and of its continuation by people; the model writes so many bytes
 MOST = 40  # texts
@@ -49,9 +49,9 @@ def figures(prompts: Sequence[str], texts: Sequence[str], grammar: Backoff, judg
     out["repetition"] = statistics.fmean(1 - _distinct([words], 4) for words in listed) if listed else 0.0
     out["grammar"] = statistics.fmean(grammar.score(words) for words in listed) if listed else 0.0
     if judge is not None:
-        found = judge.likelihoods(list(zip(prompts, texts, strict=True)))
-        n_bytes = sum(len(text.encode("utf-8")) for text in texts)
-        out["bits per byte under the judge"] = -sum(one.log_p for one in found) / math.log(2) / max(1, n_bytes)
+        whole = [(prompt + text).encode("utf-8") for prompt, text in zip(prompts, texts, strict=True)]
+        bits, n_bytes = bits_of(judge, whole)
+        out["bits per byte under the judge"] = math.fsum(bits) / max(1, sum(n_bytes))
     return out
 
 

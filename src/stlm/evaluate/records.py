@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,6 +87,14 @@ def choices_of(record: Record) -> list[str]:
 def gold_of(record: Record) -> int:
     """The number of the right choice, from the field of ``$STLM_DATA/eval`` or from the hub's label."""
     return record["gold"] if "gold" in record else record["choices"]["label"].index(record["answerKey"].strip())
+
+
+def digest_of(pieces: Iterable[bytes]) -> str:
+    """A hash of what a task read, piece by piece."""
+    whole = hashlib.sha256()
+    for piece in pieces:
+        whole.update(hashlib.sha256(piece).digest())
+    return whole.hexdigest()[:16]
 
 
 def write_lines(path: Path, lines: Iterable[Record]) -> None:

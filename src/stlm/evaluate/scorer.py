@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 Pair = tuple[str, str]  # a context, and what follows it
+SCORING = 2  # version of all scorers here: increased whenever the same model gives other likelihoods than before
 Progress = Callable[[int], None]  # is called with the number of newly finished texts
 
 
@@ -53,6 +55,12 @@ class Scorer(abc.ABC):
         Texts longer than ``limit`` are read in windows that overlap by half.
         """
 
+    def scored_text(self, document: bytes) -> bytes:
+        """The bytes that `log_p_of_documents` scores for a text: the text, and what the model's tokenizer adds to every text.
+        UserError if the tokenizer loses or changes bytes, because bits per byte would be of another text.
+        """
+        return document
+
     @abc.abstractmethod
     def features(self, texts: Sequence[str], layer: int | None, progress: Progress = nothing) -> list[list[float]]:
         """One vector for each text: the mean of the outputs of a layer of the trunk over all positions.
@@ -65,6 +73,12 @@ class Scorer(abc.ABC):
               ) -> list[str]:
         """Continue each prompt until one of ``stops`` comes, the text ends, or it has ``max_bytes``. Returns the new text only.
         """
+
+
+def bits_of(scorer: Scorer, documents: Sequence[bytes], progress: Progress = nothing) -> tuple[list[float], list[int]]:
+    """The bits of each text as a document of its own, and the number of bytes that they are of."""
+    sizes = [len(scorer.scored_text(document)) for document in documents]
+    return [-log_p / math.log(2) for log_p in scorer.log_p_of_documents(documents, progress)], sizes
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from stlm.config.writing import write_whole
 from stlm.errors import UserError
 from stlm.evaluate import anchors
 from stlm.evaluate.grid import Grid
-from stlm.evaluate.results import STDERR, metrics_of
+from stlm.evaluate.results import STDERR, metrics_of, origin
 from stlm.evaluate.task import TaskConfig, find
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
 
@@ -44,7 +44,7 @@ def _tasks(found: dict[str, Any]) -> list[TaskConfig]:
 
 def _row(figures: dict[str, Any]) -> dict[str, Any]:
     shown = [(metric, figures[f"{metric},none"], figures.get(f"{metric}{STDERR},none")) for metric in metrics_of(figures)]
-    return {**figures, "alias": figures["alias"].removeprefix(" - "), "metrics": shown}
+    return {**figures, "alias": figures["alias"].removeprefix(" - "), "metrics": shown, "origin": origin(figures)}
 
 
 def _bars(grid: Grid) -> str:

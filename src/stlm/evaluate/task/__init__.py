@@ -48,7 +48,9 @@ class TaskConfig(Slot):
         Figures are named as in lm-evaluation-harness. ``n``, the number of items or documents, is required. ``METRIC,none`` is
         shown in tables and logged in training, with ``METRIC_stderr,none``. A metric whose name begins with ``acc`` is a share
         and is shown with ``chance``. ``published``: the number of all items, of which ``n`` were drawn by ``subset_seed``.
-        ``source``: where the items are from. ``groups``: figures of parts, by name. All other figures are only recorded.
+        ``source``: where the items are from. ``digest``: a hash of what was read, by `records.digest_of`. ``seconds``: the
+        time that all answers took, if some are of an earlier call. ``groups``: figures of parts, by name. All other figures are
+        only recorded.
         """
 
     def prepare(self, data: TaskData) -> Callable[[Evaluation], Figures]:

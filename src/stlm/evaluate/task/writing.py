@@ -8,6 +8,7 @@ from stlm.errors import UserError
 from stlm.evaluate import quality
 from stlm.evaluate.evaluation import Evaluation
 from stlm.evaluate.grid import Grid
+from stlm.evaluate.records import digest_of
 from stlm.evaluate.task import Figures, TaskConfig
 
 
@@ -22,7 +23,8 @@ class Config(TaskConfig):
         if not n:
             raise UserError(f"{held.source}: no document is long enough to be continued; {quality.PROMPT + quality.LENGTH} "
                             "characters are needed")
-        return {"n": n, "source": held.source, "groups": parts}
+        return {"n": n, "published": held.total, "source": held.source, "subset_seed": held.seed,
+                "digest": digest_of(held.documents), "groups": parts}
 
     def tables(self, found: dict[str, Any]) -> list[Grid]:
         parts = [found["results"][name] for name in found["group_subtasks"][self.kind]]
