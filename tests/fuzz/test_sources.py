@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import dataclasses
 import gzip
 import io
@@ -85,8 +86,9 @@ class Node:
 
     def make(self, folder: Path) -> None:
         path = folder / self.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_symlink() or path.exists():
+        with contextlib.suppress(FileExistsError, NotADirectoryError):  # another entry may be in its way
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir() or path.is_symlink() or path.exists():
             return
         match self.kind:
             case "file" | "shut":
