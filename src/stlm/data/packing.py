@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import dataclasses
+import functools
 import gzip
 import io
 import lzma
@@ -127,6 +128,7 @@ def reason(error: Exception) -> str:
     return message.splitlines()[0] if message else type(error).__name__
 
 
+@functools.lru_cache(64)  # asked for many times, file by file
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
