@@ -22,7 +22,7 @@ from stlm.compare.recipe import load_recipe
 from stlm.compare.statistics import shown_p
 from stlm.errors import UserError
 from stlm.train.checkpoint import list_checkpoints
-from stlm.train.folder import BITS, RunFolder, read_lines
+from stlm.train.folder import BITS, RunFolder, read_metrics
 
 
 def run(arguments: list[str]) -> int:
@@ -130,7 +130,7 @@ class _Display:
         for run in runs:
             if run.name not in self._tasks:
                 self._tasks[run.name] = self._bar.add_task(f"  {run.name}", total=1.0, info="starting")
-            last = next(reversed([m for m in read_lines(RunFolder(run.folder).metrics) if "train/bits_per_byte" in m]), None)
+            last = next(reversed([m for m in read_metrics(RunFolder(run.folder).metrics) if "train/bits_per_byte" in m]), None)
             if last:
                 self._bar.update(self._tasks[run.name], completed=_share(self.plan, last),
                                  info=f"{last['train/bits_per_byte']:.3f} bits/byte")

@@ -17,7 +17,7 @@ from rich.table import Table
 from stlm.cli.display import Display
 from stlm.cli.runs import open_corpus, scoring_bar, take_option
 from stlm.cli.usage import TRAIN_FLAGS
-from stlm.config.decode import encode
+from stlm.config.decode import changed, encode
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
@@ -29,14 +29,14 @@ from stlm.model.lm import LM
 from stlm.report import patch_marks
 from stlm.report.run_page import write_report
 from stlm.train.build import build_run
+from stlm.train.checkpoint import Checkpoint
 from stlm.train.cli_args import apply, configure
 from stlm.train.folder import BITS, RUNS, RunFolder, write_whole
 from stlm.train.loop import Trainer
 from stlm.train.machine import check_fits, pick_device
+from stlm.train.resuming import check_changes, finished, longer, refuse_without_effect
 from stlm.train.run_config import RunConfig
 from stlm.train.trackers import build as build_trackers
-
-FREE_ON_RESUME = ("train", "optim")  # fields that may change when a run continues
 
 READ = 600  # bytes of held-out text for which the report shows patches and bits
 
@@ -50,17 +50,26 @@ def run(arguments: list[str]) -> int:
     if "--help" in flags or "-h" in flags:
         configure(preset, flags, program, TRAIN_FLAGS)  # prints and exits
     folder = RunFolder(RUNS / _name(name, preset, resume))
+    saved = folder.latest() if resume and folder.exists else None
     if resume and folder.exists:
-        config = _changed_on_resume(folder, flags, program)
+        config = apply(folder.config(), flags, program, TRAIN_FLAGS)
+        check_changes(folder, saved, config)
+        if saved is not None and finished(folder, saved) and not changed(saved.config, config):
+            console.print(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}",
+                          highlight=False, soft_wrap=True)
+            return 0
     elif folder.exists:
         raise UserError(f"{folder.path}: this run exists already; continue it with --resume, or choose another --name")
     else:
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    corpus, device = open_corpus(config, console), pick_device()
+    corpus, device = _corpus(config, saved, console), pick_device()
+    if saved is not None:
+        refuse_without_effect(folder, saved, config, corpus)
     check_fits(config.model, corpus.tokenizer, device)
     display = Display(console)
     with folder.locked():
-        folder.create(config)
+        if saved is None:
+            folder.create(config)
         console.print(f"{folder.path}: {corpus.name}, {corpus.train.n_bytes / 1e6:.1f} MB to train on, "
                       f"{corpus.validation.n_bytes / 1e3:.0f} kB held out", highlight=False, soft_wrap=True)
         callbacks = [Validation(), Benchmarks(config.train.tasks), Samples(display.sample), display,
@@ -68,6 +77,8 @@ def run(arguments: list[str]) -> int:
         with _enough_memory():
             with console.status("measuring what is fast on this machine"):
                 trainer = build_run(folder, config, corpus, device, callbacks, folder.latest() if resume else None)
+            if saved is not None:
+                folder.create(config)  # only now, because until here nothing of the run has changed
             console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
             try:
                 with _stopping(trainer):
@@ -94,19 +105,13 @@ def _name(name: str | None, preset: str, resume: bool) -> str:
     return names[max(0, free - 1)] if resume else names[free]
 
 
-def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> RunConfig:
-    """The run's own description, changed by flags. UserError if a field changes that the weights depend on."""
-    before = folder.config()
-    after = apply(before, flags, program, TRAIN_FLAGS)
-    if before.optim.kind != after.optim.kind:
-        raise UserError(f"--optim: this run uses {before.optim.kind}, and another optimizer can't continue it; start a new run "
-                        "with another --name")
-    for name, value in encode(before).items():
-        if name not in FREE_ON_RESUME and encode(after)[name] != value:
-            raise UserError(f"--{name}: it can't change in a run that continues, only "
-                            f"{' and '.join(f'--{free}' for free in FREE_ON_RESUME)} can; "
-                            "start a new run with another --name")
-    return after
+def _corpus(config: RunConfig, saved: Checkpoint | None, console: Console) -> Corpus:
+    """The text of the run. It may lie elsewhere by now if the run continues."""
+    try:
+        return open_corpus(config, console)
+    except UserError as error:
+        raise error if saved is None else UserError(f"{error}; if the text of this run lies elsewhere now, say where with "
+                                                    "--data") from None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import safetensors.torch
 from stlm.config.decode import encode
 from stlm.errors import UserError
 from stlm.model.compression import CompressionConfig
-from stlm.model.lm import LM
 from stlm.train.checkpoint import CONFIG, FORMAT, MODEL, TRAINER, Checkpoint, sha256
 from stlm.train.folder import write_whole
 
@@ -27,7 +26,7 @@ def write_compressed(checkpoint: Checkpoint, folder: Path, compression: Compress
     if (folder / TRAINER).exists():
         raise UserError(f"{folder}: this model exists already; delete it, or choose another name")
     folder.mkdir(parents=True, exist_ok=True)
-    config, model = checkpoint.config, LM(checkpoint.config.model, checkpoint.tokenizer)
+    config, model = checkpoint.config, checkpoint.new_model()
     checkpoint.load_model(model, averaged=True)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=config.data.names),
                                  train=dataclasses.replace(config.train, init_from=None))
