@@ -199,9 +199,10 @@ def damage(run: Path, data: st.DataObject) -> None:
 def mend(trainer: Path) -> None:
     """Make the sums of a checkpoint right, where there still are sums."""
     try:
-        record = json.loads(trainer.read_bytes())
+        record = json.loads(trainer.read_bytes() if trainer.is_file() else b"")
         for name in record["sha256"]:
-            record["sha256"][name] = sha256(trainer.parent / name)
+            if (trainer.parent / name).is_file():
+                record["sha256"][name] = sha256(trainer.parent / name)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     trainer.write_text(json.dumps(record))

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import pyplot
 
 from stlm.config.files import strict_json
 from tests.fuzz.damage import damage
@@ -44,6 +45,13 @@ COMMANDS = [["generate", "r", "The", "--max-bytes", "4"], ["patches", "r", "A fe
             ["zip", "r", "few.txt", "-o", "few.z"],
             ["train", "tiny.toml", "--name", "r", "--resume", "--train.steps", "5", "--train.batch-size", "2"],
             ["train", "tiny.toml", "--name", "r", "--resume"], ["report", "r"]]
+
+
+@pytest.fixture(autouse=True)
+def quick_pictures(monkeypatch):
+    """Don't write out pictures, which takes longer than all else, but for the long hunt."""
+    if settings.default.max_examples < settings.get_profile("hunt").max_examples:
+        monkeypatch.setattr("stlm.report.run_page.svg", lambda figure: pyplot.close(figure) or "")
 
 
 @pytest.fixture(scope="session")

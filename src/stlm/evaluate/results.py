@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stlm.config.files import read_json
+from stlm.config.files import read_table
 from stlm.evaluate.scorer import Scorer
 from stlm.evaluate.task import Figures, TaskConfig
 from stlm.train.checkpoint import Checkpoint
@@ -25,7 +25,7 @@ def open_scores(folder: Path, scorer: Scorer, cost: dict[str, Any] | None = None
     """
     path = folder / FILE
     if path.exists():
-        found = read_json(path)
+        found = read_table(path)
         if found.get("fingerprint") == scorer.fingerprint:
             return found
     return {"results": {}, "n-samples": {}, "n-shot": {}, "versions": {}, "higher_is_better": {}, "configs": {},
@@ -71,7 +71,7 @@ def save(folder: Path, scores: dict[str, Any]) -> Path:
 def training_cost(checkpoint: Checkpoint) -> dict[str, Any]:
     """What a model's training took, for the record."""
     counters, env = checkpoint.counters, checkpoint.folder.parent.parent / "env.json"
-    machine = read_json(env) if env.exists() else {}
+    machine = read_table(env) if env.exists() else {}
     return {"steps": counters["step"], "seconds": counters["spent"], "bytes": counters["n_bytes"], "flops": counters["flops"],
             "text": checkpoint.config.data.names,
             **{name: machine[name] for name in ("cpu", "device", "threads", "torch") if name in machine}}

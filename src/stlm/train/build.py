@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import torch
@@ -116,7 +117,8 @@ def _restore_optimizers(states: list[dict[str, Any]], optim: OptimConfig, parame
         optimizer.load_state_dict(state)
         for twin, values in optimizer.state.items():
             _check_state(values, expected[twin])
-            owner[original[twin]].state[original[twin]] = values
+            # the names of a new state are interned; otherwise files of the same state would differ
+            owner[original[twin]].state[original[twin]] = {sys.intern(name): value for name, value in values.items()}
 
 
 def _check_state(values: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -106,7 +106,8 @@ class Record:
     """What ``trainer.json`` says, apart from the sums. Fields that only a newer version knows are ignored.
 
     step, rows, spent, n_bytes, flops, flops_per_byte: what the run has used (`Counters`); rows is None in older records.
-    corpus: a hash of the training text; None in published models. progress: the share of the run that is done. compression: how the weights are stored; None if they are as in training.
+    corpus: a hash of the training text; None in published models. progress: the share of the run that is done. compression:
+    how the weights are stored; None if they are as in training.
     """
 
     step: int
