@@ -81,7 +81,7 @@ def test_going_on_and_going_further(capsys, trained):
     assert status == 0
     assert "continued from step 12" in err
     assert json.loads(Path("runs/mine/results.json").read_text())["steps"] == 16
-    assert "--model: it can't change in a run that continues" in fault(
+    assert "--model.dim: it can't change in a run that continues" in fault(
         capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--model.dim", "32")
     assert "this run uses adamw, and another optimizer can't continue it" in fault(
         capsys, "train", "tiny.toml", "--name", "mine", "--resume", "--optim", "muon")

@@ -12,9 +12,10 @@ from stlm.config.slot import kinds
 from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.model.compression import CompressionConfig
-from stlm.train.checkpoint import _Compressed
+from stlm.train.checkpoint import Record
 from stlm.train.folder import find_checkpoint
 
+SPENT = {"step": 1, "spent": 1.0, "n_bytes": 1, "flops": 1.0}
 ROWS = torch.tensor([[256, *b"The cat sat on mat 3, and the dog lay by door 7."]])
 
 
@@ -27,7 +28,7 @@ def run(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", kinds(CompressionConfig))
 def test_what_is_stored_is_what_is_loaded(kind, run, tmp_path):
-    compression = decode(_Compressed, {"compression": kind}).compression
+    compression = decode(Record, {**SPENT, "compression": kind}).compression
     size = write_compressed(run, tmp_path / "small", compression)
     assert size == (tmp_path / "small" / "model.safetensors").stat().st_size
     found = find_checkpoint(str(tmp_path / "small"))
@@ -44,7 +45,7 @@ def test_what_is_stored_is_what_is_loaded(kind, run, tmp_path):
 
 @pytest.mark.parametrize("kind", kinds(CompressionConfig))
 def test_damage_and_foreign_kinds(kind, run, tmp_path):
-    write_compressed(run, tmp_path / "small", decode(_Compressed, {"compression": kind}).compression)
+    write_compressed(run, tmp_path / "small", decode(Record, {**SPENT, "compression": kind}).compression)
     path = tmp_path / "small" / "trainer.json"
     text = path.read_text()
     path.write_text(text.replace(f'"kind": "{kind}"', '"kind": "zipped"'))

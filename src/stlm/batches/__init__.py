@@ -17,7 +17,8 @@ from stlm.objective import Objective
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
     """What a source is built from. seq_len: tokens in a row; batch_size: rows in a step, in ``grad_accum`` micro-batches;
-    boundaries: a function that finds the ends of patches, None if that needs the model and not only tokens.
+    boundaries: a function that finds the ends of patches, None if that needs the model and not only tokens. first_step,
+    first_row: the step at which the run goes on, and the number of rows that the steps before it have read.
     """
 
     corpus: Corpus
@@ -27,6 +28,8 @@ class BatchPlan:
     grad_accum: int
     seed: int
     boundaries: Boundaries
+    first_step: int = 0
+    first_row: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

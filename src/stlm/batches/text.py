@@ -1,4 +1,4 @@
-"""Batches of the corpus. They are a pure function of the seed and the step."""
+"""Batches of the corpus. They are a pure function of the seed and of the number of rows that were read before."""
 
 from __future__ import annotations
 
@@ -29,12 +29,16 @@ class TextBatches(BatchSource):
                               plan.seed)
 
     def batches(self, step: int, model: LM) -> list[Batch]:
-        n = self._plan.grad_accum
-        return [self._batch(step * n + i) for i in range(n)]
+        first, size = self._first_row(step), self._stream.batch_size
+        return [self._batch(first + i * size) for i in range(self._plan.grad_accum)]
 
     def probe(self, step: int = 0) -> Batch:
-        return self._batch(step * self._plan.grad_accum)
+        return self._batch(self._first_row(step))
 
-    def _batch(self, number: int) -> Batch:
-        draw = np.random.default_rng([self._plan.seed, number])
-        return with_ends(self._plan.objective.prepare(self._stream.batch(number), draw), self._plan.boundaries)
+    def _first_row(self, step: int) -> int:
+        """The first row of a step. Steps before the plan's first step had maybe another size."""
+        return self._plan.first_row + (step - self._plan.first_step) * self._plan.batch_size
+
+    def _batch(self, first_row: int) -> Batch:
+        draw = np.random.default_rng([self._plan.seed, first_row])
+        return with_ends(self._plan.objective.prepare(self._stream.batch_from(first_row), draw), self._plan.boundaries)

@@ -25,7 +25,7 @@ from stlm.config.bounds import Range
 from stlm.config.writing import check_folder
 from stlm.errors import UserError
 from stlm.train.checkpoint import list_checkpoints
-from stlm.train.folder import BITS, RUNS, RunFolder, read_lines
+from stlm.train.folder import BITS, RUNS, RunFolder, read_metrics
 
 
 def run(arguments: list[str]) -> int:
@@ -140,7 +140,7 @@ class _Display:
         for run in runs:
             if run.name not in self._tasks:
                 self._tasks[run.name] = self._bar.add_task(f"  {run.name}", total=1.0, info="starting")
-            last = next(reversed([m for m in read_lines(RunFolder(run.folder).metrics) if "train/bits_per_byte" in m]), None)
+            last = next(reversed([m for m in read_metrics(RunFolder(run.folder).metrics) if "train/bits_per_byte" in m]), None)
             if last:
                 self._bar.update(self._tasks[run.name], completed=_share(self.plan, last),
                                  info=f"{last['train/bits_per_byte']:.3f} bits/byte")

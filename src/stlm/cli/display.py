@@ -31,6 +31,8 @@ class Display(Callback):
                 else f"{train.teraflops:g} teraflops")
         resumed = f", continued from step {trainer.step}" if trainer.step else ""
         compiled = ", compiled" if decided.compile else ""
+        for note in trainer.notes:
+            self.console.print(note, highlight=False, soft_wrap=True, markup=False)
         self.console.print(f"training for {goal}{resumed}, in {decided.precision}{compiled}; Ctrl-C saves and stops",
                            highlight=False, soft_wrap=True)
         self._bar.start()

@@ -13,14 +13,16 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from stlm.cli.busy import BusyMachine
 from stlm.cli.console import Console
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name, take_option
 from stlm.cli.runs import command, dashed, described, open_corpus, open_text, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
-from stlm.config.decode import encode
+from stlm.config.decode import changed, encode
 from stlm.config.writing import check_folder, write_json
 from stlm.data.shards import Corpus
+from stlm.data.sources import Source
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
 from stlm.evaluate.callbacks import Benchmarks, Samples, Validation
@@ -31,16 +33,16 @@ from stlm.model.lm import LM
 from stlm.report import patch_marks
 from stlm.report.run_page import write_report
 from stlm.train.build import build_run
+from stlm.train.checkpoint import Checkpoint
 from stlm.train.cli_args import apply, configure
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.guard import Guarded
 from stlm.train.loop import Callback, Trainer
 from stlm.train.machine import check_fits, pick_device
+from stlm.train.resuming import check_changes, finished, longer, refuse_without_effect
 from stlm.train.run_config import RunConfig
 from stlm.train.start import Start
 from stlm.train.trackers import build as build_trackers
-
-FREE_ON_RESUME = ("train", "optim")  # fields that may change when a run continues
 
 READ = 600  # bytes of held-out text for which the report shows patches and bits
 
@@ -54,16 +56,24 @@ def run(arguments: list[str]) -> int:
     if "--help" in flags or "-h" in flags:
         configure(preset, flags, program, TRAIN_FLAGS)  # prints and exits
     folder = RunFolder(RUNS / _name(name, preset, resume))
+    saved = folder.latest() if resume and folder.exists else None
     if resume and folder.exists:
-        config = _changed_on_resume(folder, flags, program)
+        config = apply(folder.config(), flags, program, TRAIN_FLAGS)
+        check_changes(folder, saved, config)
+        if saved is not None and finished(folder, saved) and not changed(saved.config, config):
+            console.print(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}",
+                          soft_wrap=True)
+            return 0
     else:
         _refuse_existing(folder)
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    source = open_text(config)
+    source = _text(config, saved)
     corpus_of_run = functools.cache(lambda: open_corpus(config, console, source))
     display = Display(console)
     watching = _checked(folder, config, corpus_of_run, display)
     corpus, device = corpus_of_run(), pick_device()
+    if saved is not None:
+        refuse_without_effect(folder, saved, config, corpus)
     check_fits(config.model, corpus.tokenizer, device)
     with folder.locked():
         if not resume:
@@ -97,7 +107,7 @@ def _checked(folder: RunFolder, config: RunConfig, corpus: Callable[[], Corpus],
     if config.train.init_from is not None and not folder.exists:
         find_checkpoint(config.train.init_from)
     return [Validation(), Guarded(Benchmarks(config.train, corpus), "scoring of --train.tasks", display.tell),
-            Samples(display.sample), display, *build_trackers(config, folder, display.tell)]
+            Samples(display.sample), display, BusyMachine(display.tell), *build_trackers(config, folder, display.tell)]
 
 
 def _name(name: str | None, preset: str, resume: bool) -> str:
@@ -112,19 +122,13 @@ def _name(name: str | None, preset: str, resume: bool) -> str:
     return names[max(0, free - 1)] if resume else names[free]
 
 
-def _changed_on_resume(folder: RunFolder, flags: list[str], program: str) -> RunConfig:
-    """The run's own description, changed by flags. UserError if a field changes that the weights depend on."""
-    before = folder.config()
-    after = apply(before, flags, program, TRAIN_FLAGS)
-    if before.optim.kind != after.optim.kind:
-        raise UserError(f"--optim: this run uses {before.optim.kind}, and another optimizer can't continue it; start a new run "
-                        "with another --name")
-    for name, value in encode(before).items():
-        if name not in FREE_ON_RESUME and encode(after)[name] != value:
-            raise UserError(f"--{name}: it can't change in a run that continues, only "
-                            f"{' and '.join(f'--{free}' for free in FREE_ON_RESUME)} can; "
-                            "start a new run with another --name")
-    return after
+def _text(config: RunConfig, saved: Checkpoint | None) -> Source:
+    """The text of the run. It may lie elsewhere by now if the run continues."""
+    try:
+        return open_text(config)
+    except UserError as error:
+        raise error if saved is None else UserError(f"{error}; if the text of this run lies elsewhere now, say where with "
+                                                    "--data") from None
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from stlm.compare.recipe import Recipe
 from stlm.compare.statistics import p_value, summary
 from stlm.config.files import read_json
 from stlm.config.writing import to_json, write_whole
-from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_lines
+from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_metrics
 
 RESULTS = Path("results")
 UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text", "teraflops": "teraflops of arithmetic",
@@ -77,7 +77,7 @@ def make_record(plan: Plan, recorded: Recorded) -> dict[str, Any]:
 
 
 def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
-    found, metrics = run.found(), read_lines(RunFolder(run.folder).metrics)
+    found, metrics = run.found(), read_metrics(RunFolder(run.folder).metrics)
     kept = (BITS, "protocol", "entropy", "baselines", "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops",
             "steps", "peak_megabytes", "written_bytes_per_second", "provenance")
     return {"seed": seed, **{name: found[name] for name in kept}, "texts": {text: found["texts"][text] for text in run.texts},

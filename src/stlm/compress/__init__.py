@@ -14,7 +14,6 @@ from stlm.config.decode import encode
 from stlm.config.writing import check_folder, to_json
 from stlm.errors import UserError
 from stlm.model.compression import CompressionConfig
-from stlm.model.lm import LM
 from stlm.nn.weights import all_finite
 from stlm.train.checkpoint import CONFIG, MODEL, TRAINER, UNFINISHED, Checkpoint, seal
 
@@ -65,7 +64,7 @@ def _write(checkpoint: Checkpoint, folder: Path, compression: CompressionConfig)
     """Write all files of the model to a folder of their own."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    config, model = checkpoint.config, LM(checkpoint.config.model, checkpoint.tokenizer)
+    config, model = checkpoint.config, checkpoint.new_model()
     checkpoint.load_model(model, averaged=True)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=config.data.names),
                                  train=dataclasses.replace(config.train, init_from=None))

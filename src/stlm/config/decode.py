@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from stlm.config.bounds import IN_WORDS, without_none
@@ -83,6 +84,20 @@ def non_default(value: Any) -> Any:
     return encode(value)
 
 
+def changed(before: Any, after: Any) -> dict[str, list[Any]]:
+    """The fields in which two configs differ, by their paths such as ``optim.lr``: the value before and the value after."""
+    one, other = dict(_leaves("", encode(before))), dict(_leaves("", encode(after)))
+    return {path: [one.get(path), other.get(path)] for path in {**one, **other} if one.get(path) != other.get(path)}
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield path, value
+        return
+    for name, item in value.items():
+        yield from _leaves(_join(path, name), item)
+
+
 def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
@@ -130,7 +145,5 @@ def _slot_value(slot: type[Slot], value: Any, known: Any, where: str, check: boo
         if known is None:
             raise UserError(f"{where}.kind: has to be given; the kinds are {', '.join(kinds(slot))}")
         return decode(type(known), fields, known, where, check)
-    if not isinstance(value["kind"], str):
-        raise UserError(f"{where}.kind: expected the name of a kind ({', '.join(kinds(slot))}), found {value['kind']!r}")
-    config = resolve(slot, value["kind"], where)
+    config = resolve(slot, _value(str, value["kind"], None, f"{where}.kind", check), where)
     return decode(config, fields, known if type(known) is config else None, where, check)

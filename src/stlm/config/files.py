@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -53,10 +54,42 @@ def _load_toml(path: Path, presets: dict[str, Callable[[], T]], seen: tuple[Path
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. UserError if it is missing or damaged."""
+    """The content of a JSON file. UserError if it is missing or damaged, or holds a number that is not finite."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():  # reading a pipe could wait for ever
+            raise UserError(f"{path}: not a file")
+        return strict_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON record: {error}") from None
+
+
+def strict_json(text: bytes) -> Any:
+    """The value of a JSON text in UTF-8. ValueError or RecursionError if it is none: NaN and Infinity aren't JSON."""
+    return json.loads(text.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(f"{word} is not a finite number")
+    return number
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds a table. UserError if it holds anything else."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not a record of stlm, which is a table of fields")
+    return found
+
+
+def decode_record(cls: type[T], values: object, where: str) -> T:
+    """`decode` for what a program has written. UserError says that it was another version if the fields aren't those of this
+    one.
+    """
+    try:
+        return decode(cls, values, where=where)
+    except UserError as error:
+        raise UserError(f"{error}; another version of stlm has written it, or it was changed by hand") from None

@@ -1,4 +1,4 @@
-"""Shards become batches. A batch is a pure function of the seed and its number, so resuming is exact and costs nothing.
+"""Shards become batches. A batch is a pure function of the seed and its first row, so resuming is exact and costs nothing.
 
 An epoch has every document once, in an order drawn from the seed and the epoch: ``B d1 B d2 ... B``. B (BOS) opens a document
 and ends the one before. That sequence is cut into rows. The rows are shuffled too, so that a batch isn't part of one long book.
@@ -67,7 +67,10 @@ class Stream:
 
     def batch(self, number: int) -> Batch:
         """Batch ``number``, counted from 0 over all epochs."""
-        first = number * self.batch_size
+        return self.batch_from(number * self.batch_size)
+
+    def batch_from(self, first: int) -> Batch:
+        """The batch of ``batch_size`` rows from row ``first`` on, counted from 0 over all epochs."""
         numbers = [first + row for row in range(self.batch_size)]
         if self.seed is None:
             numbers = [row for row in numbers if row < self.epoch_rows]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stlm.config.files import read_json
+from stlm.config.files import read_table
 from stlm.config.writing import to_json, write_json
 from stlm.errors import UserError
 from stlm.evaluate.evaluation import Evaluation
@@ -29,8 +29,8 @@ def open_scores(folder: Path, scorer: Scorer, cost: dict[str, Any] | None = None
     never a record of scores.
     """
     path = folder / FILE
-    found = read_json(path) if path.exists() else None
-    if found is not None and not (isinstance(found, dict) and all(isinstance(found.get(table), dict) for table in TABLES)):
+    found = read_table(path) if path.exists() else None
+    if found is not None and not all(isinstance(found.get(table), dict) for table in TABLES):
         raise UserError(f"{path}: this is no record of `stlm eval`; name another folder with --output")
     if found is not None and found.pop(SUM, None) == _sum(found) and set(found["versions"].values()) <= {VERSION} and (
             found["fingerprint"], found["limit"]) == (scorer.fingerprint, scorer.limit):
@@ -93,7 +93,7 @@ def _sum(scores: dict[str, Any]) -> str:
 def training_cost(checkpoint: Checkpoint) -> dict[str, Any]:
     """What a model's training took, for the record."""
     counters, env = checkpoint.counters, checkpoint.folder.parent.parent / "env.json"
-    machine = read_json(env) if env.exists() else {}
+    machine = read_table(env) if env.exists() else {}
     return {"steps": counters["step"], "seconds": counters["spent"], "bytes": counters["n_bytes"], "flops": counters["flops"],
             "text": checkpoint.config.data.names,
             **{name: machine[name] for name in ("cpu", "device", "threads", "torch") if name in machine}}

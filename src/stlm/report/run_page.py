@@ -7,26 +7,41 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stlm.config.files import read_json
+from stlm.config.files import read_table
 from stlm.config.writing import write_whole
+from stlm.errors import UserError
 from stlm.report import patch_marks
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
-from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_lines
+from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_metrics, read_steps
 
 
 def write_report(folder: RunFolder) -> Path:
     """Write ``report.html`` from the records of a finished or unfinished run. Returns its path."""
+    from jinja2 import TemplateError
+
     results_path = folder.path / "results.json"
-    results = read_json(results_path) if results_path.exists() else None
-    metrics, samples = read_lines(folder.metrics), read_lines(folder.samples)
-    env = read_json(folder.env) if folder.env.exists() else None
-    html = render(
+    results = read_table(results_path) if results_path.exists() else None
+    env = read_table(folder.env) if folder.env.exists() else None
+    config = read_table(folder.path / "config.json")
+    try:
+        html = _page(folder, results, env, config)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, TemplateError) as error:
+        raise UserError(f"{folder.path}: another version of stlm has written some of these records, or they were changed by "
+                        f"hand ({' '.join(str(error).split())[:200]}); to write them again, delete results.json and env.json "
+                        "and continue the run with --resume") from None
+    write_whole(folder.report, html)
+    return folder.report
+
+
+def _page(folder: RunFolder, results: dict[str, Any] | None, env: dict[str, Any] | None, config: dict[str, Any]) -> str:
+    metrics = read_metrics(folder.metrics)
+    samples = [sample for sample in read_steps(folder.samples) if isinstance(sample.get("text"), str)]
+    return render(
         "page.html.jinja", name=folder.name, results=results, bars=_bars(results) if results else [], env=env,
         curves=_curves(metrics, results), samples=_choose(samples), last=metrics[-1] if metrics else None,
         patches=patch_marks.marks(results["reading"]) if results and "reading" in results else [],
-        config=json.dumps(read_json(folder.path / "config.json"), indent=1), machine=json.dumps(env, indent=1) if env else "")
-    write_whole(folder.report, html)
-    return folder.report
+        starts=env.get("starts", []) if env else [], config=json.dumps(config, indent=1),
+        machine=json.dumps(env, indent=1) if env else "")
 
 
 def _bars(results: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from stlm.batches import BatchPlan, BatchSource
+from stlm.config.decode import changed
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.model.init_from import init_from
 from stlm.model.lm import LM, ends_of_bytes
-from stlm.nn.weights import parameters_of
+from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
-from stlm.train.checkpoint import Checkpoint
-from stlm.train.decisions import decide, steps_of_run
+from stlm.optim import OptimConfig
+from stlm.train.checkpoint import OPTIMIZER, Checkpoint
+from stlm.train.decisions import decide, record_start
 from stlm.train.folder import RunFolder, find_checkpoint
-from stlm.train.loop import Callback, Counters, Trainer, copy_of
+from stlm.train.length import Counters, steps_of_run
+from stlm.train.loop import Callback, Trainer, copy_of
 from stlm.train.ranks import Ranks
 from stlm.train.run_config import RunConfig
 
@@ -34,19 +41,22 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     objective.to(device)
     optimizers = config.optim.build(parameters_of(model, objective))
     ema = copy_of(model, config, corpus) if train.ema else None
+    counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
     source = config.batches.build(BatchPlan(corpus, objective, train.seq_len, train.batch_size, train.grad_accum, config.seed,
-                                            ends_of_bytes(model.patching, corpus.tokenizer.bos)))
+                                            ends_of_bytes(model.patching, corpus.tokenizer.bos), counters.step, counters.rows))
     model.set_progress(0.0)
     objective.set_progress(0.0)
-    decisions = ranks.broadcast(decide(folder, config, model, objective, source, corpus, device))
+    decisions, notes = ranks.broadcast(decide(folder, config, model, objective, source, corpus, counters.step))
     torch.manual_seed(config.seed)  # again, because the measurements have drawn random numbers
-    counters = Counters(flops_per_byte=decisions.flops_per_byte)
     if resume is not None:
-        counters = _restore(resume, config, corpus, model, objective, ema, optimizers, source)
+        _restore(resume, config, corpus, model, objective, ema, optimizers, source)
     folder.rewind(counters.step)
-    total = None if train.teraflops else steps_of_run(train, corpus.train, counters.flops_per_byte)
+    counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
+    if ranks.is_main:
+        record_start(folder, device, decisions, counters.step, changed(resume.config, config) if resume else {})
+    total = steps_of_run(train, corpus.train, counters)
     return Trainer(folder, config, corpus, device, model, objective, optimizers, source, decisions, total, counters, ema,
-                   callbacks, ranks)
+                   callbacks, ranks, notes)
 
 
 def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Objective) -> None:
@@ -65,21 +75,54 @@ def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Object
 
 
 def _restore(saved: Checkpoint, config: RunConfig, corpus: Corpus, model: LM, objective: Objective, ema: LM | None,
-             optimizers: list[Optimizer], source: BatchSource) -> Counters:
-    """Restore everything from the checkpoint. Returns what the run has used so far."""
-    if saved.counters["corpus"] != corpus.contents:
+             optimizers: list[Optimizer], source: BatchSource) -> None:
+    """Restore everything from the checkpoint."""
+    state = saved.optimizer()
+    if saved.counters.get("corpus") != corpus.contents:
         raise UserError(f"{config.data.source}: the text is not the one that {saved.folder} was trained on; "
                         "restore it, or start a new run with another --name")
     saved.load_model(model)
     saved.load_objective(objective)
     if ema is not None:
         saved.load_model(ema, averaged=True)
-    state = saved.optimizer()
-    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
-        chosen = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
-        optimizer.load_state_dict(kept)
-        for group, settings in zip(optimizer.param_groups, chosen, strict=True):
-            group.update(settings)  # a continued run may have another learning rate
-    source.load_state_dict(state["batches"])
-    torch.set_rng_state(state["rng"])
-    return Counters(**{name: saved.counters[name] for name in ("step", "spent", "n_bytes", "flops", "flops_per_byte")})
+    try:
+        _restore_optimizers(state["optimizers"], saved.config.optim, parameters_of(model, objective), optimizers)
+        source.load_state_dict(state["batches"])
+        torch.set_rng_state(state["rng"])
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{saved.folder / OPTIMIZER}: not the state of this run's optimizer "
+                        f"({' '.join(str(error).split())[:200]}); continue from another checkpoint") from None
+
+
+def _restore_optimizers(states: list[dict[str, Any]], optim: OptimConfig, parameters: list[ParameterInfo],
+                        optimizers: list[Optimizer]) -> None:
+    """Give each parameter's saved state to its optimizer. optim: the description under which the states were saved. By now the
+    parameters may be in other groups, for example with another ``local_lr_mult``, and these keep their own settings.
+
+    An error of some type is raised if the states aren't those of such parameters. That is seen by a step of other parameters of
+    the same shapes.
+    """
+    owner = {parameter: optimizer for optimizer in optimizers for group in optimizer.param_groups
+             for parameter in group["params"]}
+    twins = [dataclasses.replace(info, parameter=nn.Parameter(torch.zeros_like(info.parameter), info.parameter.requires_grad))
+             for info in parameters]
+    original: dict[torch.Tensor, nn.Parameter] = {twin.parameter: info.parameter
+                                                  for twin, info in zip(twins, parameters, strict=True)}
+    for optimizer, state in zip(optim.build(twins), states, strict=True):
+        for group in optimizer.param_groups:
+            for twin in group["params"]:
+                twin.grad = torch.zeros_like(twin)
+        optimizer.step()
+        expected = dict(optimizer.state)
+        optimizer.load_state_dict(state)
+        for twin, values in optimizer.state.items():
+            _check_state(values, expected[twin])
+            # the names of a new state are interned; otherwise files of the same state would differ
+            owner[original[twin]].state[original[twin]] = {sys.intern(name): value for name, value in values.items()}
+
+
+def _check_state(values: dict[str, Any], expected: dict[str, Any]) -> None:
+    """ValueError if the state of a parameter lacks a tensor, or has one of another shape or with numbers that aren't finite."""
+    for name, tensor in expected.items():
+        if isinstance(tensor, torch.Tensor) and (values[name].shape != tensor.shape or not values[name].isfinite().all()):
+            raise ValueError(f"{name} has another shape, or numbers that are not finite")

@@ -13,7 +13,6 @@ import dataclasses
 import errno
 import hashlib
 import os
-import pickle
 import re
 import shutil
 from pathlib import Path
@@ -23,8 +22,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from stlm.config.decode import decode, encode
-from stlm.config.files import read_json
+from stlm.config.decode import encode
+from stlm.config.files import decode_record, read_json
 from stlm.config.writing import to_json
 from stlm.errors import UserError
 from stlm.model.compression import CompressionConfig
@@ -37,6 +36,7 @@ FORMAT = "stlm checkpoint 3"
 MODEL, EMA, OBJECTIVE, OPTIMIZER, TRAINER, CONFIG = (
     "model.safetensors", "ema.safetensors", "objective.safetensors", "optimizer.pt", "trainer.json", "config.json")
 UNFINISHED = ".writing-"  # a folder whose name begins so is no checkpoint yet, or no longer one
+MOST = 2**63  # of any counter
 
 
 def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, ema: nn.Module | None,
@@ -100,7 +100,8 @@ def sha256(path: Path) -> str:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
-    return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name))
+    found = [path for path in folder.glob("step_*") if re.fullmatch(r"step_[0-9]{1,19}", path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -121,8 +122,34 @@ def _discard(folder: Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class Record:
+    """What ``trainer.json`` says, apart from the sums. Fields that only a newer version knows are ignored.
+
+    step, rows, spent, n_bytes, flops, flops_per_byte: what the run has used (`Counters`); rows is None in older records.
+    corpus: a hash of the training text; None in published models. progress: the share of the run that is done. compression:
+    how the weights are stored; None if they are as in training.
+    """
+
+    step: int
+    spent: float
+    n_bytes: int
+    flops: float
+    flops_per_byte: float = 0.0
+    rows: int | None = None
+    corpus: str | None = None
+    progress: float = 1.0
+    compression: CompressionConfig | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("step", "rows", "spent", "n_bytes", "flops", "flops_per_byte", "progress"):
+            value, most = getattr(self, name), 1 if name == "progress" else MOST
+            if value is not None and not 0 <= value <= most:
+                raise ValueError(f"{name} = {value}: it has to lie between 0 and {most:g}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint. Its files have been verified."""
+    """An opened checkpoint. Its files have been verified. counters: all of ``trainer.json``."""
 
     folder: Path
     config: RunConfig
@@ -132,18 +159,26 @@ class Checkpoint:
 
     def load_model(self, model: nn.Module, averaged: bool = False) -> None:
         """Load the weights into ``model``. ``averaged`` loads the averaged ones if there are any."""
-        self._load(model, EMA if averaged and EMA in self.counters["sha256"] else MODEL)
+        self._load(model, EMA if averaged and self._has(EMA) else MODEL)
 
     def load_objective(self, objective: nn.Module) -> None:
         """Load the parameters of an objective, if it has any."""
         if objective.state_dict():
             self._load(objective, OBJECTIVE)
 
+    def _has(self, name: str) -> bool:
+        """Whether a file is part of the checkpoint. Other files in its folder are not."""
+        return name in self.counters["sha256"]
+
     def _load(self, module: nn.Module, name: str) -> None:
+        path = self.folder / name
+        if not self._has(name):
+            raise UserError(f"{path}: this file is missing, so the training can't continue from {self.folder.name}")
         try:
-            safetensors.torch.load_model(module, self.folder / name)
-        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-            raise UserError(f"{self.folder / name}: these weights are not those of the model that {CONFIG} describes "
+            _check_tensors(module, safetensors.torch.load_file(path))
+            safetensors.torch.load_model(module, path)
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
+            raise UserError(f"{path}: these weights are not those of the model that {CONFIG} describes "
                             f"({' '.join(str(error).split())[:200]})") from None
         if not all_finite(module.state_dict().values()):
             raise UserError(f"{self.folder / name}: some of these weights are not finite, so this model is broken; use the "
@@ -151,23 +186,44 @@ class Checkpoint:
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state: only tensors and plain values."""
-        if OPTIMIZER not in self.counters["sha256"]:
+        if not self._has(OPTIMIZER):
             raise UserError(f"{self.folder}: this model was published without the state of its optimizer, so its training "
                             "can't continue; start a new run from its weights instead (--train.init-from)")
         try:
             return torch.load(self.folder / OPTIMIZER, weights_only=True, map_location="cpu")
-        except (RuntimeError, pickle.UnpicklingError) as error:
+        except Exception as error:  # damaged pickles raise errors of many types
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"{self.folder / OPTIMIZER}: not the optimizer's state, or more than tensors and plain values "
-                            f"({str(error).splitlines()[0]}); continue from another checkpoint") from None
+                            f"({reason}); continue from another checkpoint") from None
+
+    def new_model(self) -> LM:
+        """A model of this description, without its weights. UserError if it is far larger than the file of its weights."""
+        try:
+            with torch.device("meta"):  # takes no memory
+                n = sum(value.numel() for value in LM(self.config.model, self.tokenizer).state_dict().values())
+        except (RuntimeError, OverflowError, MemoryError):
+            n = MOST
+        if n > 8 * (self.folder / MODEL).stat().st_size:  # not even one bit for each
+            raise UserError(f"{self.folder / MODEL}: too small for the model that {CONFIG} describes, so they don't belong "
+                            "together")
+        return LM(self.config.model, self.tokenizer)
 
     def build_model(self) -> LM:
         """The model in evaluation mode, with the averaged weights if there are any."""
-        model = LM(self.config.model, self.tokenizer)
+        model = self.new_model()
         if self.compression is not None:
             self.compression.apply(model)
         self.load_model(model, averaged=True)
         model.set_progress(self.counters.get("progress", 1.0))
         return model.eval()
+
+
+def _check_tensors(module: nn.Module, found: dict[str, torch.Tensor]) -> None:
+    """ValueError if a stored tensor can't be one of ``module``, whatever their shapes, which PyTorch compares."""
+    own = module.state_dict()
+    for name, value in found.items():
+        if name in own and own[name].is_floating_point() != value.is_floating_point():
+            raise ValueError(f"{name} is stored as {value.dtype}")
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -179,19 +235,24 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if not isinstance(counters, dict) or counters.get("format") != FORMAT:
         raise UserError(f"{folder / TRAINER}: written by another program or version; "
                         f"this one reads {FORMAT!r}")
-    for name, expected in counters["sha256"].items():
-        if not (folder / name).exists() or sha256(folder / name) != expected:
+    for name, expected in _sums(folder, counters).items():
+        if not (folder / name).is_file() or sha256(folder / name) != expected:
             raise UserError(f"{folder / name}: damaged or missing; "
                             f"delete {folder.name} to continue from the checkpoint before it")
-    config = decode(RunConfig, read_json(folder / CONFIG), where=str(folder / CONFIG))
-    compression = None
-    if "compression" in counters:
-        compression = decode(_Compressed, {"compression": counters["compression"]}, where=str(folder / TRAINER)).compression
-    return Checkpoint(folder, config, config.data.tokenizer.load(folder), counters, compression)
+    known = {field.name for field in dataclasses.fields(Record)}
+    record = decode_record(Record, {name: value for name, value in counters.items() if name in known}, str(folder / TRAINER))
+    config = decode_record(RunConfig, read_json(folder / CONFIG), str(folder / CONFIG))
+    return Checkpoint(folder, config, config.data.tokenizer.load(folder), counters, record.compression)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Compressed:
-    """The part of a checkpoint's record that says how its weights are stored."""
-
-    compression: CompressionConfig
+def _sums(folder: Path, counters: dict[str, Any]) -> dict[str, str]:
+    """The sum of each file. UserError unless they are those of files in the folder, the description and the weights included.
+    """
+    sums = counters.get("sha256")
+    if not isinstance(sums, dict) or not sums.keys() >= {CONFIG, MODEL}:
+        raise UserError(f"{folder / TRAINER}: the sums of {CONFIG} and {MODEL} are missing, so they can't be verified; another "
+                        "version of stlm has written it, or it was changed by hand")
+    for name in sums:
+        if not name or Path(name).name != name or name == "..":
+            raise UserError(f"{folder / TRAINER}: {name!r} is no file of a checkpoint")
+    return sums

@@ -1,6 +1,7 @@
 """Decisions that are measured at the start of a run and kept for the whole run.
 
-A continued run reads the decisions from its folder, so it computes exactly what an uninterrupted run computes.
+A continued run reads the decisions from its folder, so it computes exactly what an uninterrupted run computes. Only the peak of
+the machine is measured at every start, because a run may go on elsewhere.
 """
 
 from __future__ import annotations
@@ -8,22 +9,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from stlm.batches import BatchSource
-from stlm.config.decode import decode, encode
-from stlm.config.files import read_json
+from stlm.config.decode import encode
+from stlm.config.files import decode_record, read_table
 from stlm.config.writing import write_json
 from stlm.data.batch import Batch
-from stlm.data.shards import Corpus, Shard
+from stlm.data.shards import Corpus
+from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.objective import Objective
 from stlm.train import machine
 from stlm.train.folder import RunFolder
+from stlm.train.length import Counters, steps_of_run
 from stlm.train.run_config import RunConfig, TrainConfig
 
 PAYS_FROM = 150.0  # shortest training, in seconds, for which compiling is tried: it takes about 20 s on two cores
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,50 +43,100 @@ class Decisions:
     flops_per_byte: float
     peak_flops: float
 
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision = {self.precision!r}: it has to be one of {', '.join(PRECISIONS)}")
+        if not (0 <= self.flops_per_byte < math.inf and 0 < self.peak_flops < math.inf):
+            raise ValueError("flops_per_byte and peak_flops have to be above 0")
+
 
 def decide(folder: RunFolder, config: RunConfig, model: LM, objective: Objective, source: BatchSource, corpus: Corpus,
-           device: torch.device) -> Decisions:
-    """The decisions of a run. They are read from its folder, or measured on its first batch and written there."""
-    path, batch = folder.env, source.probe().to(device)
-    if path.exists():
-        decisions = decode(Decisions, read_json(path)["decided"], where=str(path))
-        if decisions.compile:
-            machine.compile_blocks(model)
-            machine.step_work(model, objective, batch, decisions.precision)()  # compile now, not in the first step
-        return decisions
-    decisions = _measure(config.train, model, objective, batch, corpus)
-    write_json(path, {**machine.describe(device), "decided": encode(decisions)})
-    return decisions
+           step: int = 0) -> tuple[Decisions, list[str]]:
+    """The decisions of a run that is at ``step``, and what the user should know about them. They are read from the run's folder
+    if it has them, and measured on a batch otherwise.
+    """
+    batch = source.probe(step).to(model.device)
+    if not folder.env.exists():
+        return _measure(config.train, model, objective, batch, corpus), []
+    return _kept(folder.env, config.train, model, objective, batch)
 
 
-def steps_of_run(train: TrainConfig, shard: Shard, flops_per_byte: float) -> int | None:
-    """The number of steps of a run, given FLOPs per byte; None if the run's length is in minutes."""
-    bytes_per_step = train.batch_size * train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents)
-    if train.megabytes is not None:
-        return max(1, round(1e6 * train.megabytes / bytes_per_step))
-    if train.teraflops is not None:
-        return max(1, round(1e12 * train.teraflops / flops_per_byte / bytes_per_step))
-    return train.steps
+def _kept(path: Path, wanted: TrainConfig, model: LM, objective: Objective, batch: Batch) -> tuple[Decisions, list[str]]:
+    """The decisions on record, as far as this machine can carry them out and the user doesn't wish otherwise."""
+    try:
+        kept = decode_record(Decisions, read_table(path).get("decided"), f"{path}.decided")
+    except UserError as error:
+        raise UserError(f"{error}; delete {path.name} to measure again") from None
+    precision = kept.precision if wanted.precision == "auto" else wanted.precision
+    compiled = kept.compile if wanted.compile == "auto" else wanted.compile == "on"
+    notes = []
+    if compiled:
+        try:
+            _compile(model, machine.step_work(model, objective, batch, precision))
+        except UserError as error:
+            if wanted.compile == "on":
+                raise
+            compiled = False
+            notes.append(f"{error}: the rest of this run isn't compiled")
+    return Decisions(precision, compiled, kept.flops_per_byte, machine.peak_flops(model.device, precision)), notes
+
+
+def record_start(folder: RunFolder, device: torch.device, decisions: Decisions, step: int, changes: dict[str, Any]) -> None:
+    """Write to ``env.json`` on which machine the run goes on from ``step``, and which fields of the run have changed there.
+
+    The file describes the first machine, and lists all under ``starts``. A start that is like the one before isn't listed. A
+    start from which no step was saved is replaced by the next.
+    """
+    here = {**machine.describe(device), "precision": decisions.precision, "compile": decisions.compile}
+    record = read_table(folder.env) if folder.env.exists() else {**machine.describe(device), "decided": encode(decisions)}
+    first = {name: value for name, value in {**record, **record["decided"]}.items() if name in here}
+    starts = [start for start in _starts(record) or [{"step": 0, **first}] if start["step"] < step]
+    if changes or not starts or any(starts[-1].get(name) != value for name, value in here.items()):
+        starts.append({"step": step, **here, "peak_flops": decisions.peak_flops, **({"changes": changes} if changes else {})})
+    if record.get("starts") != starts:
+        write_json(folder.env, {**record, "starts": starts})
+
+
+def _starts(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The list of starts in a record; empty if it is none of ours."""
+    found = record.get("starts")
+    starts = found if isinstance(found, list) else []
+    return starts if all(isinstance(start, dict) and type(start.get("step")) is int for start in starts) else []
 
 
 def _measure(wanted: TrainConfig, model: LM, objective: Objective, batch: Batch, corpus: Corpus) -> Decisions:
-    flops_per_byte = machine.count_flops(model, objective, batch) / float(batch.total_bytes)
+    flops_of_batch = machine.count_flops(model, objective, batch)
+    flops_per_byte = flops_of_batch / float(batch.total_bytes)
     precision: str = wanted.precision
     if precision == "auto":
         precision = machine.faster_precision(model, objective, batch)
     work, compiled = machine.step_work(model, objective, batch, precision), wanted.compile == "on"
     if compiled:
-        machine.compile_blocks(model)
-        work()
+        _compile(model, work)
     elif wanted.compile == "auto":
         eager = machine.seconds(work, model.device, 2)
-        steps = steps_of_run(wanted, corpus.train, flops_per_byte)
-        length = (wanted.minutes or 0) * 60 if steps is None else steps * wanted.grad_accum * eager
+        steps = steps_of_run(wanted, corpus.train, Counters())
+        if steps is None:
+            length = 60 * (wanted.minutes or 0) + 1e12 * (wanted.teraflops or 0) / max(1.0, flops_of_batch) * eager
+        else:
+            length = steps * wanted.grad_accum * eager
         if length >= PAYS_FROM:
             compiled = _compiled_seconds(model, work) < eager
             if not compiled:
                 machine.undo_compile(model)
     return Decisions(precision, compiled, flops_per_byte, machine.peak_flops(model.device, precision))
+
+
+def _compile(model: LM, work: Callable[[], None]) -> None:
+    """Compile now, not in the first step. UserError if this machine can't; then the model is as before."""
+    try:
+        machine.compile_blocks(model)
+        work()
+    except Exception as error:  # compilers raise many types of errors
+        machine.undo_compile(model)
+        model.zero_grad(set_to_none=True)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"train.compile: this machine can't compile ({reason})") from None
 
 
 def _compiled_seconds(model: LM, work: Callable[[], None]) -> float:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stlm.config.decode import decode, encode
-from stlm.config.files import read_json
+from stlm.config.decode import encode
+from stlm.config.files import decode_record, read_json, strict_json
 from stlm.config.suggest import did_you_mean
 from stlm.config.writing import append_lines, to_json, write_json, write_whole
 from stlm.errors import UserError
 from stlm.train.checkpoint import TRAINER, Checkpoint, list_checkpoints, open_checkpoint
+from stlm.train.lock import Held, hold, is_held
 from stlm.train.run_config import RunConfig
 
 RUNS, MODELS = Path("runs"), Path("models")
@@ -34,6 +34,8 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.env = path / "env.json"
         self._config = path / "config.json"
+        self._lock = path / ".lock"
+        self._held: Held | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +47,7 @@ class RunFolder:
         return self._config.exists() or bool(list_checkpoints(self.checkpoints))
 
     def config(self) -> RunConfig:
-        return decode(RunConfig, read_json(self._config), where=str(self._config))
+        return decode_record(RunConfig, read_json(self._config), str(self._config))
 
     def create(self, config: RunConfig) -> None:
         """Create the folder and write the description."""
@@ -58,25 +60,23 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """A context in which no other process can train in this folder."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as file:
+        with hold(self._lock, self.path) as held:
+            self._held = held
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"{self.path}: another process is training this run; wait for it, "
-                                "or choose another --name") from None
-            yield
+                yield
+            finally:
+                self._held = None
 
     @property
     def busy(self) -> bool:
         """Whether a process is training in this folder."""
-        if not (self.path / ".lock").exists():
-            return False
-        try:
-            with self.locked():
-                return False
-        except UserError:
-            return True
+        return is_held(self._lock)
+
+    def check_own(self) -> None:
+        """UserError if this process has locked the folder, and the folder was deleted or made anew since."""
+        if self._held is not None and not self._held.in_place(self._lock):
+            raise UserError(f"{self.path}: this folder was deleted or replaced while the run was training in it, so nothing "
+                            "more is written; start the run again")
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint, opened; None if there is none yet."""
@@ -85,6 +85,7 @@ class RunFolder:
 
     def append(self, path: Path, record: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file."""
+        self.check_own()
         try:
             append_lines(path, [record])
         except UserError as error:
@@ -94,19 +95,33 @@ class RunFolder:
         """Delete records after ``step``, because a run that continues from there records them again."""
         for path in (self.metrics, self.samples):
             if path.exists():
-                write_whole(path, "".join(to_json(r) + "\n" for r in read_lines(path) if r["step"] <= step))
+                write_whole(path, "".join(to_json(record) + "\n" for record in read_steps(path) if record["step"] <= step))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Records of a JSON-lines file. A last line that is incomplete, because its writer was killed, is left out."""
+    """Records of a JSON-lines file. What is no record is left out, such as a last line that is incomplete because its writer
+    was killed.
+    """
     records = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-    return records
+    try:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            records.append(strict_json(line))
+    return [record for record in records if isinstance(record, dict)]
+
+
+def read_steps(path: Path) -> list[dict[str, Any]]:
+    """The same for ``metrics.jsonl`` and ``samples.jsonl``, whose records all have a step."""
+    return [record for record in read_lines(path) if type(record.get("step")) is int]
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The figures of a run, in the order of its steps. Records that lack what was spent, or hold no numbers, are left out."""
+    return [record for record in read_steps(path) if all(type(value) in (int, float) for value in record.values())
+            and {"bytes", "seconds", "flops"} <= record.keys()]
 
 
 def places_of(name: str) -> list[Path]:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
 from stlm.train.decisions import Decisions
 from stlm.train.folder import RunFolder
+from stlm.train.length import Counters, progress_of
 from stlm.train.ranks import Ranks
 from stlm.train.run_config import RunConfig
 
@@ -48,27 +50,12 @@ class Callback:
 
 
 @dataclasses.dataclass
-class Counters:
-    """What a run has used so far.
-
-    step: finished steps. spent: seconds in steps. n_bytes: bytes of text trained on; text that is read again counts again.
-    flops: floating-point operations for these bytes. flops_per_byte: its present value.
-    """
-
-    step: int = 0
-    spent: float = 0.0
-    n_bytes: int = 0
-    flops: float = 0.0
-    flops_per_byte: float = 0.0
-
-
-@dataclasses.dataclass
 class Trainer:
     """One run, as built by `build.build_run`, and its training loop.
 
     total: steps of the whole run; None if its length is in minutes or FLOPs. ema: averaged weights, if the run has them.
-    peak: the largest number of bytes of memory in use, set when the run ends. stop: set it to True to end the run after the
-    present step; a checkpoint is saved.
+    notes: what the user should know before the first step. peak: the largest number of bytes of memory in use, set when the run
+    ends. stop: set it to True to end the run after the present step; a checkpoint is saved.
     """
 
     folder: RunFolder
@@ -85,6 +72,7 @@ class Trainer:
     ema: LM | None = None
     callbacks: list[Callback] = dataclasses.field(default_factory=list)
     ranks: Ranks = dataclasses.field(default_factory=Ranks)
+    notes: Sequence[str] = ()
     peak: int = 0
     stop: bool = False
 
@@ -109,18 +97,14 @@ class Trainer:
 
     def progress(self) -> float:
         """The share of the run that is done, 0 to 1."""
-        train, counters = self.config.train, self.counters
-        if self.total is not None:
-            return min(1.0, counters.step / self.total)
-        if train.teraflops is not None:
-            return min(1.0, counters.flops / train.teraflops / 1e12)
-        return min(1.0, counters.spent / (train.minutes or math.inf) / 60)
+        return progress_of(self.config.train, self.counters, self.total)
 
     def save(self) -> Path:
         """Save a checkpoint of this step. Only the newest `keep` checkpoints stay. UserError if weights aren't finite."""
         self._refuse_broken_weights()
         path = self.folder.checkpoints / f"step_{self.step:07d}"
         if self.ranks.is_main:
+            self.folder.check_own()
             record = {**dataclasses.asdict(self.counters), "corpus": self.corpus.contents, "progress": self.progress()}
             state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "rng": torch.get_rng_state(),
                      "batches": self.source.state_dict()}
@@ -199,8 +183,10 @@ class Trainer:
         if self.ema is not None:
             average, current = list(self.ema.parameters()), list(self.model.parameters())
             torch._foreach_lerp_([p.data for p in average], [p.data for p in current], 1 - train.ema)
-        n_bytes = int(self.ranks.sum(torch.stack([batch.total_bytes for batch in batches]).sum()))
-        counters.step += 1
+        rows = torch.tensor(sum(len(batch.inputs) for batch in batches))
+        read = self.ranks.sum(torch.stack([rows, *(batch.total_bytes for batch in batches)]))
+        n_bytes = int(read[1:].sum())
+        counters.step, counters.rows = counters.step + 1, counters.rows + int(read[0])
         counters.n_bytes, counters.flops = counters.n_bytes + n_bytes, counters.flops + n_bytes * counters.flops_per_byte
         counters.spent += time.perf_counter() - start
 

@@ -1,0 +1,60 @@
+"""What may change in a run that continues, and when there is nothing to continue."""
+
+from __future__ import annotations
+
+from stlm.config.decode import changed
+from stlm.config.files import read_table
+from stlm.data.shards import Corpus
+from stlm.errors import UserError
+from stlm.train.checkpoint import Checkpoint
+from stlm.train.folder import RunFolder
+from stlm.train.length import Counters, progress_of, steps_of_run
+from stlm.train.run_config import LENGTHS, RunConfig
+
+FREE = ("train.", "optim.", "data.source", "data.field", "data.megabytes")  # what is read is compared by its content
+FIXED = {  # fields of these tables that may not change, and why
+    "train.seq_len": "the text is cut into rows of this length",
+    "train.init_from": "a run starts from other weights only at its first step",
+}
+
+
+def check_changes(folder: RunFolder, saved: Checkpoint | None, after: RunConfig) -> None:
+    """UserError if the run can't continue with the description ``after``: a field has changed that the weights or the rows
+    depend on, or one that can have no effect any more. saved: the checkpoint from which the run continues.
+    """
+    before = folder.config() if saved is None else saved.config
+    if before.optim.kind != after.optim.kind:
+        raise UserError(f"--optim: this run uses {before.optim.kind}, and another optimizer can't continue it; start a new run "
+                        "with another --name")
+    for path, values in changed(before, after).items():
+        flag = f"--{path.replace('_', '-')}"
+        if path in FIXED:
+            raise UserError(f"{flag}: it can't change in a run that continues, because {FIXED[path]}; start a new run from the "
+                            f"weights of this one with --train.init-from {folder.name}")
+        if not path.startswith(FREE):
+            raise UserError(f"{flag}: it can't change in a run that continues, only --train, --optim and the place of its text "
+                            "can; start a new run with another --name")
+        if path == "train.warmup" and saved is not None and saved.counters["step"] >= max(values):
+            raise UserError(f"{flag}: this run is at step {saved.counters['step']:,}, so its warm-up is over and can't change")
+
+
+def finished(folder: RunFolder, saved: Checkpoint) -> bool:
+    """Whether the run is trained to its end and scored, and the checkpoint is its last."""
+    results = folder.path / "results.json"
+    return (saved.counters.get("progress", 0.0) >= 1 and results.exists()
+            and read_table(results).get("steps") == saved.counters["step"])
+
+
+def longer(config: RunConfig) -> str:
+    """How to train a finished run for longer."""
+    name = next(name for name in LENGTHS if getattr(config.train, name) is not None)
+    return f"to train longer, add --train.{name} with more than {getattr(config.train, name):g}"
+
+
+def refuse_without_effect(folder: RunFolder, saved: Checkpoint, config: RunConfig, corpus: Corpus) -> None:
+    """UserError if the run is finished, and by the changed description too, so that no step would be trained with it."""
+    used = Counters.of(saved.counters, saved.config.train.batch_size)
+    if finished(folder, saved) and progress_of(config.train, used, steps_of_run(config.train, corpus.train, used)) >= 1:
+        flags = ", ".join(f"--{path.replace('_', '-')}" for path in changed(saved.config, config))
+        raise UserError(f"{folder.path}: finished already, at step {used.step:,}, so {flags} would change nothing; "
+                        f"{longer(saved.config)}")
