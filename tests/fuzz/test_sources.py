@@ -137,8 +137,7 @@ def node(draw: random.Random) -> Node:
 def spec(draw: random.Random, found: list[Node]) -> str:
     """What is given as the text: the folder most of the time, or entries of it, or several."""
     odd = ["src/", "./src/../src", "world", "src/nothing.txt", "", "/dev/null", "hf:a b", "~nobody/x"]
-    inside = [f"src/{entry.name}" for entry in found] or odd
-    names = [draw.choices(["src", draw.choice(odd), draw.choice(inside)], [12, 1, 3])[0]
+    names = [draw.choices(["src", draw.choice(odd), f"src/{draw.choice(found).name}"], [12, 1, 3])[0]
              for _ in range(draw.choice([1, 1, 1, 2, 3]))]
     return draw.choice([",", ",", " , "]).join(names)
 
