@@ -34,7 +34,7 @@ def open_corpus(config: RunConfig, console: Console) -> Corpus:
 def bar(console: Console) -> Progress:
     """A progress bar for work of known size."""
     return Progress(TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-                    TimeRemainingColumn(), console=console, transient=True)
+                    TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
 def scoring_bar(console: Console, what: str) -> tuple[Progress, Callable[[float], None]]:
