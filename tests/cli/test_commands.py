@@ -146,6 +146,7 @@ def test_patches_that_have_to_be_predicted(capsys):
     (["train", "demo", "--model.dimm", "3"], "there is no flag --model.dimm (did you mean '--model.dim'?)"),
     (["train", "demo", "--model.dim", "-4"], "dim = -4"),
     (["train", "tiny.toml", "--model.dim", "1000000", "--model.trunk.heads", "2"], "GiB to train, but there are"),
+    (["train", "tiny.toml", "--train.batch-size", "1000000", "--train.seq-len", "1000000"], "decrease --train.batch-size"),
     (["train", "tiny.toml", "--seed", "-1"], "seed = -1: it has to be 0 or more"),
     (["train", "demo", "--train.steps", "0"], "steps = 0: it has to be 1 or more"),
     (["train", "demo", "--name"], "--name: a value has to follow"),

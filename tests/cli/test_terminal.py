@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
-from tests.cli.conftest import stlm
+from tests.cli.conftest import TINY, stlm
 from tests.fuzz.watch import call
 
 from stlm.cli import main, streams
@@ -152,9 +152,10 @@ def test_commands_to_type_are_quoted(words, typed):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_files_of_every_name_are_trained_on(capsys):
+def test_files_of_every_name_are_trained_on(capsys, tmp_path, monkeypatch):
     """Names with spaces, brackets, and bytes that aren't UTF-8 are read, recorded and shown."""
-    Path("my run [1].toml").write_text(Path("tiny.toml").read_text())
+    monkeypatch.chdir(tmp_path)
+    Path("my run [1].toml").write_text(TINY)
     Path("caf\udce9 [b].txt").write_bytes(b"[INST] Hello [/INST] \x1b[31m and some more words of mine. " * 300)
     status, _, err = stlm(capsys, "train", "my run [1].toml", "--data", "caf\udce9 [b].txt", "--train.steps", "2")
     assert status == 0, err

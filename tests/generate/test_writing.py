@@ -12,6 +12,7 @@ from stlm.data.batch import Inputs
 from stlm.generate import session, utf8
 from stlm.generate.constraint import DecodingConstraint
 from stlm.generate.sampling import Sampling, draw
+from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import characters, write
 from stlm.model.checks import ODD
 from stlm.text.tokenizer import bpe
@@ -154,3 +155,25 @@ def test_forbidden_tokens_are_never_drawn():
 def test_impossible_settings(fault):
     with pytest.raises(ValueError, match="has to"):
         Sampling(**fault)
+
+
+@pytest.mark.parametrize("prompt", [b"caf\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xe0", b"\xf4\x8f", b"a \xed\x9f"], ids=repr)
+@pytest.mark.parametrize("writer", [write, write_speculating])
+def test_writing_goes_on_from_half_a_character(prompt, writer):
+    pieces = list(writer(small_model(CELL), TOKENIZER, prompt, 12, Sampling(1.0), 3))
+    whole, shown = (prompt + b"".join(pieces)).decode(), "".join(characters(iter(pieces), prompt))
+    assert "\ufffd" not in whole
+    assert shown == whole.removeprefix(prompt.decode(errors="ignore"))  # the first character is shown whole
+
+
+@pytest.mark.parametrize(("data", "tail"), [(b"caf\xc3", b"\xc3"), (b"\xc3\xa9", b""), (b"\xe2\x82", b"\xe2\x82"),
+                                            (b"", b""), (b"\xa9", b""), (b"\xe0\x80", b""),
+                                            (b"x\xf0\x9f\x98", b"\xf0\x9f\x98"), (b"\xff", b"")])
+def test_the_unfinished_end_of_a_text(data, tail):
+    assert utf8.unfinished(data) == tail
+
+
+def test_a_temperature_near_zero_takes_the_likeliest():
+    logits = torch.tensor([1.0, 3.0, 2.0, 0.0])
+    for temperature in (5e-324, 1e-300, 1e-9):
+        assert draw(logits, ALL, Sampling(temperature), torch.Generator().manual_seed(0)) == 1

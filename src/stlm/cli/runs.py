@@ -78,7 +78,7 @@ def _documents(shard: Shard) -> str:
 def bar(console: Console) -> Progress:
     """A progress bar for work of known size."""
     return Progress(TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-                    TimeRemainingColumn(), console=console, transient=True)
+                    TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
 def scoring_bar(console: Console, what: str) -> tuple[Progress, Callable[[float], None]]:

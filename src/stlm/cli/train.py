@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:
     corpus, device = corpus_of_run(), pick_device()
     if saved is not None:
         refuse_without_effect(folder, saved, config, corpus)
-    check_fits(config.model, corpus.tokenizer, device)
+    check_fits(config.model, corpus.tokenizer, device, config.train.batch_size // config.train.grad_accum * config.train.seq_len)
     with folder.locked():
         if not resume:
             _refuse_existing(folder)  # again, because another process may have trained it meanwhile
@@ -116,7 +116,7 @@ def _name(name: str | None, preset: str, resume: bool) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores, and at most 100 of them")
         return name
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(preset).stem)[:90].lstrip("._-") or "run"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(preset).stem)[:90].strip("._-") or "run"
     names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
     free = next(i for i, candidate in enumerate(names) if not RunFolder(RUNS / candidate).exists)
     return names[max(0, free - 1)] if resume else names[free]

@@ -52,8 +52,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def check_fits(config: ModelConfig, tokenizer: Tokenizer, device: torch.device) -> None:
-    """UserError if the device's memory is too small for the weights, their gradients and two moments per weight."""
+def check_fits(config: ModelConfig, tokenizer: Tokenizer, device: torch.device, tokens: int) -> None:
+    """UserError if the device's memory is too small for the weights, their gradients and two moments per weight, or for the
+    least that a pass over ``tokens`` keeps: three numbers of each token, and its vector before each block.
+    """
     with torch.device("meta"):
         n = sum(parameter.numel() for parameter in LM(config, tokenizer).parameters())
     if device.type == "cuda":
@@ -63,6 +65,11 @@ def check_fits(config: ModelConfig, tokenizer: Tokenizer, device: torch.device) 
     if 16 * n > memory:
         raise UserError(f"this model has {n:,} parameters and needs {16 * n / 2**30:.1f} GiB to train, but there are "
                         f"{memory / 2**30:.1f} GiB of memory; lower --model.dim or --model.layers")
+    least = tokens * (24 + 2 * config.local_dim * (1 + config.encoder_layers + config.decoder_layers))
+    if least > memory:
+        raise UserError(f"a step over {tokens:,} tokens at once needs more than {least / 2**30:.1f} GiB, but there are "
+                        f"{memory / 2**30:.1f} GiB of memory; increase --train.grad-accum, "
+                        "or decrease --train.batch-size or --train.seq-len")
 
 
 def describe(device: torch.device) -> dict[str, object]:
