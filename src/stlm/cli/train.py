@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from stlm.evaluate.surprise import read
 from stlm.model.count import count
 from stlm.model.lm import LM
 from stlm.report import patch_marks
+from stlm.report.commands import next_steps
 from stlm.report.run_page import write_report
 from stlm.train.build import build_run
 from stlm.train.cli_args import apply, configure
@@ -75,10 +77,11 @@ def run(arguments: list[str]) -> int:
             finally:
                 display.close()
         if not trainer.done:
-            console.print(f"stopped at step {trainer.step}, which is saved; "
-                          f"continue with:  stlm train {preset} --name {folder.name} --resume", highlight=False, soft_wrap=True)
+            again = shlex.join(["stlm", "train", preset, "--name", folder.name, "--resume"])
+            console.print(f"stopped at step {trainer.step}, which is saved; continue with:  {again}", highlight=False,
+                          markup=False, soft_wrap=True)
             return 130
-        _finish(trainer, console)
+        _finish(trainer, console, preset)
     return 0
 
 
@@ -138,7 +141,7 @@ def _enough_memory() -> Iterator[None]:
                         "or decrease --train.batch-size or --train.seq-len") from None
 
 
-def _finish(trainer: Trainer, console: Console) -> None:
+def _finish(trainer: Trainer, console: Console, preset: str) -> None:
     """Score the whole validation text, compare with compressors, write the report, and print the next commands."""
     folder, corpus, train, model = trainer.folder, trainer.corpus, trainer.config.train, trainer.usable_model()
     bar, advance = scoring_bar(console, "scoring the held-out text")
@@ -161,8 +164,8 @@ def _finish(trainer: Trainer, console: Console) -> None:
         console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                       f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
                       "the lower limit for every model.", highlight=False, soft_wrap=True)
-    console.print(f'\nreport:  {folder.report}\nnext:    stlm generate {folder.name} "{record["prompt"]}"\n'
-                  "         stlm train demo --data FOLDER_OF_TEXT --name mine", highlight=False, soft_wrap=True)
+    steps = "\n         ".join(next_steps(folder, trainer.config, record["prompt"], preset))
+    console.print(f"\nreport:  {folder.report}\nnext:    {steps}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:
@@ -178,9 +181,9 @@ def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:
 
 
 def _beginning(text: bytes) -> str:
-    """The first words of a text, as a prompt to try."""
-    words = text[:200].decode("utf-8", errors="ignore").split()[:3]
-    return " ".join(words).replace('"', "") or "The"
+    """The first words of a text, as a prompt to try: what a terminal can show and a person would type."""
+    shown = "".join(c if c.isprintable() else " " for c in text[:200].decode("utf-8", errors="ignore"))
+    return " ".join(shown.split()[:3]).lstrip("- ") or "The"
 
 
 def _summary(record: dict) -> Table:
