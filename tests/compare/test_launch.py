@@ -9,19 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from stlm.compare import job, launch
+from stlm.compare import launch
 from stlm.compare.job import Run
 from stlm.errors import UserError
-
-RESULTS = {**dict.fromkeys(job.NEEDED, 1.0), "reading": []}
-MEASURES = {**dict.fromkeys(job.MEASURED, 1.0), "texts": {}}
-
-
-def finish(run: Run) -> None:
-    """Write what a finished run leaves."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "results.json").write_text(json.dumps(RESULTS))
-    (run.folder / "measures.json").write_text(json.dumps(MEASURES))
+from tests.compare.fakes import MEASURES, RESULTS, finish
 
 
 class Seen(launch.Watcher):

@@ -11,7 +11,7 @@ import pytest
 
 from stlm.config.decode import encode
 from stlm.report.commands import how_to_run, next_steps
-from stlm.report.run_page import TRAIN_BITS, write_report
+from stlm.report.run_page import TRAIN_BITS, _curve, write_report
 from stlm.train.cli_args import configure
 from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder
 
@@ -28,8 +28,10 @@ def line(step, bits=None, excerpt=None):
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Make a run's folder with these lines of metrics; its page."""
+def run(tmp_path, monkeypatch):
+    """Make a run's folder with these lines of metrics; its page, without drawing."""
+    monkeypatch.setattr("stlm.report.run_page._curve", lambda *about: "<svg></svg>")
+
     def make(lines, results=RESULTS, config=None):
         folder = RunFolder(tmp_path / "runs" / "mine")
         folder.create(config or configure("demo", ["--data", "my notes"], ""))
@@ -42,26 +44,21 @@ def run(tmp_path):
     return make
 
 
-def limits(page: str) -> list[tuple[float, float]]:
-    """The heights of all dots of the learning curves, as shares of the axes, 0 at the bottom."""
-    found = []
-    for svg in re.findall(r"<svg .*?</svg>", page, re.DOTALL):
-        point = r"([\d.]+) ([\d.]+)\s*"
-        patch = re.search(rf'<g id="patch_2">\s*<path d="M {point}L {point}L {point}', svg)
-        bottom, top = float(patch[2]), float(patch[6])
-        dots = re.findall(r'<use [^>]*y="([\d.]+)" style="fill: #(?:8a8f98|c2410c)', svg)
-        found += [(bottom - float(y)) / (bottom - top) for y in dots]
-    return found
+def heights(svg: str) -> list[float]:
+    """The heights of the dots of a learning curve, as shares of the axes, 0 at the bottom."""
+    point = r"([\d.]+) ([\d.]+)\s*"
+    frame = re.search(rf'<g id="patch_2">\s*<path d="M {point}L {point}L {point}', svg)
+    bottom, top = float(frame[2]), float(frame[6])
+    return [(bottom - float(y)) / (bottom - top)
+            for y in re.findall(r'<use [^>]*y="([\d.]+)" style="fill: #(?:8a8f98|c2410c)', svg)]
 
 
 @pytest.mark.parametrize("lines", [
     [line(1, 8.1)], [line(1, 8.1), line(1, None, 7.9)], [line(1, None, 7.9)],
     [line(10, 9.0), line(12, 7.0), line(12, None, 7.2)], [line(step, 8 / step) for step in range(1, 15)]])
-def test_curves_of_few_lines_have_dots_inside_the_picture(run, lines):
-    page = run(lines)
-    assert page.count("<svg") == 3
-    dots = limits(page)
-    assert len(dots) >= 3 * len(lines) and all(0 < dot <= 1 for dot in dots)
+def test_curves_of_few_lines_have_dots_inside_the_picture(lines):
+    found = heights(_curve(lines, RESULTS, "{}B of text", "bytes"))
+    assert len(found) >= len(lines) and all(0 < height <= 1 for height in found)
 
 
 @pytest.mark.parametrize("lines", [[], [line(3)], [line(1, float("nan"))], [{"step": 1}]])
@@ -70,10 +67,18 @@ def test_where_nothing_is_to_draw_a_word_says_so(run, lines):
     assert "<svg" not in page and "There is nothing to draw yet" in page
 
 
-def test_compressors_that_need_more_than_the_text_leave_room(run):
+def test_compressors_that_need_more_than_the_text_leave_room():
     """gzip on thirty bytes takes 14 bits a byte; the axis is for the curves."""
-    page = run([line(1, 8.0), line(2, 7.0)], {**RESULTS, "baselines": {"gzip -9": 14.4, "xz -9e": 25.1}})
-    assert min(limits(page)) > 0.6
+    results = {**RESULTS, "baselines": {"gzip -9": 14.4, "xz -9e": 25.1}}
+    assert min(heights(_curve([line(1, 8.0), line(2, 7.0)], results, "seconds", "seconds"))) > 0.6
+
+
+@pytest.mark.parametrize(("flops", "label"), [(3e6, "training MFLOPs"), (3e12, "training TFLOPs"), (500, "training FLOPs")])
+def test_the_axis_has_a_unit_that_fits(monkeypatch, flops, label):
+    figures = []
+    monkeypatch.setattr("stlm.report.run_page.svg", figures.append)
+    _curve([{**line(1, 8.0), "flops": flops}], None, "training {}FLOPs", "flops")
+    assert figures[0].axes[0].get_xlabel() == label and 1 <= figures[0].axes[0].dataLim.x1 < 1000
 
 
 def test_small_numbers_are_not_zero(run):
@@ -97,7 +102,8 @@ def test_wide_parts_can_be_scrolled(run):
     page = run([line(1, 8.0)])
     tables = [page[:found.start()].rstrip().endswith('<div class="wide">') for found in re.finditer("<table|<svg", page)]
     assert tables and all(tables)
-    assert all(int(width) >= 300 for width in re.findall(r'<svg style="min-width: (\d+)px"', page))
+    svg = _curve([line(1, 8.0)], None, "seconds", "seconds")
+    assert int(re.match(r'<svg style="min-width: (\d+)px"', svg)[1]) > 300  # labels are as large as 10 of these pixels
 
 
 # --- commands

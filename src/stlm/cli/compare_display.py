@@ -89,7 +89,7 @@ class Display(launch.Watcher):
         if not (self._left and self._took):
             return ""
         left = statistics.fmean(self._took) * max(1.0, self._left / self.work.at_once)
-        return f", about {duration(left)} left"
+        return f", about {duration(max(1, left))} left"
 
     def look(self, runs: list[Run]) -> None:
         names = {run.name for run in runs}

@@ -130,7 +130,8 @@ def _means(arms: dict[str, Any], baseline: str) -> str:
                 if beyond:
                     axes.plot([edge], [row], marker, color=colour, clip_on=False)
     axes.set_yticks(range(len(arms)), list(reversed(arms)))
-    axes.set(xlabel="bits per byte of held-out text: each run, the mean, and its 95 % interval", xlim=(low, high))
+    axes.set(xlabel="bits per byte of held-out text: each run, the mean, and its 95 % interval", xlim=(low, high),
+             ylim=(-0.6, len(arms) - 0.4))
     return svg(figure)
 
 
@@ -145,7 +146,11 @@ def _limits(arms: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 def _end(means: list[float]) -> float:
-    """The largest mean that pictures show. Arms that are much worse than all others are left out, so that these have room."""
+    """The largest mean that pictures show. Among many arms, those that are much worse than the others are left out, so that
+    these have room.
+    """
+    if len(means) <= 4:
+        return max(means)
     return min(max(means), min(means) + 3 * (statistics.median(means) - min(means)) + 0.01)
 
 

@@ -80,7 +80,7 @@ class Work:
         out = []
         for run in missing:
             minutes = configure(run.words[0], run.words[1:], "stlm train").train.minutes
-            own = [seconds for arm, runs in self.plan.arms.items() if run in runs.values() for seconds in took[arm]]
+            own = [seconds for arm, _ in self.plan.places(run) for seconds in took[arm]]
             if minutes is None and not usual:
                 return []
             out.append(60 * minutes if minutes is not None else statistics.fmean(own or usual))

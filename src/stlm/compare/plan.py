@@ -43,11 +43,15 @@ class Plan:
             for arm, runs in self.arms.items():
                 yield arm, seed, runs[seed]
 
+    def places(self, run: Run) -> list[tuple[str, int]]:
+        """The arms and seeds that a run stands for. Arms with the same description have the same run."""
+        return [(arm, seed) for arm, seed, other in self.runs() if other.name == run.name]
+
     def label(self, run: Run) -> str:
-        """A run as the recipe calls it: its arm and seed. Arms with the same description have the same run."""
-        arms = [arm for arm, runs in self.arms.items() if run in runs.values()]
-        seeds = [seed for _, seed, other in self.runs() if other == run]
-        return f"{' = '.join(arms)}, seed {seeds[0]}" if arms else next(n for n, other in self.first.items() if other == run)
+        """A run as the recipe calls it: by its arm and seed, or by its name in ``first``."""
+        if places := self.places(run):
+            return f"{' = '.join(arm for arm, _ in places)}, seed {places[0][1]}"
+        return next(title for title, other in self.first.items() if other.name == run.name)
 
 
 def make_plan(arguments: Sequence[str], recipe: Recipe, threads: int) -> Plan:

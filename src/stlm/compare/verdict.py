@@ -18,7 +18,7 @@ def verdicts(record: dict[str, Any]) -> list[str]:
 
 
 def _verdict(found: dict[str, Any], baseline: str, base: dict[str, Any]) -> str:
-    change = f"{found['mean'] / base['mean'] - 1:+.1%} bits per byte"
+    change = f"{100 * found['mean'] / base['mean'] - 100:+.1f} % bits per byte"
     p = found["p"].get(baseline)
     if p is None:
         return f"{change} against {baseline}; with one seed nothing can be said about chance"

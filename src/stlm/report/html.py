@@ -10,7 +10,7 @@ from typing import Any
 from stlm.report.quantities import digits, duration, quantity
 
 INK, ACCENT, MUTED = "#1c1e21", "#c2410c", "#8a8f98"
-LEAST = 0.85  # pictures become no smaller than this, so that their labels can be read; a narrow window scrolls
+LEAST = 0.83  # pictures become no smaller than this, so that their labels can be read; a narrow window scrolls
 
 
 def render(template: str, **values: Any) -> str:

@@ -90,7 +90,7 @@ def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label:
         top = max([top, *(value for value, _ in lines)])
         for index, (value, name) in enumerate(lines):
             axes.axhline(value, color=MUTED, linewidth=0.8, linestyle=":")
-            axes.annotate(name, (1 - 0.2 * (index % 2), value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+            axes.annotate(name, (1 - 0.2 * (index % 3), value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                           fontsize=9)
         if results["entropy"] is not None:
             axes.axhline(results["entropy"], color=INK, linewidth=1, linestyle="--")
