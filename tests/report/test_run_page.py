@@ -9,6 +9,7 @@ import shlex
 
 import pytest
 
+from stlm.cli.train import _beginning
 from stlm.config.decode import encode
 from stlm.report.commands import how_to_run, next_steps
 from stlm.report.run_page import TRAIN_BITS, _curve, write_report
@@ -141,6 +142,14 @@ def test_after_the_built_in_corpus_comes_own_text(tmp_path, source):
     config = configure("10m", ["--data", source, "--seed", "2"], "")
     assert next_steps(RunFolder(tmp_path / "corpus"), config, "Anna", "10m") == [
         "stlm generate corpus Anna", "stlm train 10m --data FOLDER_OF_TEXT --seed 2 --name mine"]
+
+
+@pytest.mark.parametrize(("text", "prompt"), [
+    ("Anna wanted to find her kite", "Anna wanted to"), ("--flag -x of a program", "flag -x of"),
+    ('He said: "No".', 'He said: "No".'),
+    ("\x1b[31mred\x00 \u202etext", "[31mred text"), ("", "The"), ("- \n", "The"), ("[bold]a[/bold] 語", "[bold]a[/bold] 語")])
+def test_prompts_can_be_typed(text, prompt):
+    assert _beginning(text.encode()) == prompt
 
 
 def test_suggested_names_are_free(tmp_path):
