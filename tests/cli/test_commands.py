@@ -39,6 +39,7 @@ def test_a_run_from_nothing_to_text(capsys, trained):
     assert "held out" in err and "parameters" in err
     assert re.search(r"xz -9e.*\n(.*\n)*.*exact entropy", err)
     assert "above the exact entropy of this text" in err
+    assert err.endswith("         stlm train tiny.toml --data FOLDER_OF_TEXT --name mine-2\n")
     names = {path.name for path in Path("runs/mine").iterdir()}
     assert {"config.json", "env.json", "metrics.jsonl", "report.html", "results.json", "samples.jsonl", "checkpoints"} <= names
     results = json.loads(Path("runs/mine/results.json").read_text())
@@ -105,6 +106,8 @@ def test_other_text_and_other_parts(capsys):
                           "--train.steps", "6")
     assert status == 0, err
     assert "exact entropy" not in err
+    assert "next:    stlm generate notes " in err and "stlm eval notes --text OTHER_TEXT\n" in err
+    assert re.search(r"stlm train tiny.toml --data notes .*--train.steps 24.* --name notes-longer\n$", err)
     config = json.loads(Path("runs/notes/config.json").read_text())
     assert config["model"]["patching"] == {"kind": "stride", "stride": 4}
     assert config["data"]["tokenizer"]["vocab_size"] == 280
@@ -272,8 +275,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(capsys, monkeypatch):
         return advance(trainer)
 
     monkeypatch.setattr(Trainer, "advance", interrupted)
-    status, _, err = stlm(capsys, "train", "tiny.toml", "--name", "long")
-    assert status == 130 and "continue with:  stlm train tiny.toml --name long --resume" in err
+    Path("tiny.toml").rename("my [run].toml")
+    status, _, err = stlm(capsys, "train", "my [run].toml", "--name", "long")
+    assert status == 130 and "continue with:  stlm train 'my [run].toml' --name long --resume" in err
     assert Path("runs/long/checkpoints/step_0000006").exists()
 
 

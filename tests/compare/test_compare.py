@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +18,7 @@ from stlm.compare import job, launch
 from stlm.compare.comparison_page import _end, write_page
 from stlm.compare.job import Run
 from stlm.compare.plan import make_plan
-from stlm.compare.recipe import Recipe, load_recipe
-from stlm.errors import UserError
+from stlm.compare.recipe import Recipe
 
 TINY = ("demo --model.dim 16 --model.layers 1 --model.trunk.heads 2 --model.local-dim 8 --model.embedding tokens "
         "--model.copying none --train.seq-len 64 --train.batch-size 2 --train.precision fp32 --train.compile off "
@@ -36,8 +34,6 @@ RECIPE = Recipe(question="Does it matter?", rule="The lowest mean.", equal="mega
                 first={{"reader": "reader --data $TEXT --train.steps 2 --train.seq-len 64 --train.precision fp32"}},
                 baseline="words", against=("strides",), seeds=(0, 1), texts={{"other": "$TEXT"}})
 """
-
-IMPORT = "from stlm.compare.recipe import Recipe\n"
 
 
 class Here(launch.Job):
@@ -77,7 +73,7 @@ def compared(tmp_path_factory):
         patch.setattr(job, "FURTHER", 2000)
         patch.setattr("stlm.cli.train.write_report", lambda folder: None)  # pictures take longer than training
         patch.setattr("stlm.cli.train.check_fits", lambda *about: None)
-        patch.setattr("stlm.cli.compare.write_page", last(write_page))
+        patch.setattr("stlm.cli.compare_display.write_page", last(write_page))
         assert main(["compare", "tiny.py", "--jobs", "2"]) == 0
     return folder
 
@@ -159,7 +155,8 @@ def before(compared, tmp_path, monkeypatch):
 def test_runs_on_record_are_not_run_again(before, tmp_path, capsys):
     """Elsewhere, the record is enough."""
     assert main(["compare", "tiny.py"]) == 0
-    assert "6 runs are in the record" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "6 runs are in the record" in said and "6 finished already, 0 to train" in said
     after = json.loads((tmp_path / "results" / "tiny" / "results.json").read_text())
     assert after == json.loads(before)
     assert "How each reads" in (tmp_path / "results" / "tiny" / "report.html").read_text()
@@ -207,142 +204,9 @@ def test_runs_that_a_changed_recipe_no_longer_has_are_kept(before, tmp_path, cap
 
 def test_a_name_stands_for_one_description(monkeypatch):
     recipe = Recipe("?", "!", "minutes", 1.0, {"a": "demo", "b": "demo --model.layers 3"}, "a")
-    one, two = make_plan("x", recipe, 1), make_plan("x", recipe, 2)
+    one, two = make_plan(["x.py"], recipe, 1), make_plan(["x.py"], recipe, 2)
     names = [run.name for plan in (one, two) for _, _, run in plan.runs()]
     assert len(set(names)) == len(names) == 12  # minutes on one core aren't minutes on two
     alike = dataclasses.replace(recipe, equal="megabytes")
-    assert make_plan("x", alike, 1) == make_plan("x", alike, 2)
+    assert make_plan(["x.py"], alike, 1) == make_plan(["x.py"], alike, 2)
     assert [(arm, seed) for arm, seed, _ in one.runs()][:3] == [("a", 0), ("b", 0), ("a", 1)]
-
-
-@pytest.mark.parametrize(("text", "message"), [
-    ("", "it has to set RECIPE"),
-    ("import nothing_of_this_name", "ModuleNotFoundError"),
-    (IMPORT + "RECIPE = Recipe('?', '!', 'hours', 1, {'a': 'demo'}, 'a')", "one of steps, minutes"),
-    (IMPORT + "RECIPE = Recipe('?', '!', 'steps', 1, {'a': 'demo'}, 'b')", "one of the arms"),
-])
-def test_faults_of_recipes(tmp_path, text, message):
-    path = tmp_path / "recipe.py"
-    path.write_text(text)
-    with pytest.raises(UserError) as caught:
-        load_recipe(path)
-    assert message in str(caught.value) and str(path) in str(caught.value)
-
-
-def test_faults_before_anything_runs(monkeypatch):
-    with pytest.raises(UserError, match="no such file"):
-        load_recipe(Path("nowhere.py"))
-    monkeypatch.delenv("STLM_DATA", raising=False)
-    recipe = Recipe("?", "!", "steps", 1, {"a": "demo --data $STLM_DATA/x"}, "a")
-    with pytest.raises(UserError, match="the variable STLM_DATA"):
-        make_plan("x", recipe, 1)
-    with pytest.raises(UserError, match="no flag --model.layer"):
-        make_plan("x", dataclasses.replace(recipe, arms={"a": "demo --model.layer 3"}), 1)
-
-
-class Fake(launch.Job):
-    """A job that takes two looks; its run is finished afterwards unless its name says otherwise."""
-
-    started: list[str]
-    stopped: list[str]
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(run)
-        self.looks = 0
-        Fake.started.append(run.name)
-
-    def over(self) -> bool:
-        self.looks += 1
-        if self.looks == 2 and "bad" not in self.run.name:
-            self.run.folder.mkdir(parents=True, exist_ok=True)
-            (self.run.folder / "measures.json").write_text('{"texts": {}}')
-        return self.looks >= 2
-
-    def stop(self) -> None:
-        Fake.stopped.append(self.run.name)
-
-
-@pytest.fixture
-def fakes(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launch, "POLL", 0)
-    Fake.started, Fake.stopped = [], []
-
-
-@pytest.mark.usefixtures("fakes")
-def test_so_many_at_once():
-    runs, most, ended = [Run(f"r{i}", [], {}) for i in range(5)], [], []
-    launch.carry_out(runs, Fake, 2, lambda run: ended.append(run.name), lambda at_work: most.append(len(at_work)))
-    assert max(most) == 2 and sorted(ended) == Fake.started == [run.name for run in runs]
-
-
-@pytest.mark.usefixtures("fakes")
-def test_a_run_waits_for_those_that_it_builds_on_and_no_other_does():
-    finished = {}
-
-    class Watching(Fake):
-        def __init__(self, run: Run) -> None:
-            super().__init__(run)
-            finished[run.name] = [other.name for other in runs if other.finished]
-
-    runs = [Run("first", [], {}), Run("built", [], {}, ["first"]), *(Run(f"r{i}", [], {}) for i in range(3))]
-    launch.carry_out(runs, Watching, 2, lambda run: None, lambda at_work: None)
-    assert finished.keys() == {run.name for run in runs}
-    assert finished["first"] == finished["r0"] == [] and "first" in finished["built"]
-
-
-@pytest.mark.usefixtures("fakes")
-def test_one_that_fails_ends_the_others():
-    Path("runs/bad").mkdir(parents=True)
-    Path("runs/bad/log.txt").write_text("step 1\nstlm: the gradient is nan\n")
-    with pytest.raises(UserError, match="bad: the gradient is nan"):
-        launch.carry_out([Run("bad", [], {}), Run("good", [], {})], Fake, 2, print, lambda at_work: None)
-    assert Fake.stopped == ["good"]
-
-
-def test_a_cluster_that_is_not_there(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "submitit", None)
-    with pytest.raises(UserError, match=r"pip install 'stlm\[cluster\]'"):
-        launch.cluster("slurm", {})
-
-
-class Trivial(Run):
-    """A run that is carried out in no time."""
-
-    def command(self) -> list[str]:
-        write = f"import pathlib; pathlib.Path('runs/{self.name}/measures.json').write_text('{{\"texts\": {{}}}}')"
-        return [sys.executable, "-c", f"{write}; print('done')"]
-
-
-@pytest.mark.usefixtures("fakes")
-def test_a_process_of_its_own():
-    """What it prints is kept, and one that fails says why."""
-    run, ended = Trivial("one", [], {}), []
-    launch.carry_out([run], lambda run: launch.Process(run, 1), 1, ended.append, lambda at_work: time.sleep(0.05))
-    assert ended == [run] and (run.folder / launch.LOG).read_text() == "done\n"
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("fakes")
-def test_jobs_of_a_cluster():
-    executor, ended = launch.cluster("local", {"timeout_min": "1"}), []
-    runs = [Trivial(f"r{i}", [], {}) for i in range(2)]
-    launch.carry_out(runs, lambda run: launch.Submitted(run, executor), 9, ended.append, lambda at_work: time.sleep(0.1))
-    assert {run.name for run in ended} == {"r0", "r1"}
-    assert (runs[0].folder / launch.LOG).read_text() == "done\n"
-    with pytest.raises(UserError, match="--cluster local"):
-        launch.cluster("local", {"no_such_setting": "1"})
-
-
-@pytest.mark.usefixtures("fakes")
-def test_a_run_that_is_still_trained_elsewhere_is_waited_for(monkeypatch):
-    from stlm.train.folder import RunFolder
-    run = Run("busy", [], {})
-    with RunFolder(run.folder).locked():
-        assert RunFolder(run.folder).busy
-        looks = iter([True, True, False])
-        monkeypatch.setattr(RunFolder, "busy", property(lambda self: next(looks, False)))
-        start = time.monotonic()
-        launch.carry_out([run], Fake, 1, lambda run: None, lambda at_work: None)
-        assert time.monotonic() - start < 5
-    assert Fake.started == ["busy"] and next(looks, None) is None

@@ -14,7 +14,7 @@ from stlm.config.decode import decode
 from stlm.config.files import load
 from stlm.config.flags import parse
 from stlm.config.slot import kinds, resolve, slot_of
-from stlm.config.words import number_word, split_list
+from stlm.config.words import split_list, value_word
 from stlm.errors import UserError
 from stlm.evaluate.task import choose
 from stlm.generate.sampling import Sampling
@@ -126,7 +126,7 @@ def test_forms_of_numbers():
     config = parse(RunConfig(), ["--train.steps", "1_000", "--seed", "+7", "--optim.lr", ".5", "--train.ema=5e-1"], "stlm")
     assert (config.train.steps, config.seed, config.optim.lr, config.train.ema) == (1000, 7, 0.5, 0.5)
     assert parse(RunConfig(), ["--seed", "1", "--seed=2"], "stlm").seed == 2  # the last one counts
-    assert [number_word(number) for number in (2.0, 1234567, 2.5, 0.1)] == ["2", "1234567", "2.5", "0.1"]
+    assert [value_word(number) for number in (2.0, 1234567, 2.5, 0.1)] == ["2", "1234567", "2.5", "0.1"]
     recipe = Recipe("q", "r", "steps", 12_345_678, {"a": "demo"}, "a")
     assert "12345678" in recipe.words("a", 0)
 

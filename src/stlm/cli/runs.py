@@ -106,8 +106,3 @@ def is_run(name: str) -> bool:
 def command(*words: str) -> str:
     """``stlm`` with these words, as they are typed in a shell."""
     return shlex.join(["stlm", *words])
-
-
-def dashed(text: str) -> list[str]:
-    """The words for a text that may begin with a dash."""
-    return ["--", text] if text.startswith("-") else [text]

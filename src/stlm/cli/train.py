@@ -17,7 +17,7 @@ from stlm.cli.busy import BusyMachine
 from stlm.cli.console import Console
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name, take_option
-from stlm.cli.runs import command, dashed, described, open_corpus, open_text, page_line, scoring_bar
+from stlm.cli.runs import command, described, open_corpus, open_text, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import changed, encode
 from stlm.config.writing import check_folder, write_json
@@ -31,6 +31,7 @@ from stlm.evaluate.surprise import read
 from stlm.model.count import count
 from stlm.model.lm import LM
 from stlm.report import patch_marks
+from stlm.report.commands import next_steps
 from stlm.report.run_page import write_report
 from stlm.train.build import build_run
 from stlm.train.checkpoint import Checkpoint
@@ -74,7 +75,8 @@ def run(arguments: list[str]) -> int:
     corpus, device = corpus_of_run(), pick_device()
     if saved is not None:
         refuse_without_effect(folder, saved, config, corpus)
-    check_fits(config.model, corpus.tokenizer, device, config.train.batch_size // config.train.grad_accum * config.train.seq_len)
+    tokens = config.train.batch_size // config.train.grad_accum * config.train.seq_len
+    check_fits(config.model, corpus.tokenizer, device, tokens)
     with folder.locked():
         if not resume:
             _refuse_existing(folder)  # again, because another process may have trained it meanwhile
@@ -92,7 +94,7 @@ def run(arguments: list[str]) -> int:
             console.print(f"stopped at step {trainer.step}, which is saved; "
                           f"continue with:  {command('train', preset, '--name', folder.name, '--resume')}", soft_wrap=True)
             return 130
-        _finish(trainer, console)
+        _finish(trainer, console, preset)
     return 0
 
 
@@ -160,7 +162,7 @@ def _enough_memory() -> Iterator[None]:
                         "or decrease --train.batch-size or --train.seq-len") from None
 
 
-def _finish(trainer: Trainer, console: Console) -> None:
+def _finish(trainer: Trainer, console: Console, preset: str) -> None:
     """Score the whole validation text, compare with compressors, write the report, and print the next commands."""
     folder, corpus, train, model = trainer.folder, trainer.corpus, trainer.config.train, trainer.usable_model()
     bar, advance = scoring_bar(console, "scoring the held-out text")
@@ -183,8 +185,8 @@ def _finish(trainer: Trainer, console: Console) -> None:
         console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                       f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
                       "the lower limit for every model.", highlight=False, soft_wrap=True)
-    console.print(f"\n{page}\nnext:    {command('generate', folder.name, *dashed(record['prompt']))}\n"
-                  "         stlm train demo --data FOLDER_OF_TEXT --name mine", highlight=False, soft_wrap=True)
+    steps = "\n         ".join(next_steps(folder, trainer.config, record["prompt"], preset))
+    console.print(f"\n{page}\nnext:    {steps}", soft_wrap=True)
 
 
 def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:
@@ -200,9 +202,9 @@ def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:
 
 
 def _beginning(text: bytes) -> str:
-    """The first words of a text, as a prompt to try."""
-    words = text[:200].decode("utf-8", errors="ignore").split()[:3]
-    return " ".join(words) or "The"
+    """The first words of a text, as a prompt to try: what a terminal can show and a person would type."""
+    shown = "".join(c if c.isprintable() else " " for c in text[:200].decode("utf-8", errors="ignore"))
+    return " ".join(shown.split()[:3]).lstrip("- ") or "The"
 
 
 def _summary(record: dict) -> Table:

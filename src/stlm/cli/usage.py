@@ -178,10 +178,12 @@ _DETAILS: dict[str, list[Row | str]] = {
     "compare": [
         ("RECIPE.py", "a recipe: the question, the runs, what is held equal, and what decides (see recipes/)"),
         "",
-        ("--jobs N", "number of runs at the same time; they share the cores (default: 1)"),
+        ("--jobs N", "number of runs at the same time; they share the cores, so a minute of training comes to less for each "
+                     "(default: 1)"),
         ("--cluster KIND", "slurm; or local, to try it without a cluster. Needs  pip install 'stlm[cluster]'"),
         ("--set NAME=VALUE", "a setting of the cluster's jobs, named as in submitit; may be given several times"),
         "",
+        "  It says first how many runs there are and what they take. If one fails, the others go on.",
         "  Finished runs are used again; runs that were stopped continue. The record is written whenever a run ends.",
         "",
         "Examples",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import statistics
 from collections import Counter
@@ -11,13 +12,26 @@ from typing import Any
 
 from stlm.compare.plan import Plan
 from stlm.compare.record import RESULTS
-from stlm.compare.statistics import Summary, shown_p, summary
+from stlm.compare.statistics import Summary, shown_p, summary, vague
+from stlm.compare.verdict import LEVEL, verdicts
 from stlm.config.writing import write_whole
 from stlm.report import patch_marks
 from stlm.report.html import INK, MUTED, drawing, render, svg
+from stlm.report.quantities import prefix
 from stlm.train.folder import BITS
 
+LINE = 0.19  # inches between names in a column
+FEW = 20  # a curve of fewer looks has a dot for each
 PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A column of costs. name: its heading. field: of a row. size: of the unit."""
+
+    name: str
+    field: str
+    size: float
 
 
 def write_page(plan: Plan, record: dict[str, Any]) -> Path:
@@ -27,8 +41,9 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     rows = [_row(arm, found, base, record["first"]) for arm, found in arms.items()]
     colours = _colours(list(record["arms"]))
     pictures = {"means": _means(arms, record["baseline"]), **_trades(rows, colours)}
-    page = render("compare.html.jinja", name=plan.name, record=record, rows=rows, parts=PARTS, texts=list(plan.recipe.texts),
-                  pictures=pictures, curves=_curves(arms, colours, record["first"]), colours=colours, readings=_readings(arms),
+    page = render("compare.html.jinja", name=plan.name, command=plan.command, record=record, rows=rows, units=_units(rows),
+                  parts=PARTS, texts=list(plan.recipe.texts), verdicts=verdicts(record), level=LEVEL, pictures=pictures,
+                  curves=_curves(arms, colours, record["first"]), colours=colours, readings=_readings(arms),
                   provenance=_provenance(record["arms"]), opponents=plan.recipe.opponents, shown_p=shown_p)
     path = RESULTS / plan.name / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +67,16 @@ def _spent_before(found: dict[str, Any], first: dict[str, Any], name: str) -> fl
     return sum(first[title][name] for title in found["uses"])
 
 
+def _units(rows: list[dict[str, Any]]) -> list[Unit]:
+    """Columns of costs, each in one unit that fits its largest figure."""
+    out = []
+    for heading, field in (("{}B read", "bytes"), ("seconds", "seconds"), ("{}FLOPs", "flops"),
+                           ("{}B read a second", "bytes_per_second")):
+        size, name = prefix(max(row[field] for row in rows)) if "{}" in heading else (1.0, "")
+        out.append(Unit(heading.format(name), field, size))
+    return out
+
+
 def _row(arm: str, found: dict[str, Any], base: dict[str, Any] | None, first: dict[str, Any]) -> dict[str, Any]:
     """Figures of one arm: means over its seeds. Costs include the runs that it builds on."""
     def mean(value: Callable[[dict[str, Any]], float]) -> float:
@@ -63,14 +88,14 @@ def _row(arm: str, found: dict[str, Any], base: dict[str, Any] | None, first: di
     parameters = found["seeds"][0]["parameters"]
     return {
         "arm": arm, "config": found["config"], "mean": found["mean"], "std": found["std"], "n": found["n"],
-        "interval": found["interval"], "p": found["p"], "change": found["mean"] / base["mean"] - 1 if base else None,
+        "interval": found["interval"], "vague": vague(found["mean"], found["interval"]),
+        "p": found["p"], "change": found["mean"] / base["mean"] - 1 if base else None,
         "parameters": parameters, "shares": {part: 100 * parameters[part] / parameters["unique"] for part, _ in PARTS},
         "texts": {text: sum(seed["texts"][text] for seed in found["seeds"]) / found["n"]
                   for text in found["seeds"][0]["texts"]},
         "bytes_per_patch": mean(lambda seed: seed["bytes_per_patch"]),
-        "megabytes": mean(lambda seed: seed["trained_bytes"] / 1e6),
-        "seconds": spent("seconds"), "teraflops": spent("flops") / 1e12,
-        "kilobytes_per_second": mean(lambda seed: seed["trained_bytes"] / seed["seconds"] / 1e3),
+        "bytes": mean(lambda seed: seed["trained_bytes"]), "seconds": spent("seconds"), "flops": spent("flops"),
+        "bytes_per_second": mean(lambda seed: seed["trained_bytes"] / seed["seconds"]),
         "peak_megabytes": mean(lambda seed: seed["peak_megabytes"]),
         "written": mean(lambda seed: seed["written_bytes_per_second"]), "times": _times_as_fast(found, base) if base else None}
 
@@ -88,51 +113,71 @@ def _colours(arms: list[str]) -> dict[str, str]:
 
 
 def _means(arms: dict[str, Any], baseline: str) -> str:
-    """A picture with a dot for each run, and the mean and its interval for each arm. The best arm is at the top."""
-    figure, axes = drawing(7.2, 0.6 + 0.32 * len(arms))
+    """A picture with a dot for each run, and the mean and its interval for each arm. The best arm is at the top. It has room
+    for all dots but those of arms that are far above the others; an interval that goes on ends in an arrow.
+    """
+    figure, axes = drawing(7.2, 0.8 + 0.32 * len(arms))
+    end = _end([found["mean"] for found in arms.values()])
+    low, high = _limits([found for found in arms.values() if found["mean"] <= end])
     for row, (arm, found) in enumerate(reversed(arms.items())):
         colour = INK if arm == baseline else "#c2410c"
         axes.plot([seed[BITS] for seed in found["seeds"]], [row] * found["n"], "o", color=MUTED, markersize=4, alpha=0.7)
-        if found["interval"]:
-            axes.plot(found["interval"], [row, row], color=colour, linewidth=1.4)
         axes.plot([found["mean"]], [row], "|", color=colour, markersize=12, markeredgewidth=2)
+        if found["mean"] > end:
+            axes.annotate(f"{found['mean']:.2f} \u2192", (high, row), ha="right", va="center", color=MUTED)
+        elif found["interval"]:
+            axes.plot(found["interval"], [row, row], color=colour, linewidth=1.4)
+            for edge, marker, beyond in ((low, "<", found["interval"][0] < low), (high, ">", found["interval"][1] > high)):
+                if beyond:
+                    axes.plot([edge], [row], marker, color=colour, clip_on=False)
     axes.set_yticks(range(len(arms)), list(reversed(arms)))
-    means = [found["mean"] for found in arms.values()]
-    end = _end(means)
-    room = 0.08 * (end - min(means)) + 0.005
-    axes.set(xlabel="bits per byte of held-out text: each run, the mean, and its 95 % interval",
-             xlim=(min(means) - room, end + room))
-    for row, mean in enumerate(reversed(means)):
-        if mean > end:
-            axes.annotate(f"{mean:.2f} \u2192", (end + room, row), ha="right", va="center", color=MUTED)
+    axes.set(xlabel="bits per byte of held-out text: each run, the mean, and its 95 % interval", xlim=(low, high),
+             ylim=(-0.6, len(arms) - 0.4))
     return svg(figure)
 
 
+def _limits(arms: list[dict[str, Any]]) -> tuple[float, float]:
+    """Where the axis begins and ends: all dots are inside, and intervals as far as they aren't much wider than the dots."""
+    dots = [seed[BITS] for found in arms for seed in found["seeds"]]
+    ends = [end for found in arms for end in found["interval"] or ()]
+    width = max(dots) - min(dots)
+    low, high = max(min(dots) - width, min([*dots, *ends])), min(max(dots) + width, max([*dots, *ends]))
+    room = 0.05 * (high - low) + 0.005
+    return low - room, high + room
+
+
 def _end(means: list[float]) -> float:
-    """The largest mean that pictures show. Arms that are much worse than all others are left out, so that these have room."""
+    """The largest mean that pictures show. Among many arms, those that are much worse than the others are left out, so that
+    these have room.
+    """
+    if len(means) <= 4:
+        return max(means)
     return min(max(means), min(means) + 3 * (statistics.median(means) - min(means)) + 0.01)
 
 
 def _curves(arms: dict[str, Any], colours: dict[str, str], first: dict[str, Any]) -> list[str]:
     """Bits per byte against bytes, seconds and FLOPs, with a line for each run. Seconds and FLOPs include those of the runs
-    that an arm builds on.
+    that an arm builds on. Empty if no run has looked at held-out text.
     """
-    def against(label: str, column: int, unit: float, before: str | None) -> str:
+    looked = {arm: [seed["curve"] for seed in found["seeds"] if seed["curve"]] for arm, found in arms.items()}
+    ends = [curve[-1][-1] for curves in looked.values() for curve in curves]
+    if not ends:
+        return []
+
+    def against(label: str, column: int, before: str | None) -> str:
+        offsets = {arm: _spent_before(found, first, before) if before else 0.0 for arm, found in arms.items()}
+        last = max(offsets[arm] + curve[-1][column] for arm, curves in looked.items() for curve in curves)
+        size, unit = prefix(last) if "{}" in label else (1.0, "")
         figure, axes = drawing(4.6, 3.6)
-        for arm, found in arms.items():
-            offset = _spent_before(found, first, before) if before else 0.0
-            for seed in found["seeds"]:
-                if seed["curve"]:
-                    axes.plot([(offset + look[column]) / unit for look in seed["curve"]], [look[-1] for look in seed["curve"]],
-                              color=colours[arm], linewidth=1.2)
-        ends = [seed["curve"][-1][-1] for found in arms.values() for seed in found["seeds"] if seed["curve"]]
-        if ends:
-            axes.set_ylim(min(ends) * 0.97, _end(ends) * 1.25)
-        axes.set(xlabel=label, ylabel="bits per byte of held-out text", xlim=(0, None))
+        for arm, curves in looked.items():
+            for curve in curves:
+                axes.plot([(offsets[arm] + look[column]) / size for look in curve], [look[-1] for look in curve],
+                          color=colours[arm], linewidth=1.2, marker="o" if len(curve) < FEW else "", markersize=3)
+        axes.set(xlabel=label.format(unit), ylabel="bits per byte of held-out text", xlim=(0, None),
+                 ylim=(min(ends) * 0.97, _end(ends) * 1.25))
         return svg(figure)
 
-    return [against("megabytes of text", 0, 1e6, None), against("seconds", 1, 1.0, "seconds"),
-            against("training FLOPs (10\u00b9\u00b2)", 2, 1e12, "flops")]
+    return [against("{}B of text", 0, None), against("seconds", 1, "seconds"), against("training {}FLOPs", 2, "flops")]
 
 
 def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, str]:
@@ -145,7 +190,7 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
     far, rows = [row["arm"] for row in rows if row["mean"] > end], [row for row in rows if row["mean"] <= end]
 
     def against(label: str, cost: Callable[[dict[str, Any]], float]) -> str:
-        figure, axes = drawing(5.4, 3.6)
+        figure, axes = drawing(6.0, max(3.6, LINE * len(rows) + 0.8))
         costs = [cost(row) for row in rows]
         for row, x in zip(rows, costs, strict=True):
             axes.plot(x, row["mean"], "o", color=colours[row["arm"]])
@@ -162,11 +207,11 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
         axes.margins(x=0.05)
         _label(axes, [(x, row["mean"], row["arm"]) for row, x in zip(rows, costs, strict=True)])
         if far:
-            axes.set_title(f"far above: {', '.join(far)}", color=MUTED, fontsize=8)
+            axes.set_title(f"far above: {', '.join(far)}", color=MUTED, fontsize=9, wrap=True)
         return svg(figure)
 
     return {"parameters": against("unique parameters, millions", lambda row: row["parameters"]["unique"] / 1e6),
-            "flops": against("FLOPs a byte in training, millions", lambda row: row["teraflops"] / row["megabytes"]),
+            "flops": against("FLOPs a byte in training, millions", lambda row: row["flops"] / row["bytes"] / 1e6),
             "milliseconds": against("milliseconds to write a byte", lambda row: 1000 / row["written"])}
 
 
@@ -176,14 +221,14 @@ def _label(axes: Any, dots: list[tuple[float, float, str]]) -> None:
     """
     axes.figure.draw_without_rendering()
     heights = {name: (axes.transData - axes.transAxes).transform((x, y))[1] for x, y, name in dots}
-    room = 0.155 / axes.get_window_extent().height * axes.figure.dpi  # 0.155 inches per line
+    room = LINE / axes.get_window_extent().height * axes.figure.dpi
     labels, low, top = dict[str, float](), -1.0, 1.0 + room
     for name in sorted(heights, key=heights.__getitem__):
         labels[name] = low = max(heights[name], low + room)
     for name in reversed(labels):  # move labels above the top down again
         labels[name] = top = min(labels[name], top - room)
     for x, y, name in dots:
-        axes.annotate(name, (x, y), xytext=(1.06, labels[name]), textcoords="axes fraction", fontsize=7, va="center",
+        axes.annotate(name, (x, y), xytext=(1.06, labels[name]), textcoords="axes fraction", fontsize=9, va="center",
                       arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "relpos": (0, 0.5), "shrinkA": 1})
 
 

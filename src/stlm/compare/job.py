@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -20,13 +21,16 @@ from stlm.config.files import read_json
 from stlm.config.writing import write_json
 from stlm.data.concat import open_sources
 from stlm.data.shards import Shard
+from stlm.errors import UserError
 from stlm.evaluate.bits import score
 from stlm.train.checkpoint import Checkpoint
-from stlm.train.folder import RUNS, RunFolder, find_checkpoint
+from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.machine import pick_device
 
 FURTHER = 300_000  # bytes of each further text that are scored
 ROUNDS = 3  # rounds in which the speed of each finished run is measured once
+NEEDED = (BITS, "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops", "peak_megabytes")  # of a trained run
+MEASURED = ("written_bytes_per_second", "provenance", "texts")  # fields of a measured run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,22 +49,34 @@ class Run:
         return RUNS / self.name
 
     @property
+    def _results(self) -> Path:
+        return self.folder / "results.json"
+
+    @property
     def _measures(self) -> Path:
         return self.folder / "measures.json"
 
     @property
     def trained(self) -> bool:
-        """Trained to the end."""
-        return (self.folder / "results.json").exists()
+        """Trained to the end. UserError if another version did that, which wrote other fields."""
+        if not self._results.exists():
+            return False
+        found = read_json(self._results)
+        if missing := [name for name in (*NEEDED, "reading") if not isinstance(found, dict) or name not in found]:
+            raise UserError(f"{self._results}: it has no field {missing[0]!r}, so another version of stlm wrote it; "
+                            "move this run's folder away, and it is trained again")
+        return True
 
     @property
     def finished(self) -> bool:
-        """Whether it is trained to the end and measured on all texts."""
-        return self._measures.exists() and read_json(self._measures)["texts"].keys() >= self.texts.keys()
+        """Whether it is trained to the end and measured on all texts, by this version or one that wrote the same fields."""
+        found = read_json(self._measures) if self._measures.exists() else None
+        return (isinstance(found, dict) and found.keys() >= {*MEASURED} and found["texts"].keys() >= self.texts.keys()
+                and self.trained)
 
     def found(self) -> dict[str, Any]:
         """The results of training and measuring."""
-        return {**read_json(self.folder / "results.json"), **read_json(self._measures)}
+        return {**read_json(self._results), **read_json(self._measures)}
 
     def command(self) -> list[str]:
         """The command that carries it out. A run that was stopped is continued."""
@@ -71,10 +87,13 @@ class Run:
         if not self.trained:
             train = [sys.executable, "-m", "stlm", "train", *self.words, "--name", self.name, "--resume"]
             if status := subprocess.run(train, check=False).returncode:
+                if status < 0:
+                    print(f"stlm: training was ended by {signal.Signals(-status).name}"
+                          + (", perhaps because memory ran out" if status == -signal.SIGKILL else ""), file=sys.stderr)
                 return status
         found = {**measure(find_checkpoint(self.name), self.texts), "provenance": provenance(self.folder)}
         if self._measures.exists():  # keep the results of other recipes' texts
-            found["texts"] = {**read_json(self._measures)["texts"], **found["texts"]}
+            found["texts"] = {**read_json(self._measures).get("texts", {}), **found["texts"]}
         write_json(self._measures, found)
         return 0
 

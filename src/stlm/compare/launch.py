@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stlm.compare.job import Run
 from stlm.errors import UserError
@@ -95,24 +95,47 @@ def cluster(kind: str, settings: dict[str, str]) -> Any:
     return executor
 
 
-def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, ended: Callable[[Run], None],
-              look: Callable[[list[Run]], None]) -> None:
-    """Carry out all runs, ``at_once`` at a time. A run starts after those that it builds on. ``ended`` is called with each
-    finished run, and ``look`` twice a second with the present runs. If another process still trains a run (for example after a
-    comparison was killed), it is waited for.
+class Watcher(Protocol):
+    """What is told about the runs of a comparison."""
 
-    If a run fails, UserError has the last line of its log. In any case the other runs are saved and stopped.
+    def started(self, run: Run) -> None:
+        """A run was started."""
+
+    def waits(self, run: Run) -> None:
+        """Another process trains this run; it is waited for."""
+
+    def ended(self, run: Run) -> None:
+        """A run is finished."""
+
+    def failed(self, run: Run, fault: str) -> None:
+        """A run ended without success; the others go on. fault: the last line of its log."""
+
+    def look(self, runs: list[Run]) -> None:
+        """Twice a second: the runs at work."""
+
+
+def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, watcher: Watcher) -> None:
+    """Carry out all runs, ``at_once`` at a time. A run starts after those that it builds on; if one of these fails, so does it.
+    If another process still trains a run (for example after a comparison was killed), it is waited for. However this ends, the
+    runs at work are saved and stopped.
     """
-    waiting, active, again = list({run.name: run for run in runs}.values()), list[Job](), set[str]()
+    waiting, active = list({run.name: run for run in runs}.values()), list[Job]()
+    again, failed = set[str](), set[str]()
     try:
         while waiting or active:
             while len(active) < at_once and (run := _next(waiting, active)):
                 waiting.remove(run)
                 if run.finished:
-                    ended(run)
+                    watcher.ended(run)
                     continue
-                _wait_for(run)
+                if lost := failed.intersection(run.after):
+                    watcher.failed(run, f"it builds on {min(lost)}, which failed")
+                    continue
+                if RunFolder(run.folder).busy:
+                    watcher.waits(run)
+                    _wait_for(run)
                 active.append(start(run))
+                watcher.started(run)
             for job in [job for job in active if job.over()]:
                 active.remove(job)
                 # another process may have been starting when we looked: it trains there still, or has done so meanwhile
@@ -120,10 +143,12 @@ def carry_out(runs: Iterable[Run], start: Callable[[Run], Job], at_once: int, en
                     again.add(job.run.name)
                     waiting.insert(0, job.run)
                     continue
-                if not job.run.finished:
-                    raise UserError(f"{job.run.name}: {job.fault()}")
-                ended(job.run)
-            look([job.run for job in active])
+                if job.run.finished:
+                    watcher.ended(job.run)
+                else:
+                    failed.add(job.run.name)
+                    watcher.failed(job.run, job.fault())
+            watcher.look([job.run for job in active])
             time.sleep(POLL if active else 0)
     finally:
         for job in active:

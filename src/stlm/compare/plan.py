@@ -5,24 +5,37 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stlm.compare.job import Run
-from stlm.compare.recipe import Recipe
+from stlm.compare.recipe import PLACE, Recipe
 from stlm.config.decode import non_default
+from stlm.errors import UserError
 from stlm.train.cli_args import configure
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """first: runs that others build on. arms: the runs of each arm, by seed."""
+    """arguments: those of ``stlm compare``, the recipe's path first. first: runs that others build on. arms: the runs of each
+    arm, by seed.
+    """
 
-    name: str
+    arguments: tuple[str, ...]
     recipe: Recipe
     first: dict[str, Run]
     arms: dict[str, dict[int, Run]]
+
+    @property
+    def name(self) -> str:
+        """The name of the comparison, and of its folder."""
+        return Path(self.arguments[0]).stem
+
+    @property
+    def command(self) -> str:
+        """The command that carries it out."""
+        return shlex.join(["stlm", "compare", *self.arguments])
 
     def runs(self) -> Iterator[tuple[str, int, Run]]:
         """Arm, seed and run. All arms have one seed before any has the next, so that an incomplete record is fair too."""
@@ -30,27 +43,40 @@ class Plan:
             for arm, runs in self.arms.items():
                 yield arm, seed, runs[seed]
 
+    def places(self, run: Run) -> list[tuple[str, int]]:
+        """The arms and seeds that a run stands for. Arms with the same description have the same run."""
+        return [(arm, seed) for arm, seed, other in self.runs() if other.name == run.name]
 
-def make_plan(name: str, recipe: Recipe, threads: int) -> Plan:
+    def label(self, run: Run) -> str:
+        """A run as the recipe calls it: by its arm and seed, or by its name in ``first``."""
+        if places := self.places(run):
+            return f"{' = '.join(arm for arm, _ in places)}, seed {places[0][1]}"
+        return next(title for title, other in self.first.items() if other.name == run.name)
+
+
+def make_plan(arguments: Sequence[str], recipe: Recipe, threads: int) -> Plan:
     """The runs of a recipe. threads: number of threads of each run. If the length is in minutes, the result depends on it, so
     it is part of the run's name.
 
     Raises UserError if an arm's arguments aren't valid.
     """
-    def run(title: str, words: list[str], texts: dict[str, str], after: list[str]) -> Run:
-        config = configure(words[0], words[1:], f"{name}, {title}: stlm train {words[0]}")
+    def run(place: str, words: list[str], texts: dict[str, str], after: list[str]) -> Run:
+        try:
+            config = configure(words[0], words[1:], f"stlm train {words[0]}")
+        except UserError as error:
+            raise UserError(f"{arguments[0]}, {place}: {error}") from None
         made_of = [non_default(config), threads if config.train.minutes is not None else None]
         digest = hashlib.sha256(recipe.unfilled(json.dumps(made_of, sort_keys=True)).encode()).hexdigest()[:8]
         return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts, after)
 
     texts = {title: recipe.text(title) for title in recipe.texts}
-    first = {title: run(title, recipe.words_first(title), {}, []) for title in recipe.first}
+    first = {title: run(f"first[{title!r}]", recipe.words_first(title), {}, []) for title in recipe.first}
     names = {title: found.name for title, found in first.items()}
-    arms = {arm: {seed: run(arm, [_filled(word, names) for word in recipe.words(arm, seed)], texts,
+    arms = {arm: {seed: run(f"arms[{arm!r}]", [_filled(part, names) for part in recipe.words(arm, seed)], texts,
                             [names[title] for title in recipe.uses(arm)]) for seed in recipe.seeds}
             for arm in recipe.arms}
-    return Plan(name, recipe, first, arms)
+    return Plan(tuple(arguments), recipe, first, arms)
 
 
-def _filled(word: str, names: dict[str, str]) -> str:
-    return re.sub(r"\{([\w-]+)\}", lambda match: names.get(match[1], match[0]), word)
+def _filled(part: str, names: dict[str, str]) -> str:
+    return PLACE.sub(lambda match: names.get(match[1], match[0]), part)

@@ -9,15 +9,17 @@ import math
 from pathlib import Path
 from typing import Any
 
-from stlm.compare.job import Run
+from stlm.compare.job import MEASURED, NEEDED, Run
 from stlm.compare.plan import Plan
 from stlm.compare.recipe import Recipe
 from stlm.compare.statistics import p_value, summary
 from stlm.config.files import read_json
 from stlm.config.writing import to_json, write_whole
+from stlm.errors import UserError
 from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_metrics
 
 RESULTS = Path("results")
+SEED = {"seed", "run", "curve", *NEEDED, *MEASURED}  # fields that a run in a record has to have
 UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text", "teraflops": "teraflops of arithmetic",
          "steps": "steps"}
 
@@ -25,7 +27,7 @@ UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text",
 @dataclasses.dataclass(frozen=True)
 class Recorded:
     """The content of an earlier record. runs: runs of this plan, by name. first: runs that others build on. others: names of
-    runs that the recipe doesn't describe; the next record won't have them.
+    runs that the recipe doesn't describe, or that another version wrote with other fields; the next record won't have them.
     """
 
     runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -33,22 +35,35 @@ class Recorded:
     others: frozenset[str] = frozenset()
 
 
+def path_of(plan: Plan) -> Path:
+    """The path of a recipe's record."""
+    return RESULTS / plan.name / "results.json"
+
+
 def on_record(plan: Plan) -> Recorded:
     """The finished runs in an earlier record, which may be from another machine. Runs with equal names have equal descriptions.
     """
-    path = RESULTS / plan.name / "results.json"
+    path = path_of(plan)
     if not path.exists():
         return Recorded()
     before = read_json(path)
-    found = {seed["run"]: seed for arm in before["arms"].values() for seed in arm["seeds"]}
-    return Recorded({run.name: found[run.name] for _, _, run in plan.runs()
-                     if run.name in found and found[run.name]["texts"].keys() >= run.texts.keys()},
-                    before["first"], frozenset(found.keys() - {run.name for _, _, run in plan.runs()}))
+    try:
+        found = {seed["run"]: seed for arm in before["arms"].values() for seed in arm["seeds"]}
+        first = dict(before["first"])
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: not a record of this version; move it away, and the finished runs in runs/ are used "
+                        "again") from None
+    whole = {name: seed for name, seed in found.items() if seed.keys() >= SEED}
+    runs = {run.name: whole[run.name] for _, _, run in plan.runs()
+            if run.name in whole and whole[run.name]["texts"].keys() >= run.texts.keys()}
+    firsts = {title: run for title, run in first.items() if title in plan.first and run.get("run") == plan.first[title].name}
+    return Recorded(runs, firsts,
+                    frozenset(found.keys() - {run.name for _, _, run in plan.runs() if run.name in whole}))
 
 
 def set_aside(plan: Plan) -> Path:
     """Copy the record. Returns the path of the copy."""
-    path = RESULTS / plan.name / "results.json"
+    path = path_of(plan)
     free = next(copy for n in itertools.count(1) if not (copy := path.with_name(f"earlier-{n}.json")).exists())
     write_whole(free, path.read_text())
     return free
@@ -80,20 +95,18 @@ def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
     found, metrics = run.found(), read_metrics(RunFolder(run.folder).metrics)
     kept = (BITS, "protocol", "entropy", "baselines", "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops",
             "steps", "peak_megabytes", "written_bytes_per_second", "provenance")
-    return {"seed": seed, **{name: found[name] for name in kept}, "texts": {text: found["texts"][text] for text in run.texts},
-            "run": run.name,
+    return {"seed": seed, **{name: found[name] for name in kept if name in found},
+            "texts": {text: found["texts"][text] for text in run.texts}, "run": run.name,
             "curve": [[line["bytes"], line["seconds"], line["flops"], round(line[EXCERPT_BITS], 4)]
                       for line in metrics if EXCERPT_BITS in line],
             "reading": [[text, round(bits, 2), end] for text, bits, end in found["reading"]]
             if seed == recipe.seeds[0] else None}  # the report shows one reading per arm
 
 
-def save(plan: Plan, record: dict[str, Any]) -> Path:
-    """Write the record of a recipe. Returns its path."""
-    path = RESULTS / plan.name / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, _lines(record) + "\n")
-    return path
+def save(plan: Plan, record: dict[str, Any]) -> None:
+    """Write the record of a recipe."""
+    path_of(plan).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path_of(plan), _lines(record) + "\n")
 
 
 def _lines(value: Any, depth: int = 1) -> str:

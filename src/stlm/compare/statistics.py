@@ -33,6 +33,11 @@ def summary(values: Sequence[float]) -> Summary:
     return Summary(mean, std, n, mean - half, mean + half)
 
 
+def vague(mean: float, interval: Sequence[float] | None) -> bool:
+    """Whether an interval says nothing: it is wider than the mean itself, as it often is with two values."""
+    return interval is not None and interval[1] - interval[0] > abs(mean)
+
+
 def p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
     """The probability of a difference of means at least as large by chance: Welch's t-test, two-sided. None with fewer than two
     seeds.

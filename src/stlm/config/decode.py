@@ -98,6 +98,11 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _leaves(_join(path, name), item)
 
 
+def typed(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that was made in Python, checked like those of a file."""
+    return {name: _value(hint, getattr(value, name), None, name, True) for name, hint in field_types(type(value)).items()}
+
+
 def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
@@ -125,9 +130,14 @@ def _value(hint: Any, value: Any, known: Any, where: str, check: bool) -> Any:
             return None
         return _value(without_none(hint), value, known, where, check)
     if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise UserError(f"{where}: expected a list, found {value!r}")
+        if not isinstance(value, (list, tuple, range)):
+            raise UserError(f"{where}: expected a list, found {value!r}; a list of one is [{value!r}]")
         return tuple(_value(arguments[0], item, None, f"{where}[{i}]", check) for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: expected a table of names and values, found {value!r}")
+        return {_value(arguments[0], key, None, where, check): _value(arguments[1], item, None, f"{where}[{key!r}]", check)
+                for key, item in value.items()}
     if hint is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
     if type(value) is not hint:

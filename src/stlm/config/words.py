@@ -41,9 +41,11 @@ def read_number(flag: str, hint: Any, word: str) -> Any:
     return number
 
 
-def number_word(number: float) -> str:
-    """The word from which the same number is read."""
-    return str(int(number)) if number == int(number) else repr(float(number))
+def value_word(value: Any) -> str:
+    """The word from which the same plain value is read."""
+    if value is None:
+        return "none"
+    return str(int(value) if isinstance(value, float) and value.is_integer() and value < 1e15 else value)
 
 
 def _number(kind: Any, word: str) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ from stlm.config.files import read_table
 from stlm.config.writing import write_whole
 from stlm.errors import UserError
 from stlm.report import patch_marks
+from stlm.report.commands import how_to_run, next_steps
 from stlm.report.html import ACCENT, INK, MUTED, drawing, render, svg
+from stlm.report.quantities import prefix
 from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_metrics, read_steps
+
+TRAIN_BITS = "train/bits_per_byte"
+FEW = 20  # with fewer lines of metrics each is a dot, and all are in the picture
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -40,8 +46,16 @@ def _page(folder: RunFolder, results: dict[str, Any] | None, env: dict[str, Any]
         "page.html.jinja", name=folder.name, results=results, bars=_bars(results) if results else [], env=env,
         curves=_curves(metrics, results), samples=_choose(samples), last=metrics[-1] if metrics else None,
         patches=patch_marks.marks(results["reading"]) if results and "reading" in results else [],
-        starts=env.get("starts", []) if env else [], config=json.dumps(config, indent=1),
+        starts=env.get("starts", []) if env else [], **_commands(folder, results), config=json.dumps(config, indent=1),
         machine=json.dumps(env, indent=1) if env else "")
+
+
+def _commands(folder: RunFolder, results: dict[str, Any] | None) -> dict[str, Any]:
+    """The commands on the page. None if another version or a part that is gone described the run."""
+    with contextlib.suppress(UserError):
+        config, prompt = folder.config(), results["prompt"] if results else "The"
+        return {"command": how_to_run(folder, config), "steps": next_steps(folder, config, prompt)}
+    return {"command": None, "steps": None}
 
 
 def _bars(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -62,33 +76,42 @@ def _choose(samples: list[dict[str, Any]], most: int = 5) -> list[dict[str, Any]
 
 
 def _curves(metrics: list[dict[str, Any]], results: dict[str, Any] | None) -> list[str]:
-    """Bits per byte against bytes, seconds and FLOPs. Each curve is an SVG element."""
-    if not any("train/bits_per_byte" in record for record in metrics):
+    """Bits per byte against bytes, seconds and FLOPs. Each curve is an SVG element. Empty if there is nothing to show."""
+    lines = [line for line in metrics if _known(line, TRAIN_BITS) or _known(line, EXCERPT_BITS)]
+    if not lines:
         return []
-    axes = [("megabytes of text", lambda record: record["bytes"] / 1e6), ("seconds", lambda record: record["seconds"]),
-            ("training FLOPs (10\u00b9\u00b2)", lambda record: record["flops"] / 1e12)]
-    return [_curve(metrics, results, label, spent) for label, spent in axes]
+    return [_curve(lines, results, label, spent) for label, spent in (("{}B of text", "bytes"), ("seconds", "seconds"),
+                                                                      ("training {}FLOPs", "flops"))]
 
 
-def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label: str,
-           spent: Callable[[dict[str, Any]], float]) -> str:
-    train, held = ([(spent(m), m[name]) for m in metrics if name in m] for name in ("train/bits_per_byte", EXCERPT_BITS))
+def _known(line: dict[str, Any], name: str) -> bool:
+    return line.get(name) is not None and math.isfinite(line[name])
+
+
+def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label: str, spent: str) -> str:
+    size, unit = prefix(max(line[spent] for line in metrics)) if "{}" in label else (1.0, "")
+    train, held = ([(line[spent] / size, line[name]) for line in metrics if _known(line, name)]
+                   for name in (TRAIN_BITS, EXCERPT_BITS))
     figure, axes = drawing(4.6, 3.4)
-    axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, label="training text")
+    if train:
+        axes.plot(*zip(*train, strict=True), color=MUTED, linewidth=1, marker="o" if len(train) < FEW else "", markersize=4,
+                  label="training text")
     if held:
-        axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=3, label="held-out text")
-    top = max(value for _, value in train)
+        axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=4, label="held-out text")
+    # the first steps of a long run are so high that the rest would look flat
+    top = max(value for _, value in [*train[len(train) // FEW:], *held])
     if results is not None:
-        top = min(top, 1.8 * max(results["baselines"].values()))  # the first steps are so high that the rest would look flat
-        lines = sorted(results["baselines"].items(), key=lambda line: line[1])
-        for index, (name, value) in enumerate(lines):
+        # a compressor's bits on a very short text are so many that the curves would look flat
+        lines = sorted((value, name) for name, value in results["baselines"].items() if value < 1.5 * top)
+        top = max([top, *(value for value, _ in lines)])
+        for index, (value, name) in enumerate(lines):
             axes.axhline(value, color=MUTED, linewidth=0.8, linestyle=":")
-            axes.annotate(name, (1 - 0.2 * (index % 2), value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+            axes.annotate(name, (1 - 0.2 * (index % 3), value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                           fontsize=9)
         if results["entropy"] is not None:
             axes.axhline(results["entropy"], color=INK, linewidth=1, linestyle="--")
             axes.annotate("exact entropy: the lower limit", (1, results["entropy"]),
                           xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=9)
-    axes.set(xlabel=label, ylabel="bits per byte", ylim=(0, top * 1.03), xlim=(0, None))
-    axes.legend(frameon=False, loc="upper right", fontsize=9)
+    axes.set(xlabel=label.format(unit), ylabel="bits per byte", ylim=(0, top * 1.06), xlim=(0, None))
+    axes.legend(frameon=False, loc="best", fontsize=9)
     return svg(figure)

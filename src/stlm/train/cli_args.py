@@ -1,12 +1,17 @@
-"""From the arguments of ``stlm train`` to the description of a run."""
+"""From the arguments of ``stlm train`` to the description of a run, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from stlm.config.decode import alternatives, decode, field_types
 from stlm.config.files import load
 from stlm.config.flags import parse
 from stlm.config.help import Row
+from stlm.config.slot import slot_of
+from stlm.config.words import value_word
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
@@ -21,3 +26,37 @@ def configure(name: str, flags: list[str], program: str, own: Sequence[Row] = ()
 def apply(config: RunConfig, flags: list[str], program: str, own: Sequence[Row] = ()) -> RunConfig:
     """``config`` changed by flags."""
     return parse(config, flags, program, SHORTHANDS, own)
+
+
+def arguments_of(config: RunConfig, name: str | None = None) -> list[str]:
+    """The inverse of `configure`: arguments that describe ``config``. name: the preset or TOML file to begin with; None takes
+    the preset that needs the fewest flags.
+    """
+    found = ([base, *_flags(config, load(base, PRESETS))] for base in ([name] if name else PRESETS))
+    return min(found, key=len)
+
+
+def _flags(config: RunConfig, base: RunConfig) -> list[str]:
+    short = {path: flag for flag, path in SHORTHANDS.items()}
+    out: list[str] = []
+    for path, words in _changes(config, base, ""):
+        flag = short.get(path, f"--{path.replace('_', '-')}")
+        out += [f"{flag}={words[0]}"] if words and words[0].startswith("--") else [flag, *words]
+    return out
+
+
+def _changes(config: Any, base: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
+    """The fields in which ``config`` differs from ``base``, with the words of their flags. A kind comes before its fields."""
+    cleared = {name for group in alternatives(type(config)) for name in group  # by the flag of another field of the group
+               if getattr(config, name) is None and any(getattr(config, other) is not None for other in group)}
+    for name, hint in field_types(type(config)).items():
+        value, known, path = getattr(config, name), getattr(base, name), f"{prefix}{name}"
+        if value == known or name in cleared:
+            continue
+        if slot_of(hint) is not None and type(value) is not type(known):
+            yield path, [value.kind]
+            known = decode(type(value), {}, check=False)
+        if dataclasses.is_dataclass(value):
+            yield from _changes(value, known, f"{path}.")
+        else:
+            yield path, [value_word(item) for item in value] if isinstance(value, tuple) else [value_word(value)]

@@ -1,0 +1,41 @@
+"""Commands for the reader of a report, ready to be typed: how the run was made, and what may come next."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shlex
+
+from stlm.train.cli_args import arguments_of
+from stlm.train.folder import RunFolder
+from stlm.train.run_config import LENGTHS, RunConfig
+
+BUILT_IN = "world"
+LONGER = 4  # times as long as the run
+
+
+def how_to_run(folder: RunFolder, config: RunConfig) -> str:
+    """The command that trains the same run once more, under another name."""
+    return _train(folder, config, f"{folder.name}-again", None)
+
+
+def next_steps(folder: RunFolder, config: RunConfig, prompt: str, preset: str | None = None) -> list[str]:
+    """Commands that fit what was trained. preset: what the run began with; None finds the nearest."""
+    write = shlex.join(["stlm", "generate", folder.name, prompt])
+    if {source.strip() for source in config.data.source.split(",")} == {BUILT_IN}:
+        own = dataclasses.replace(config, data=dataclasses.replace(config.data, source="FOLDER_OF_TEXT"))
+        return [write, _train(folder, own, "mine", preset)]
+    return [write, shlex.join(["stlm", "eval", folder.name, "--text", "OTHER_TEXT"]),
+            _train(folder, _longer(config), f"{folder.name}-longer", preset)]
+
+
+def _train(folder: RunFolder, config: RunConfig, name: str, preset: str | None) -> str:
+    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+    free = next(name for name in names if not folder.path.with_name(name).exists())
+    return shlex.join(["stlm", "train", *arguments_of(config, preset), "--name", free])
+
+
+def _longer(config: RunConfig) -> RunConfig:
+    unit = next(unit for unit in LENGTHS if getattr(config.train, unit) is not None)
+    length = LONGER * getattr(config.train, unit)
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **{unit: length}))
