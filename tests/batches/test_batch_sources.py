@@ -75,9 +75,9 @@ def test_the_objective_prepares_before_ends_are_found():
 
 def test_columns_travel_with_the_rows(tmp_path):
     """A column that numbers the tokens says, at each target, which token of the corpus it is."""
-    corpus = prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), tmp_path)
+    corpus = prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), [tmp_path])
     add_column(corpus, "train", "number", np.arange(len(corpus.train.tokens)))
-    corpus = prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), tmp_path)
+    corpus = prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), [tmp_path])
     batch = Stream(corpus.train, corpus.tokenizer, 64, 4, seed=1).batch(2)
     inside = batch.scored
     assert torch.equal(torch.from_numpy(corpus.train.tokens[batch.extra["number"][inside]]).long(), batch.targets[inside])
@@ -87,7 +87,7 @@ def test_columns_travel_with_the_rows(tmp_path):
     (corpus.folder / "train.column.number.npy").write_bytes(b"nothing")
     from stlm.errors import UserError
     with pytest.raises(UserError, match="a damaged column"):
-        prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), tmp_path)
+        prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), [tmp_path])
 
 
 def test_columns_of_vectors():
