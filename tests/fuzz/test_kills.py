@@ -32,7 +32,7 @@ from stlm.train.folder import RunFolder
 from tests.cli.conftest import TINY, make_quick, make_small
 from tests.fuzz.watch import call
 
-LONGEST = 60  # seconds
+LONGEST = 240  # seconds; on a busy machine an undisturbed command may take a minute
 TEXT = "Anna wanted to find her red kite, and the dog lay by door %d in the rain for %d days.\n"
 VERBS = {
     "train": ["train", "tiny.toml", "--name", "new", "--resume", "--data", "text.txt", "--train.steps", "6",

@@ -33,7 +33,7 @@ def check_file(path: Path, force: bool, read: Path) -> None:
         raise UserError(f"{path}: {'a link' if path.is_symlink() else 'a file'} of that name exists already; {REPLACE}")
     parent = Path(os.path.realpath(path)).parent
     if not os.path.isdir(parent):
-        raise UserError(f"{path}: there is no folder {parent}")
+        raise UserError(f"{path}: cannot be written (there is no folder {parent})")
     check_folder(parent)
 
 
