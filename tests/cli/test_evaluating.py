@@ -167,7 +167,7 @@ def test_packing_and_unpacking(capsys):
     (("eval", "tiny", "--tasks", "boolq", "--data", "nowhere"), "there is no such folder"),
     (("eval", "tiny", "--text", "nowhere.txt"), "nowhere.txt"),
     (("eval", "tiny", "--text", "text.txt", "--tasks", "world"), "--text: no task here takes it, of world"),
-    (("eval", "tiny", "--tasks", "world,", "--layer", "1"), "there is no task ''"),
+    (("eval", "tiny", "--tasks", ", ,"), "name at least one task"),
     (("eval", "tiny", "--tasks", "mine.nothing"), "there is no kind 'mine.nothing'"),
     (("eval", "hf:runs", "--tasks", "world"), "cannot be loaded"),
     (("zip", "tiny", "nowhere.txt", "-o", "x"), "cannot be read"),

@@ -91,5 +91,5 @@ def find(kind: str) -> TaskConfig:
     config: Any = resolve(TaskConfig, kind, "--tasks")
     try:
         return config()
-    except TypeError as error:  # a part of the contract is missing
+    except TypeError as error:  # a field has no default
         raise UserError(f"--tasks: {kind}: {error}") from None
