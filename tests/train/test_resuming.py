@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import torch
 
 from stlm.cli import main
 from stlm.config.decode import changed
+from stlm.data.stream import Stream
 from stlm.errors import UserError
 from stlm.optim import adamw, muon
 from stlm.train import machine
-from stlm.train.checkpoint import TRAINER
+from stlm.train.checkpoint import TRAINER, sha256
 from stlm.train.folder import RunFolder, read_lines
 from stlm.train.length import Counters, progress_of, steps_of_run
 from stlm.train.loop import Callback
@@ -71,28 +73,34 @@ class Reads(Callback):
 # --- rows, bytes, steps
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """The rows of a run in their order."""
+    corpus = tiny_corpus()
+    return [tuple(row.tolist()) for row in Stream(corpus.train, corpus.tokenizer, 32, 80, seed=0).batch(0).inputs]
+
+
 @pytest.mark.parametrize("change", [{"batch_size": 2}, {"batch_size": 8}, {"batch_size": 6, "grad_accum": 3},
                                     {"grad_accum": 4}, {"batch_size": 1}], ids=str)
-def test_rows_are_neither_skipped_nor_repeated(tmp_path, change):
-    whole, parts = Reads(), [Reads(), Reads()]
-    tiny_trainer(tmp_path / "whole", callbacks=[whole], steps=30).run()
-    tiny_trainer(tmp_path / "run", callbacks=[StopAt(3), parts[0]]).run()
-    tiny_trainer(tmp_path / "run", callbacks=[parts[1]], resume=True, **change).run()
+def test_rows_are_neither_skipped_nor_repeated(tmp_path, whole, change):
+    parts = [Reads(), Reads()]
+    tiny_trainer(tmp_path / "run", callbacks=[StopAt(3), parts[0]], checkpoint_every=50).run()
+    tiny_trainer(tmp_path / "run", callbacks=[parts[1]], resume=True, steps=6, checkpoint_every=50, **change).run()
     found = parts[0].rows + parts[1].rows
-    assert len(parts[0].rows) == 12 and len(parts[1].rows) == 9 * change.get("batch_size", 4)
-    assert found == whole.rows[:len(found)]
+    assert len(parts[0].rows) == 12 and len(parts[1].rows) == 3 * change.get("batch_size", 4)
+    assert found == whole[:len(found)]
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 2}, {"batch_size": 8}, {"batch_size": 1}, {"grad_accum": 2},
                                     {"batch_size": 12, "grad_accum": 4}], ids=str)
 def test_megabytes_are_those_of_the_whole_run(tmp_path, change):
-    length = {"steps": None, "megabytes": 0.004}
-    tiny_trainer(tmp_path / "run", callbacks=[StopAt(9)], **length).run()
+    length = {"steps": None, "megabytes": 0.002, "checkpoint_every": 100}
+    tiny_trainer(tmp_path / "run", callbacks=[StopAt(5)], **length).run()
     again = tiny_trainer(tmp_path / "run", resume=True, **length, **change)
     before = again.progress()
-    assert 0.2 < before < 0.4  # 9 steps of 4 rows of at most 32 bytes
+    assert 0.2 < before < 0.4  # 5 steps of 4 rows of at most 32 bytes
     again.run()
-    assert again.counters.n_bytes == pytest.approx(4000, abs=32 * change.get("batch_size", 4))
+    assert again.counters.n_bytes == pytest.approx(2000, abs=32 * change.get("batch_size", 4))
     assert again.progress() == 1
 
 
@@ -129,17 +137,16 @@ def test_the_share_of_an_undisturbed_run_is_that_of_its_steps(megabytes):
         assert progress_of(train, used, total) == min(1.0, step / total)
 
 
-def test_checkpoints_without_a_count_of_rows(tmp_path):
+def test_checkpoints_without_a_count_of_rows(tmp_path, whole):
     """Older versions didn't count them."""
     tiny_trainer(tmp_path / "run", callbacks=[StopAt(5)]).run()
     path = RunFolder(tmp_path / "run").latest().folder / TRAINER
     record = json.loads(path.read_text())
     assert record.pop("rows") == 20
     path.write_text(json.dumps(record))
-    reads, whole = Reads(), Reads()
+    reads = Reads()
     tiny_trainer(tmp_path / "run", callbacks=[reads], resume=True, batch_size=2).run()
-    tiny_trainer(tmp_path / "whole", callbacks=[whole]).run()
-    assert reads.rows == whole.rows[20:34]
+    assert reads.rows == whole[20:34]
 
 
 # --- the optimizer
@@ -182,7 +189,6 @@ def test_states_of_other_parameters(tmp_path):
         torch.save(bad, saved.folder / "optimizer.pt")
         record = json.loads((saved.folder / TRAINER).read_text())
         record["sha256"].pop("optimizer.pt")
-        from stlm.train.checkpoint import sha256
         (saved.folder / TRAINER).write_text(json.dumps(
             {**record, "sha256": {**record["sha256"], "optimizer.pt": sha256(saved.folder / "optimizer.pt")}}))
         with pytest.raises(UserError, match=r"optimizer\.pt: not the state of this run's optimizer") as caught:
@@ -191,6 +197,14 @@ def test_states_of_other_parameters(tmp_path):
 
 
 # --- decisions and machines
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The folder of a run that was stopped after a step. Nothing is written to it."""
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    tiny_trainer(folder, callbacks=[StopAt(1)]).run()
+    return folder
 
 
 def test_the_peak_is_that_of_the_machine_that_runs(tmp_path, monkeypatch):
@@ -242,8 +256,8 @@ def test_a_start_from_which_nothing_was_saved_is_replaced(tmp_path):
 
 @pytest.mark.parametrize("decided", [{}, {"precision": "fp8"}, {"compile": 1}, {"flops_per_byte": "many"}, {"peak_flops": 0},
                                      None, {"flops_per_byte": -1.0}, {"quantised": True}], ids=str)
-def test_decisions_of_another_version(tmp_path, decided):
-    tiny_trainer(tmp_path / "run", callbacks=[StopAt(1)]).run()
+def test_decisions_of_another_version(begun, tmp_path, decided):
+    shutil.copytree(begun, tmp_path / "run")
     path = tmp_path / "run" / "env.json"
     record = json.loads(path.read_text())
     record["decided"] = {**record["decided"], **decided} if decided else decided
@@ -252,7 +266,7 @@ def test_decisions_of_another_version(tmp_path, decided):
         tiny_trainer(tmp_path / "run", resume=True)
     assert "\n" not in str(caught.value)
     path.unlink()
-    tiny_trainer(tmp_path / "run", resume=True).run()
+    tiny_trainer(tmp_path / "run", resume=True)
 
 
 def test_a_machine_that_cannot_compile_goes_on_without(tmp_path, monkeypatch):
@@ -297,7 +311,6 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def at_home(home, tmp_path, monkeypatch):
-    import shutil
     shutil.copytree(home, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     monkeypatch.setattr("stlm.cli.train.write_report", lambda folder: None)
