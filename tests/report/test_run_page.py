@@ -152,6 +152,12 @@ def test_prompts_can_be_typed(text, prompt):
     assert _beginning(text.encode()) == prompt
 
 
+def test_a_file_that_is_gone_after_training_ends_nothing(tmp_path):
+    config = configure("demo", ["--data", "x", "--seed", "2"], "")
+    steps = next_steps(RunFolder(tmp_path / "a"), config, "The", str(tmp_path / "gone.toml"))
+    assert steps[-1] == "stlm train demo --data x --train.minutes 12 --seed 2 --name a-longer"
+
+
 def test_suggested_names_are_free(tmp_path):
     for name in ("mine", "mine-longer", "mine-longer-2"):
         (tmp_path / name).mkdir()

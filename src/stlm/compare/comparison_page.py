@@ -163,6 +163,8 @@ def _curves(arms: dict[str, Any], colours: dict[str, str], first: dict[str, Any]
     ends = [curve[-1][-1] for curves in looked.values() for curve in curves]
     if not ends:
         return []
+    few = [look[-1] for curves in looked.values() for curve in curves if len(curve) < FEW for look in curve]
+    top = max([_end(ends) * 1.25, *(value * 1.03 for value in few)])  # the first looks of long runs are far above the others
 
     def against(label: str, column: int, before: str | None) -> str:
         offsets = {arm: _spent_before(found, first, before) if before else 0.0 for arm, found in arms.items()}
@@ -174,7 +176,7 @@ def _curves(arms: dict[str, Any], colours: dict[str, str], first: dict[str, Any]
                 axes.plot([(offsets[arm] + look[column]) / size for look in curve], [look[-1] for look in curve],
                           color=colours[arm], linewidth=1.2, marker="o" if len(curve) < FEW else "", markersize=3)
         axes.set(xlabel=label.format(unit), ylabel="bits per byte of held-out text", xlim=(0, None),
-                 ylim=(min(ends) * 0.97, _end(ends) * 1.25))
+                 ylim=(min(ends) * 0.97, top))
         return svg(figure)
 
     return [against("{}B of text", 0, None), against("seconds", 1, "seconds"), against("training {}FLOPs", 2, "flops")]

@@ -93,6 +93,8 @@ class Work:
         for threads in sorted(jobs.keys() - {self.threads}):
             others = {run.name: run for _, _, run in make_plan(self.plan.arguments, self.plan.recipe, threads).runs()
                       if run.name not in own}
+            if not others:  # no run is given minutes
+                break
             if n := sum(name in self.recorded.others or run.finished for name, run in others.items()):
                 out.append(f"{_n(n, 'finished run')} had {_n(threads, 'thread')} each; minutes on "
                            f"{_n(self.threads, 'thread')} come to something else, so they are trained again "

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import shlex
 
+from stlm.errors import UserError
 from stlm.train.cli_args import arguments_of
 from stlm.train.folder import RunFolder
 from stlm.train.run_config import LENGTHS, RunConfig
@@ -32,7 +33,11 @@ def next_steps(folder: RunFolder, config: RunConfig, prompt: str, preset: str | 
 def _train(folder: RunFolder, config: RunConfig, name: str, preset: str | None) -> str:
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     free = next(name for name in names if not folder.path.with_name(name).exists())
-    return shlex.join(["stlm", "train", *arguments_of(config, preset), "--name", free])
+    try:
+        arguments = arguments_of(config, preset)
+    except UserError:  # the file may be gone since training began
+        arguments = arguments_of(config)
+    return shlex.join(["stlm", "train", *arguments, "--name", free])
 
 
 def _longer(config: RunConfig) -> RunConfig:

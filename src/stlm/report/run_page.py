@@ -51,8 +51,8 @@ def _page(folder: RunFolder, results: dict[str, Any] | None, env: dict[str, Any]
 
 
 def _commands(folder: RunFolder, results: dict[str, Any] | None) -> dict[str, Any]:
-    """The commands on the page. None if another version or a part that is gone described the run."""
-    with contextlib.suppress(UserError):
+    """The commands on the page. None if another version described the run, or a part of one's own that is gone."""
+    with contextlib.suppress(Exception):  # such a part may raise anything when it is imported
         config, prompt = folder.config(), results["prompt"] if results else "The"
         return {"command": how_to_run(folder, config), "steps": next_steps(folder, config, prompt)}
     return {"command": None, "steps": None}
