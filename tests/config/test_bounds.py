@@ -177,7 +177,7 @@ def test_lists_of_flags():
     (["generate", "x" * 5000, "text"], "File name too long"),
     (["train", "x" * 5000 + ".toml"], "File name too long"),
     (["report", "a\0b"], "an argument can't have a NUL byte"),
-    (["train", "--name", "x", "demo"], "'--name': a name has to come first"),
+    (["train", "--name", "x", "demo"], "'--name': a name has to stand here"),
     (["train", "demo", "--name", "x" * 101], "at most 100"),
     (["train", "demo", "--data="], "--data: a value has to follow"),
     (["train", "demo", "--train.steps", str(2**64)], "it has to be 1,000,000,000,000 or less"),

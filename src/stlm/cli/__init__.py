@@ -28,11 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the program that reads our output has ended
-        streams.discard_output()
+        streams.flush_or_discard()
         return 0
     except OSError as error:  # such as a name that is too long, a folder that can't be entered, a full disk
-        if error.filename is None:  # it may be the output itself, which Python would write again at its end
-            streams.discard_output()
+        streams.flush_or_discard()
         return _refuse(f"{error.filename or 'standard output or a file'}: {error.strerror or error}")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
     def path(self, *names: str, **more: Any) -> None:
         """The same for a path."""
-        self.add_argument(*names, type=functools.partial(_filled, names[-1], lambda word: Path(word).expanduser()), **more)
+        self.add_argument(*names, type=functools.partial(_filled, names[-1], _path), **more)
 
     def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
         words = list(args)
@@ -63,9 +64,9 @@ def no_flag(verb: str, word: str) -> UserError:
 
 def first_name(verb: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The name that a verb begins with, and its flags."""
-    name, *flags = arguments
+    name, *flags = arguments or [""]
     if not name or name.startswith("-"):
-        raise UserError(f"{name!r}: a name has to come first; `stlm {verb} --help` says what it takes")
+        raise UserError(f"{name!r}: a name has to stand here; `stlm {verb} --help` says what it takes")
     return name, flags
 
 
@@ -95,3 +96,7 @@ def _filled(name: str, make: Callable[[str], Any], word: str) -> Any:
     if not word:
         raise UserError(f"{name}: it can't be empty")
     return make(word)
+
+
+def _path(word: str) -> Path:
+    return Path(os.path.expanduser(word))

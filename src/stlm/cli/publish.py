@@ -8,6 +8,7 @@ from pathlib import Path
 from stlm.cli.console import Console
 from stlm.cli.outputs import FORCE
 from stlm.cli.parser import first_name
+from stlm.cli.runs import command
 from stlm.compress import publish, write_compressed
 from stlm.config.flags import parse
 from stlm.model.compression import CompressionConfig
@@ -24,11 +25,11 @@ class PublishConfig:
 
 def run(arguments: list[str]) -> int:
     force, arguments = FORCE in arguments, [argument for argument in arguments if argument != FORCE]
-    run_name, rest = first_name("publish", arguments or [""])
-    name, flags = first_name("publish RUN", rest or [""])
+    run_name, rest = first_name("publish", arguments)
+    name, flags = first_name("publish", rest)
     given = parse(PublishConfig(), flags, "stlm publish RUN NAME")
     folder = MODELS / name if Path(name).name == name else Path(name)
     size = write_compressed(find_checkpoint(run_name), folder, given.compression, force)
-    Console().print(f"{folder}: {size / 1e6:.1f} MB of weights; add a README.md that says what they were trained "
-                               f"on\nnext:  stlm generate {folder.name} \"Once upon a time\"", highlight=False, soft_wrap=True)
+    Console().print(f"{folder}: {size / 1e6:.1f} MB of weights; add a README.md that says what they were trained on\n"
+                    f"next:  {command('generate', folder.name, 'Once upon a time')}", soft_wrap=True)
     return 0

@@ -23,11 +23,13 @@ def prepare() -> None:
             stream.reconfigure(errors=ERRORS)
 
 
-def discard_output() -> None:
-    """Let standard output lead nowhere, because whoever read it has ended. Python would write what is left at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def flush_or_discard() -> None:
+    """Write what standard output holds back. If that fails, it leads nowhere from here on, because Python would try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def printable(text: str) -> str:
