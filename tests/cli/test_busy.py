@@ -8,7 +8,7 @@ import os
 import pytest
 
 import stlm
-from stlm.cli import busy
+from stlm.cli import busy, main
 from stlm.cli.busy import BusyMachine, Use, use_now
 
 
@@ -57,3 +57,25 @@ def test_the_system_is_read(tmp_path):
     found = use_now(tmp_path / "stat")
     assert found.everybody == pytest.approx(165 / os.sysconf("SC_CLK_TCK"))
     assert use_now(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(("words", "count"), [
+    (["generate", "nothing", "x", "--threads", "3"], "3"), (["generate", "--threads=1", "nothing", "x"], "1"),
+    (["eval", "nothing", "--threads", "2", "--threads", "4"], "4"), (["train", "nothing", "--threads", "1_0"], "10"),
+    (["patches", "nothing", "x", "--threads", "1"], "1"), (["generate", "nothing", "--", "--threads"], "7")])
+def test_threads(words, count, monkeypatch, capsys):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert main(words) == 2 and "nothing" in capsys.readouterr().err  # that run isn't there
+    assert os.environ["OMP_NUM_THREADS"] == count
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "1e9", "two", "99999", ""])
+def test_numbers_of_threads_that_are_refused(value, monkeypatch, capsys):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert main(["generate", "nothing", "x", f"--threads={value}"]) == 2
+    assert "--threads" in capsys.readouterr().err and os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_threads_where_there_is_one(capsys):
+    assert main(["zip", "nothing", "x", "-o", "y", "--threads", "2"]) == 2
+    assert "there is no flag --threads" in capsys.readouterr().err

@@ -167,7 +167,7 @@ def test_patches_that_have_to_be_predicted(capsys):
     (["params", "nothing"], "there is no preset 'nothing'"),
     (["report", "nothing"], "there is no run 'nothing'"),
     (["patches", "nothing", "a text"], "there is no run 'nothing'"),
-    (["patches", "nothing"], "the following arguments are required: text"),
+    (["patches", "nothing"], "give a run and a text"),
     (["train", "tiny.toml", "--model.patching", "entropy"], "there is no run 'reader'"),
     (["compare", "nothing.py"], "nothing.py: there is no such file"),
     (["compare", "nothing.py", "--jobs", "0"], "--jobs 0: it has to be 1 or more"),
@@ -186,11 +186,6 @@ def test_files_without_text(capsys, name, data):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_binary_file_is_learned_like_any_other(capsys):
-    Path("data.bin").write_bytes(bytes(range(256)) * 40)
-    assert stlm(capsys, "train", "tiny.toml", "--data", "data.bin", "--name", "bin", "--train.steps", "4")[0] == 0
-
-
 def test_damaged_and_foreign_checkpoints(capsys, trained):
     last = Path("runs/mine/checkpoints/step_0000012")
     data = (last / "model.safetensors").read_bytes()

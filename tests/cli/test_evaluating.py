@@ -94,7 +94,7 @@ def test_the_answers_of_the_whole_outlive_a_subset(capsys, monkeypatch):
 def test_another_models_scores_do_not_stay(capsys):
     assert stlm(capsys, "train", "tiny.toml", "--name", "second", "--seed", "1", "--train.steps", "2")[0] == 0
     for model, task in (("tiny", "bits"), ("second", "world")):
-        status, _, said = stlm(capsys, "eval", model, "--tasks", task, "--limit", "3", "--output", "shared")
+        status, _, said = stlm(capsys, "eval", model, "--tasks", task, "--limit", "3", "--output", "shared", "--force")
         assert status == 0 and ("its scores are of other weights" in said) == (model == "second")
     found = json.loads(Path("shared/results.json").read_text())
     assert found["model_name"] == "second" and list(found["configs"]) == ["world"]

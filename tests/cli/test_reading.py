@@ -103,7 +103,7 @@ def test_patches_of_a_text_from_a_file(capsys):
     assert stlm(capsys, "patches", "tiny", "--text", "notes/c.zip")[0] == 0
     for words, message in (((), "give a run and a text"), (("--text", "nowhere"), "no such file"),
                            (("--field", "x"), "give --text"),
-                           (("--text", "notes/b.md"), "binary"), (("--text",), "a value has to follow")):
+                           (("--text", "notes/b.md"), "binary"), (("--text",), "expected one argument")):
         status, out, said = stlm(capsys, "patches", "tiny", *words)
         assert (status, out) == (2, "") and message in said
 

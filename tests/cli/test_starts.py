@@ -192,7 +192,8 @@ def fake_wandb(monkeypatch, mode: str, **fails: Exception) -> list[str]:
     module = SimpleNamespace(setup=lambda: SimpleNamespace(settings=SimpleNamespace(mode=mode)), login=work("login"),
                              init=work("init"))
     monkeypatch.setitem(sys.modules, "wandb", module)
-    monkeypatch.delitem(sys.modules, "stlm.train.trackers.wandb", raising=False)
+    monkeypatch.setitem(sys.modules, "stlm.train.trackers.wandb", None)
+    del sys.modules["stlm.train.trackers.wandb"]  # it is imported anew, and forgotten after the test
     return called
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,11 +157,11 @@ def test_files_of_every_name_are_trained_on(capsys, tmp_path, monkeypatch):
     """Names with spaces, brackets, and bytes that aren't UTF-8 are read, recorded and shown."""
     monkeypatch.chdir(tmp_path)
     Path("my run [1].toml").write_text(TINY)
-    Path("caf\udce9 [b].txt").write_bytes(b"[INST] Hello [/INST] \x1b[31m and some more words of mine. " * 300)
+    Path("caf\udce9 [b].txt").write_bytes(b"[INST] [b] [/INST] \x1b[31m " * 600)
     status, _, err = stlm(capsys, "train", "my run [1].toml", "--data", "caf\udce9 [b].txt", "--train.steps", "2")
     assert status == 0, err
     assert Path("runs/my-run-1/results.json").exists() and "caf\\xe9 [b].txt" in err and "\x1b" not in err
-    assert "stlm generate my-run-1 '[INST] Hello [/INST]'" in err
+    assert re.search(r"stlm generate my-run-1 '[^']*\[[^']+'", err), err
 
 
 def test_closed_and_full_streams():

@@ -208,7 +208,8 @@ def test_a_record_that_is_none_is_left_alone(content):
 
 @pytest.mark.usefixtures("instant")
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--jobs", "0"], "--jobs 0: it has to be 1 or more"), (["--jobs", "two"], "--jobs two"), (["--jobs", "-1"], "--jobs -1"),
+    (["--jobs", "0"], "--jobs 0: it has to be 1 or more"),
+    (["--jobs", "two"], "--jobs: expected a whole number"), (["--jobs", "-1"], "--jobs -1"),
     (["--set", "a=1"], "--set: it is a setting of a cluster's jobs; give --cluster too"),
     (["--cluster", "local", "--set", "a"], "--set a: it has to be NAME=VALUE"),
     (["--cluster", "local", "--set==1"], "it has to be NAME=VALUE"), (["--seeds", "2"], "there is no flag --seeds")])
@@ -220,7 +221,7 @@ def test_faults_of_flags(arguments, message):
 @pytest.mark.usefixtures("instant")
 def test_folders_that_cannot_be_written_are_found_before_training():
     Path("results").write_text("a file")
-    assert "results/x: this folder cannot be made" in said("my recipes/x.py")[1] and not Path("runs").exists()
+    assert "results/x: cannot be written" in said("my recipes/x.py")[1] and not Path("runs").exists()
 
 
 def test_bars_of_runs_at_work_are_named(monkeypatch):

@@ -81,12 +81,6 @@ def test_no_odd_number_passes(cls, name):
     (lambda: TrainConfig(minutes=0), "minutes = 0: it has to be above 0"),
     (lambda: TrainConfig(steps=2, tasks="blimp"), "tasks = 'blimp': expected a list"),
     (lambda: Sampling(top_p=0), "top_p = 0: it has to be above 0"),
-    (lambda: Recipe("q", "r", "steps", 2, {"a": "demo"}, "a", seeds=2), "seeds = 2: expected a list"),
-    (lambda: Recipe("q", "r", "steps", 2, {"a": "demo"}, "a", seeds=(0, -1)), "seeds[1] = -1: it has to be 0 or more"),
-    (lambda: Recipe("q", "r", "steps", math.nan, {"a": "demo"}, "a"), "amount = nan: it has to be a finite number"),
-    (lambda: Recipe("q", "r", "steps", 2, ["demo"], "a"), "arms = ['demo']: expected a dict"),
-    (lambda: Recipe("q", "r", "steps", 2, {"a": None}, "a"), "arms['a'] = None: expected a text"),
-    (lambda: Recipe("q", "r", "steps", 2, {"a": " "}, "a"), "a: it is empty"),
 ])
 def test_configs_made_in_python_are_checked(make, message):
     with pytest.raises(ValueError) as caught:

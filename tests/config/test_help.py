@@ -55,7 +55,7 @@ def test_help_of_train_lists_every_field_and_every_kind(capsys, preset):
     assert stop.value.code == 0
     shown = rows(capsys.readouterr().out)
     fields = list(walk(PRESETS[preset]()))
-    assert {"--name", "--resume", *SHORTHANDS, *(flag for flag, *_ in fields)} == set(shown)
+    assert {"--name", "--resume", "--threads", *SHORTHANDS, *(flag for flag, *_ in fields)} == set(shown)
     for flag, owner, name, hint, value in fields:
         assert docstrings(owner)[name].rstrip(".").replace(" ", "") in shown[flag].replace(" ", ""), flag
         if slot_of(hint):
@@ -175,7 +175,8 @@ def test_flags_of_the_short_help_are_accepted(verb, tmp_path, monkeypatch, capsy
     train = {field.flag for field in fields_of(RunConfig())} | {row[0].split()[0] for row in TRAIN_FLAGS} | set(SHORTHANDS)
     values = {"--set": "a=1", "--cluster": "slurm", "--compression": "publish"}
     other = {"check": ["nothing"], "compare": ["nothing.py"], "eval": ["nothing"], "generate": ["nothing", "x"],
-             "patches": ["nothing"], "publish": ["nothing", "x"]}
+             "patches": ["nothing"], "publish": ["nothing", "x"],
+             **{packer: ["nothing", "x", "-o", "y"] for packer in ("zip", "unzip")}}
     for flag in re.findall(r"^  (--\S+)", verb_usage(verb), re.M):
         if verb == "train":
             assert flag in train

@@ -55,7 +55,7 @@ def test_flags(flag, meant):
     ("--vocabulary", "(did you mean '--data.tokenizer.vocab-size'? It goes with --data.tokenizer bpe or subword)"),
     ("--model.stride", "(did you mean '--model.patching.stride'? It goes with --model.patching stride)"),
     ("--momentum", "(did you mean '--optim.momentum'? It goes with --optim muon)"),
-    ("--device", "(a GPU is used where there is one)"), ("--threads", "(set OMP_NUM_THREADS=N before the command)")])
+    ("--device", "(a GPU is used where there is one)")])
 def test_flags_of_other_kinds_and_what_is_no_flag(flag, message):
     assert said(flag) == message
 

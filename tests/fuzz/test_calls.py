@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from stlm.cli import eval as eval_verb
 from stlm.cli import generate as generate_verb
+from stlm.cli import runs
 from stlm.cli import train as train_verb
 from stlm.cli.usage import VERBS, flags_of
 from stlm.config.decode import decode
@@ -126,9 +127,9 @@ def cut_short(patch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: object, **keywords: object) -> None:
         raise KeyboardInterrupt
 
-    def small_corpus(config: RunConfig, console: Any, real: Any = train_verb.open_corpus) -> Any:
+    def small_text(config: RunConfig, real: Any = train_verb.open_text) -> Any:
         small = min(config.data.megabytes, 0.05)
-        return real(dataclasses.replace(config, data=dataclasses.replace(config.data, megabytes=small)), console)
+        return real(dataclasses.replace(config, data=dataclasses.replace(config.data, megabytes=small)))
 
     def briefly(real: Any) -> Any:
         return lambda model, tokenizer, prompt, max_bytes, *rest: real(model, tokenizer, prompt, min(max_bytes, SHORT), *rest)
@@ -137,8 +138,8 @@ def cut_short(patch: pytest.MonkeyPatch) -> None:
         return real(**{**context, "limit": min(context["limit"] or 2, 2)})
 
     patch.setattr(eval_verb, "Evaluation", few)
-    patch.setattr(train_verb, "open_corpus", small_corpus)
-    patch.setattr(eval_verb, "open_corpus", small_corpus)
+    for module in (train_verb, runs):
+        patch.setattr(module, "open_text", small_text)
     for name in ("write", "write_speculating"):
         patch.setattr(generate_verb, name, briefly(getattr(generate_verb, name)))
     for name in ("stlm.cli.train.build_run", "stlm.compare.launch.carry_out", "stlm.cli.check.check",

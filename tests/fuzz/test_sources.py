@@ -156,13 +156,13 @@ def stopped() -> Iterator[list]:
         raise KeyboardInterrupt
 
     real_corpus, real_texts = runs.open_corpus, Texts.held_out
-    scorer = SimpleNamespace(name="x", fingerprint="x", limit=256)
+    scorer = SimpleNamespace(name="x", fingerprint="x", limit=256, n_parameters=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stlm.cli.train.open_corpus", opened)
         patch.setattr(Texts, "held_out", held_out)
         patch.setattr("stlm.cli.eval._checkpoint", lambda name: None)
         patch.setattr("stlm.cli.eval.open_scorer", lambda name, checkpoint: scorer)
-        patch.setattr("stlm.cli.eval.results.open_scores", lambda *about: {})
+        patch.setattr("stlm.cli.eval.results.open_scores", lambda *about: {"results": {}})
         patch.setattr("stlm.data.sources.WORLD_VALIDATION", 1 << 12)
         yield found
 

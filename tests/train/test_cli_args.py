@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from stlm.train.cli_args import arguments_of, configure, word
+from stlm.config.words import value_word
+from stlm.train.cli_args import arguments_of, configure
 from stlm.train.presets import PRESETS
 
 FLAGS = [
@@ -51,4 +52,4 @@ def test_a_file_may_be_the_base(tmp_path):
     (3.0, "3"), (0.003, "0.003"), (2e6, "2000000"), (1e-5, "1e-05"), (1e300, "1e+300"), (True, "True"),
     (None, "none"), (7, "7")])
 def test_words(value, shown):
-    assert word(value) == shown
+    assert value_word(value) == shown

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
 
 from stlm.cli import streams
-from stlm.cli.usage import SYNONYMS, VERBS, usage, verb_usage
+from stlm.cli.threads import use_threads
+from stlm.cli.usage import SYNONYMS, THREADED, VERBS, usage, verb_usage
 from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
-
-# no room, no permission, a disk that is read only, a name that is too long
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +50,8 @@ def _run(arguments: list[str]) -> int:
     if not rest or rest[0] in ("-h", "--help"):
         print(verb_usage(verb))
         return 0 if rest else 2
+    if verb in THREADED:
+        rest = use_threads(rest)
     return importlib.import_module(f"stlm.cli.{verb}").run(rest)
 
 

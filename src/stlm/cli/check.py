@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
     console.print(table(f"{name} in {len(models)} small models", found))
     for check_name, fault in found.items():
         if fault:
-            console.print(f"{check_name}: {fault}", soft_wrap=True)
+            console.say(f"{check_name}: {fault}")
     return 1 if any(found.values()) else 0
 
 

@@ -54,18 +54,18 @@ def run(arguments: list[str]) -> int:
     recorded = record.on_record(plan)
     work = Work(plan, recorded, at_once, threads, cores)
     for line in (plan.recipe.question, plan.recipe.rule, *work.lines()):
-        console.print(line)
+        console.say(line)
     for folder in (RUNS, record.path_of(plan).parent):
         check_folder(folder)
     if recorded.others:
-        console.print(f"the record has runs that this recipe no longer describes; a copy is in {record.set_aside(plan)}")
+        console.say(f"the record has runs that this recipe no longer describes; a copy is in {record.set_aside(plan)}")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler sends SIGTERM instead of Ctrl-C
     try:
         with Display(work, console) as display:
             launch.carry_out(work.missing, start, at_once, display)
         _time_decoding([run for _, _, run in plan.runs()], console)
     except KeyboardInterrupt:
-        console.print(f"stopped, and everything is saved; continue with:  {plan.command}")
+        console.say(f"stopped, and everything is saved; continue with:  {plan.command}")
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -83,9 +83,9 @@ def _conclude(plan: Plan, recorded: record.Recorded, console: Console) -> None:
         return
     console.print(_table(plan, found))
     for line in verdicts(found):
-        console.print(line)
+        console.say(line)
     page = save(plan, found, console)
-    console.print(f"results: {record.path_of(plan)}" + (f"\nreport:  {page}" if page else ""))
+    console.say(f"results: {record.path_of(plan)}" + (f"\nreport:  {page}" if page else ""))
 
 
 def _time_decoding(runs: list[Run], console: Console) -> None:
@@ -102,7 +102,7 @@ def _time_decoding(runs: list[Run], console: Console) -> None:
         try:
             time_decoding(here, lambda: bar.advance(task))
         except UserError as error:  # a checkpoint that is damaged, or of another version
-            console.print(f"speeds of generation are those measured beside other runs: {error}")
+            console.say(f"speeds of generation are those measured beside other runs: {error}")
 
 
 def _settings(words: list[str]) -> dict[str, str]:

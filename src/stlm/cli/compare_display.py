@@ -26,7 +26,7 @@ def save(plan: Plan, found: dict[str, Any], console: Console) -> Path | None:
     try:
         return write_page(plan, found)
     except Exception as error:  # drawing may raise anything, and the record is what counts
-        console.print(f"the report could not be written ({type(error).__name__}: {error}); the record is complete")
+        console.say(f"the report could not be written ({type(error).__name__}: {error}); the record is complete")
         return None
 
 
@@ -55,10 +55,10 @@ class Display(launch.Watcher):
     def started(self, run: Run) -> None:
         self._started[run.name] = time.monotonic()
         if not self.console.is_terminal:
-            self.console.print(f"{self.work.plan.label(run)}: started")
+            self.console.say(f"{self.work.plan.label(run)}: started")
 
     def waits(self, run: Run) -> None:
-        self.console.print(f"{self.work.plan.label(run)}: another process trains {run.folder}; waiting for it")
+        self.console.say(f"{self.work.plan.label(run)}: another process trains {run.folder}; waiting for it")
 
     def ended(self, run: Run) -> None:
         found = run.found()
@@ -77,7 +77,7 @@ class Display(launch.Watcher):
         self._bar.advance(self._whole)
         if run.name in self._started:
             self._took.append(time.monotonic() - self._started[run.name])
-        self.console.print(f"{self.work.plan.label(run)}: {what}  ({self.total - self._left} of {self.total}{self._rest()})")
+        self.console.say(f"{self.work.plan.label(run)}: {what}  ({self.total - self._left} of {self.total}{self._rest()})")
 
     def _rest(self) -> str:
         """How long the runs that are left will take, by those that ended."""

@@ -19,6 +19,10 @@ class Console(rich.console.Console):
     def __init__(self, stderr: bool = True) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
+    def say(self, line: str) -> None:
+        """Print a line. Only the terminal breaks it, so that it can be searched and copied as one."""
+        self.print(line, soft_wrap=True)
+
     @property  # type: ignore[misc]
     def size(self) -> ConsoleDimensions:
         found = super().size

@@ -32,9 +32,8 @@ class Display(Callback):
         resumed = f", continued from step {trainer.step}" if trainer.step else ""
         compiled = ", compiled" if decided.compile else ""
         for note in trainer.notes:
-            self.console.print(note, highlight=False, soft_wrap=True, markup=False)
-        self.console.print(f"training for {goal}{resumed}, in {decided.precision}{compiled}; Ctrl-C saves and stops",
-                           highlight=False, soft_wrap=True)
+            self.console.say(note)
+        self.console.say(f"training for {goal}{resumed}, in {decided.precision}{compiled}; Ctrl-C saves and stops")
         self._bar.start()
 
     def on_log(self, trainer: Trainer, figures: dict[str, float]) -> None:
@@ -51,7 +50,7 @@ class Display(Callback):
         self._bar.update(self._task, completed=share, description=f"step {trainer.step:,}", info=info)
         if not self.console.is_terminal and (time.monotonic() - self._line_at > 10 or trainer.done):
             self._line_at = time.monotonic()
-            self.console.print(f"step {trainer.step:>6,}  {share:4.0%}  {info}", highlight=False, soft_wrap=True)
+            self.console.say(f"step {trainer.step:>6,}  {share:4.0%}  {info}")
 
     def sample(self, step: int, text: str) -> None:
         """Show a sample above the bar."""
@@ -61,7 +60,7 @@ class Display(Callback):
 
     def tell(self, line: str) -> None:
         """Show a line above the bar."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.say(line)
 
     def on_train_end(self, trainer: Trainer) -> None:
         self._bar.stop()

@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None,
                   given.field or "text")
     if given.text and (about := texts.given.about(scoring=True)):
-        console.print(f"{texts.given.name}: {about}", soft_wrap=True)
+        console.say(f"{texts.given.name}: {about}")
     scorer = open_scorer(given.run, checkpoint)
     judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge else None
     folder = given.output or _folder(given.run, checkpoint)
@@ -63,8 +63,8 @@ def run(arguments: list[str]) -> int:
     if not (folder / results.FILE).exists():
         results.save(folder, found)  # from now on it says whose scores these are
     elif not found["results"]:
-        console.print(f"{folder / results.FILE}: its scores are of other weights or another version, or were changed by hand; "
-                      "they are replaced", soft_wrap=True)
+        console.say(f"{folder / results.FILE}: its scores are of other weights or another version, or were changed by hand; "
+                      "they are replaced")
     for task in tasks:
         bar, advance = scoring_bar(console, task.kind)
         kept = folder / f"samples_{task.kind}{f'_{given.limit}' if given.limit else ''}.jsonl"
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
     if any(task.kind in anchors.TASKS for task in tasks):
         console.print(draw(anchors.beside(asked)))
     page = page_line(lambda: write_page(folder, found))
-    console.print(f"results: {folder / results.FILE}\n{page}", soft_wrap=True)
+    console.say(f"results: {folder / results.FILE}\n{page}")
     return 0
 
 

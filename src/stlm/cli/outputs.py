@@ -44,7 +44,7 @@ def check_scores(folder: Path, fingerprint: str, force: bool) -> None:
     record = folder / FILE
     if record.exists():
         found = read_json(record)
-        taken = isinstance(found, dict) and found.get("fingerprint") != fingerprint
+        taken = isinstance(found, dict) and found.get("fingerprint", fingerprint) != fingerprint
         if taken and not force:
             raise UserError(f"{record}: these are scores of another model, or of this one before it was trained further; "
                             f"{REPLACE}")

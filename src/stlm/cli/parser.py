@@ -75,6 +75,8 @@ def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:
     found, rest = None, list[str]()
     words = iter(flags)
     for word in words:
+        if word == "--":
+            return found, [*rest, word, *words]
         flag, equals, value = word.partition("=")
         if flag != name:
             rest.append(word)

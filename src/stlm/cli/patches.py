@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
         model = checkpoint.build_model().to(pick_device())
         reading = read(model, checkpoint.tokenizer, text)
         n_bytes, ends = sum(map(len, reading.pieces)), sum(reading.ends)
-        console.print(f"{name}: {sum(reading.bits) / n_bytes:.2f} bits per byte, {n_bytes / max(1, ends):.1f} bytes a patch")
+        console.say(f"{name}: {sum(reading.bits) / n_bytes:.2f} bits per byte, {n_bytes / max(1, ends):.1f} bytes a patch")
         for line in lines(reading, console.width, console.coloured, console.encoding):
             console.print(line, no_wrap=True, crop=False, soft_wrap=True)
         console.print()

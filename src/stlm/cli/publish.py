@@ -30,6 +30,6 @@ def run(arguments: list[str]) -> int:
     given = parse(PublishConfig(), flags, "stlm publish RUN NAME")
     folder = MODELS / name if Path(name).name == name else Path(name)
     size = write_compressed(find_checkpoint(run_name), folder, given.compression, force)
-    Console().print(f"{folder}: {size / 1e6:.1f} MB of weights; add a README.md that says what they were trained on\n"
-                    f"next:  {command('generate', folder.name, 'Once upon a time')}", soft_wrap=True)
+    Console().say(f"{folder}: {size / 1e6:.1f} MB of weights; add a README.md that says what they were trained on\n"
+                    f"next:  {command('generate', folder.name, 'Once upon a time')}")
     return 0

@@ -36,8 +36,8 @@ def open_corpus(config: RunConfig, console: Console, source: Source | None = Non
     with bar(console) as progress:
         corpus = prepare(source, config.data.tokenizer, cache_folders(), _shown(progress, source))
     if corpus.folder is not None and is_temporary(corpus.folder):
-        console.print(f"no cache folder of yours can be written, so this text is kept in {corpus.folder.parent}; "
-                      "set STLM_CACHE to a folder that lasts", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"no cache folder of yours can be written, so this text is kept in {corpus.folder.parent}; "
+                      "set STLM_CACHE to a folder that lasts")
     return corpus
 
 

@@ -22,7 +22,6 @@ from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import changed, encode
 from stlm.config.writing import check_folder, write_json
 from stlm.data.shards import Corpus
-from stlm.data.sources import Source
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
 from stlm.evaluate.callbacks import Benchmarks, Samples, Validation
@@ -34,7 +33,6 @@ from stlm.report import patch_marks
 from stlm.report.commands import next_steps
 from stlm.report.run_page import write_report
 from stlm.train.build import build_run
-from stlm.train.checkpoint import Checkpoint
 from stlm.train.cli_args import apply, configure
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.guard import Guarded
@@ -62,17 +60,18 @@ def run(arguments: list[str]) -> int:
         config = apply(folder.config(), flags, program, TRAIN_FLAGS)
         check_changes(folder, saved, config)
         if saved is not None and finished(folder, saved) and not changed(saved.config, config):
-            console.print(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}",
-                          soft_wrap=True)
+            console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}")
             return 0
     else:
         _refuse_existing(folder)
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    source = _text(config, saved)
+    with _told_where(saved is not None):
+        source = open_text(config)
     corpus_of_run = functools.cache(lambda: open_corpus(config, console, source))
     display = Display(console)
     watching = _checked(folder, config, corpus_of_run, display)
-    corpus, device = corpus_of_run(), pick_device()
+    with _told_where(saved is not None):
+        corpus, device = corpus_of_run(), pick_device()
     if saved is not None:
         refuse_without_effect(folder, saved, config, corpus)
     tokens = config.train.batch_size // config.train.grad_accum * config.train.seq_len
@@ -80,19 +79,19 @@ def run(arguments: list[str]) -> int:
     with folder.locked():
         if not resume:
             _refuse_existing(folder)  # again, because another process may have trained it meanwhile
-        console.print(f"{folder.path}: {described(source, corpus)}", soft_wrap=True)
+        console.say(f"{folder.path}: {described(source, corpus)}")
         with Start(folder) as start, _enough_memory():
             with console.status("measuring what is fast on this machine"):
                 trainer = build_run(folder, config, corpus, device, [*watching, start], folder.latest() if resume else None)
-            console.print(f"{count(trainer.model).unique:,} parameters", highlight=False, soft_wrap=True)
+            console.say(f"{count(trainer.model).unique:,} parameters")
             try:
                 with _stopping(trainer):
                     trainer.run()
             finally:
                 display.close()
         if not trainer.done:
-            console.print(f"stopped at step {trainer.step}, which is saved; "
-                          f"continue with:  {command('train', preset, '--name', folder.name, '--resume')}", soft_wrap=True)
+            console.say(f"stopped at step {trainer.step}, which is saved; "
+                          f"continue with:  {command('train', preset, '--name', folder.name, '--resume')}")
             return 130
         _finish(trainer, console, preset)
     return 0
@@ -124,13 +123,14 @@ def _name(name: str | None, preset: str, resume: bool) -> str:
     return names[max(0, free - 1)] if resume else names[free]
 
 
-def _text(config: RunConfig, saved: Checkpoint | None) -> Source:
-    """The text of the run. It may lie elsewhere by now if the run continues."""
+@contextlib.contextmanager
+def _told_where(resumed: bool) -> Iterator[None]:
+    """A context that opens the text of a run. If the run continues, its text may lie elsewhere by now."""
     try:
-        return open_text(config)
+        yield
     except UserError as error:
-        raise error if saved is None else UserError(f"{error}; if the text of this run lies elsewhere now, say where with "
-                                                    "--data") from None
+        raise error if not resumed else UserError(f"{error}; if the text of this run lies elsewhere now, say where with "
+                                                  "--data") from None
 
 
 @contextlib.contextmanager
@@ -182,11 +182,11 @@ def _finish(trainer: Trainer, console: Console, preset: str) -> None:
     page = page_line(lambda: write_report(folder))
     console.print(_summary(record))
     if entropy is not None:
-        console.print(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
+        console.say(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                       f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
-                      "the lower limit for every model.", highlight=False, soft_wrap=True)
+                      "the lower limit for every model.")
     steps = "\n         ".join(next_steps(folder, trainer.config, record["prompt"], preset))
-    console.print(f"\n{page}\nnext:    {steps}", soft_wrap=True)
+    console.say(f"\n{page}\nnext:    {steps}")
 
 
 def _reading(model: LM, corpus: Corpus) -> list[list[Any]]:

@@ -51,10 +51,15 @@ SLOTS = {
     "--optim": "stlm.optim",
 }
 
+# Verbs that compute with several threads.
+THREADED = ("train", "generate", "eval", "patches")
+_THREADS: Row = ("--threads N", "threads of the CPU (default: one for each core). Fewer may be faster beside busy programs")
+
 # Flags of `stlm train` that aren't fields of a run.
 TRAIN_FLAGS: list[Row] = [
     ("--name NAME", "folder of the run in runs/ (default: the preset's name)"),
     ("--resume", "continue the run of that name, or start it if there is none"),
+    _THREADS,
 ]
 
 TASKS = "{tasks}"  # replaced by the list of tasks in the help of `eval`
@@ -99,6 +104,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("--exit-threshold X", "skip the remaining layers once a layer hardly changes a patch (similarity 0 to 1; try 0.98; 0: "
                                "never). Faster; the text changes. For models trained with --model.depth early_exit (default: "
                                "as trained)"),
+        _THREADS,
         "",
         "  Only the text goes to standard output, as it is written.",
         "",
@@ -119,6 +125,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("TEXT", "the text to read"),
         ("--text TEXT", "the beginning of a file, a folder or hf:NAME instead, as for train --data"),
         ("--field NAME", "field of that text, as for train (default: text)"),
+        _THREADS,
         "",
         "Example",
         "  stlm patches demo \"Anna wanted to find the red kite.\"",
@@ -139,6 +146,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("--judge RUN|hf:NAME", "a larger model that scores what the model writes"),
         ("--output DIR", "where results.json and scores.html go (default: runs/RUN/eval)"),
         ("--force", "replace scores of another model in that folder"),
+        _THREADS,
         "",
         "  Answers are saved as they come: the same command continues an evaluation that was stopped.",
         "",

@@ -23,8 +23,8 @@ def run(arguments: list[str]) -> int:
     scorer, data, packed, console = convert("zip", arguments, pack)
     if data:
         claimed = claimed_bits(scorer, data) / 8
-        console.print(f"{len(data):,} bytes compressed to {len(packed):,}: {8 * len(packed) / len(data):.4f} bits per byte "
-                      f"(the model's own figure: {8 * claimed / len(data):.4f})", highlight=False, soft_wrap=True)
+        console.say(f"{len(data):,} bytes compressed to {len(packed):,}: {8 * len(packed) / len(data):.4f} bits per byte "
+                      f"(the model's own figure: {8 * claimed / len(data):.4f})")
     return 0
 
 

@@ -155,5 +155,7 @@ def _slot_value(slot: type[Slot], value: Any, known: Any, where: str, check: boo
         if known is None:
             raise UserError(f"{where}.kind: has to be given; the kinds are {', '.join(kinds(slot))}")
         return decode(type(known), fields, known, where, check)
-    config = resolve(slot, _value(str, value["kind"], None, f"{where}.kind", check), where)
+    if not isinstance(value["kind"], str):
+        raise UserError(f"{where}.kind: expected the name of a kind ({', '.join(kinds(slot))}), found {value['kind']!r}")
+    config = resolve(slot, value["kind"], where)
     return decode(config, fields, known if type(known) is config else None, where, check)

@@ -65,13 +65,13 @@ SYNONYMS = {
     "limit": "samples n-samples max-samples num-samples",
     "text": "file input corpus",
     "output": "out output-dir out-dir output-path",
+    "threads": "num-threads n-threads cpu-threads cores",
     "jobs": "parallel workers n-jobs processes",
     "cluster": "slurm",
 }
 # Flags that people try and that stlm doesn't have: what to do instead, and the names that they try.
 NOTES = {
     "a GPU is used where there is one": "device devices gpu gpus cuda",
-    "set OMP_NUM_THREADS=N before the command": "threads num-threads n-threads cpu-threads",
 }
 _COMMON = {"train", "model", "data", "size", "every", "with", "from", "that", "this", "max", "min", "num", "the", "no", "use"}
 

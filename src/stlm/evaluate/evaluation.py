@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from stlm.config.writing import to_json, write_whole
 from stlm.evaluate.scorer import Progress, Scorer
 from stlm.evaluate.texts import HeldOut, Texts
-from stlm.train.folder import write_whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

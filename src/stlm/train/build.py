@@ -20,7 +20,7 @@ from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
 from stlm.optim import OptimConfig
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
-from stlm.train.decisions import decide, record_start
+from stlm.train.decisions import decide
 from stlm.train.folder import RunFolder, find_checkpoint
 from stlm.train.length import Counters, steps_of_run
 from stlm.train.loop import Callback, Trainer, copy_of
@@ -52,11 +52,9 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         _restore(resume, config, corpus, model, objective, ema, optimizers, source)
     folder.rewind(counters.step)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
-    if ranks.is_main:
-        record_start(folder, device, decisions, counters.step, changed(resume.config, config) if resume else {})
     total = steps_of_run(train, corpus.train, counters)
     return Trainer(folder, config, corpus, device, model, objective, optimizers, source, decisions, total, counters, ema,
-                   callbacks, ranks, notes)
+                   callbacks, ranks, notes, changed(resume.config, config) if resume else {})
 
 
 def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Objective) -> None:

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ from stlm.objective import Objective
 from stlm.optim import set_learning_rate
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
-from stlm.train.decisions import Decisions
+from stlm.train.decisions import Decisions, record_start
 from stlm.train.folder import RunFolder
 from stlm.train.length import Counters, progress_of
 from stlm.train.ranks import Ranks
@@ -54,8 +55,9 @@ class Trainer:
     """One run, as built by `build.build_run`, and its training loop.
 
     total: steps of the whole run; None if its length is in minutes or FLOPs. ema: averaged weights, if the run has them.
-    notes: what the user should know before the first step. peak: the largest number of bytes of memory in use, set when the run
-    ends. stop: set it to True to end the run after the present step; a checkpoint is saved.
+    notes: what the user should know before the first step. changes: fields of the description that have changed since the run
+    was saved. peak: the largest number of bytes of memory in use, set when the run ends. stop: set it to True to end the run
+    after the present step; a checkpoint is saved.
     """
 
     folder: RunFolder
@@ -73,6 +75,7 @@ class Trainer:
     callbacks: list[Callback] = dataclasses.field(default_factory=list)
     ranks: Ranks = dataclasses.field(default_factory=Ranks)
     notes: Sequence[str] = ()
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     peak: int = 0
     stop: bool = False
 
@@ -134,6 +137,8 @@ class Trainer:
         train = self.config.train
         for callback in self.callbacks:
             callback.on_train_begin(self)
+        if self.ranks.is_main:
+            record_start(self.folder, self.device, self.decisions, self.step, self.changes)
         saved_at = self.step
         machine.forget_peak_memory(self.device)
         while not self.done and not self.stop:
