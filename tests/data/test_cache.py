@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from tests.cli.conftest import TINY
 
 from stlm.cli import runs
+from stlm.cli.console import Console
 from stlm.config.files import load
 from stlm.data import cache, shards
 from stlm.data.concat import open_sources
@@ -285,7 +285,7 @@ def test_a_full_disk_is_named(cached, monkeypatch):
 
 def test_a_user_without_home_is_told_where_the_text_is_kept(homeless, cached, monkeypatch, capsys):
     (cached.path.parent / "tiny.toml").write_text(TINY.replace("megabytes", f"source = {str(cached.path)!r}\nmegabytes"))
-    corpus = runs.open_corpus(load(str(cached.path.parent / "tiny.toml"), PRESETS), Console(stderr=True, width=500))
+    corpus = runs.open_corpus(load(str(cached.path.parent / "tiny.toml"), PRESETS), Console())
     said = capsys.readouterr().err
     assert text_of(corpus) == TEXT
     assert f"this text is kept in {homeless}/corpora; set STLM_CACHE to a folder that lasts" in said

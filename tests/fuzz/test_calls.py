@@ -147,7 +147,7 @@ def cut_short(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(name, stop)
 
 
-@examples(12)
+@examples(4)
 @given(words=calls(), environment=ENVIRONMENT, encoding=st.sampled_from(["utf-8", "ascii", "latin-1"]))
 def test_any_call(place, words, environment, encoding):
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:

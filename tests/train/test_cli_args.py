@@ -15,7 +15,7 @@ FLAGS = [
     "--data 'my notes/$HOME,b.txt'", "--data --odd", "--model.patching stride --model.patching.stride 6",
     "--optim muon --optim.adamw-lr 0.004", "--train.trackers tensorboard wandb", "--train.init-from other",
     "--model.trunk linear --model.trunk.ffn swiglu --model.trunk.ffn.ratio 3", "--model.depth early_exit",
-    "--data.field ''", "--objective mix", "--train.schedule linear --train.cooldown 1"]
+    "--objective mix", "--train.schedule linear --train.cooldown 1"]
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

@@ -44,6 +44,11 @@ compile = "off"
 """
 
 
+class EndAtOnce(Callback):
+    def on_step_end(self, trainer):
+        raise KeyboardInterrupt
+
+
 class StopAt(Callback):
     """Ask the run to stop after a step."""
 
@@ -240,7 +245,7 @@ def test_starts_of_an_older_record(tmp_path):
     record = json.loads(path.read_text())
     del record["starts"]
     path.write_text(json.dumps(record))
-    tiny_trainer(tmp_path / "run", resume=True, batch_size=2)
+    tiny_trainer(tmp_path / "run", resume=True, batch_size=2, callbacks=[StopAt(4)]).run()
     starts = json.loads(path.read_text())["starts"]
     assert [start["step"] for start in starts] == [0, 2] and starts[0]["cpu"] == record["cpu"]
     assert starts[1]["changes"] == {"train.batch_size": [4, 2]}
@@ -249,7 +254,8 @@ def test_starts_of_an_older_record(tmp_path):
 def test_a_start_from_which_nothing_was_saved_is_replaced(tmp_path):
     tiny_trainer(tmp_path / "run", callbacks=[StopAt(2)]).run()
     for size in (2, 8):
-        tiny_trainer(tmp_path / "run", resume=True, batch_size=size)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_trainer(tmp_path / "run", resume=True, batch_size=size, callbacks=[EndAtOnce()]).run()
     starts = json.loads((tmp_path / "run" / "env.json").read_text())["starts"]
     assert [start.get("changes") for start in starts] == [None, {"train.batch_size": [4, 8]}]
 
