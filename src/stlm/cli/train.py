@@ -33,6 +33,7 @@ from stlm.report import patch_marks
 from stlm.report.commands import next_steps
 from stlm.report.run_page import write_report
 from stlm.train.build import build_run
+from stlm.train.checkpoint import Checkpoint
 from stlm.train.cli_args import apply, configure
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.guard import Guarded
@@ -54,10 +55,9 @@ def run(arguments: list[str]) -> int:
     program = f"stlm train {preset}"
     if "--help" in flags or "-h" in flags:
         configure(preset, flags, program, TRAIN_FLAGS)  # prints and exits
-    folder = RunFolder(RUNS / _name(name, preset, resume))
-    saved = folder.latest() if resume and folder.exists else None
+    folder, saved = RunFolder(RUNS / _name(name, preset, resume)), None
     if resume and folder.exists:
-        config = apply(folder.config(), flags, program, TRAIN_FLAGS)
+        saved, config = folder.latest(), apply(folder.config(), flags, program, TRAIN_FLAGS)
         check_changes(folder, saved, config)
         if saved is not None and finished(folder, saved) and not changed(saved.config, config):
             console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}")
@@ -65,10 +65,14 @@ def run(arguments: list[str]) -> int:
     else:
         _refuse_existing(folder)
         config = configure(preset, flags, program, TRAIN_FLAGS)
+    return _train(folder, config, preset, saved, console)
+
+
+def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint | None, console: Console) -> int:
+    """Train a run from its first step, or from ``saved``. Returns the exit status."""
     with _told_where(saved is not None):
         source = open_text(config)
-    corpus_of_run = functools.cache(lambda: open_corpus(config, console, source))
-    display = Display(console)
+    corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source)), Display(console)
     watching = _checked(folder, config, corpus_of_run, display)
     with _told_where(saved is not None):
         corpus, device = corpus_of_run(), pick_device()
@@ -76,13 +80,14 @@ def run(arguments: list[str]) -> int:
         refuse_without_effect(folder, saved, config, corpus)
     tokens = config.train.batch_size // config.train.grad_accum * config.train.seq_len
     check_fits(config.model, corpus.tokenizer, device, tokens)
+    continues = folder.exists
     with folder.locked():
-        if not resume:
+        if not continues:
             _refuse_existing(folder)  # again, because another process may have trained it meanwhile
         console.say(f"{folder.path}: {described(source, corpus)}")
         with Start(folder) as start, _enough_memory():
             with console.status("measuring what is fast on this machine"):
-                trainer = build_run(folder, config, corpus, device, [*watching, start], folder.latest() if resume else None)
+                trainer = build_run(folder, config, corpus, device, [*watching, start], folder.latest() if continues else None)
             console.say(f"{count(trainer.model).unique:,} parameters")
             try:
                 with _stopping(trainer):
@@ -91,7 +96,7 @@ def run(arguments: list[str]) -> int:
                 display.close()
         if not trainer.done:
             console.say(f"stopped at step {trainer.step}, which is saved; "
-                          f"continue with:  {command('train', preset, '--name', folder.name, '--resume')}")
+                        f"continue with:  {command('train', preset, '--name', folder.name, '--resume')}")
             return 130
         _finish(trainer, console, preset)
     return 0

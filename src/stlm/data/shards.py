@@ -132,7 +132,9 @@ def _write(source: Source, mark: str, tokenizer: TokenizerConfig, folder: Path, 
     try:
         built = tokenizer.build(_watched(source.documents("train"), progress))
         built.save(scratch)
-        record: dict = {split: _write_split(scratch, split, source.documents(split), built, progress) for split in SPLITS}
+        record: dict = {"source": source.name}  # for people: the same text may have other names
+        for split in SPLITS:
+            record[split] = _write_split(scratch, split, source.documents(split), built, progress)
         record["entropy_bits"] = _entropy(source)
         if source.fingerprint() != mark:
             raise UserError(f"{source.name}: this text was changed while it was read; run again when nothing writes to it")
