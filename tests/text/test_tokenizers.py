@@ -106,7 +106,7 @@ def test_long_words_are_cut_alike_for_learning_and_for_encoding(text):
     assert len(tokenizer.encode(text)) < len(text) / 40  # pieces that were learned from are found again
 
 
-UNBOUNDED = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x80-\xff]+| ?[0-9]+| ?[^\sA-Za-z0-9\x80-\xff]+|\s+(?!\S)|\s+"
+UNBOUNDED = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z\x{80}-\x{ff}]+| ?[0-9]+| ?[^\sA-Za-z0-9\x{80}-\x{ff}]+|\s+(?!\S)|\s+"
 
 
 @given(st.text(st.sampled_from("ab 12.,'st\n\té日à\x80\xff\xa0\x85-"), max_size=80).map(str.encode) | st.binary(max_size=99))
@@ -116,6 +116,17 @@ def test_the_bound_changes_nothing_where_no_word_reaches_it(text):
     parts = [pre_tokenizers.Split(Regex(pattern), behavior="isolated").pre_tokenize_str(text.decode("latin-1"))
              for pattern in (UNBOUNDED, bpe._PIECES)]
     assert parts[0] == parts[1]
+
+
+@pytest.mark.parametrize("words", [["na\u00efve", " caf\u00e9"], ["\u00e0", " la", " carte", "."],
+                                   ["\u0420\u0435\u043a\u0430", " 12"],
+                                   ["\u65e5\u672c\u8a9e", "!"], ["don", "'t"]], ids=str)
+def test_words_of_every_script_stay_together(words):
+    from tokenizers import Regex, pre_tokenizers
+
+    text = "".join(words).encode().decode("latin-1")
+    pieces = pre_tokenizers.Split(Regex(bpe._PIECES), behavior="isolated").pre_tokenize_str(text)
+    assert [piece.encode("latin-1").decode() for piece, _ in pieces] == words
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=IDS)

@@ -21,10 +21,10 @@ FILE = "tokenizer.json"
 LONGEST = 256  # bytes of a word that is learned from; the cost of a word grows with the square of its length
 PIECE = 1 << 18  # bytes that are encoded at once, because the memory of one call grows with the length
 # GPT-2's pre-tokenizer, written for text whose bytes were mapped to printable characters one by one (Latin-1 view):
-# contractions and words with their leading space, numbers, runs of signs, spaces. Bytes above 127 count as signs.
-# Longer pieces are cut.
-_PIECES = (r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]{1,N}| ?[0-9]{1,N}| ?[^\sA-Za-z0-9]{1,N}|\s{1,N}(?!\S)|\s{1,N}"
-           .replace("N", str(LONGEST)))
+# contractions and words with their leading space, numbers, runs of signs, spaces. Bytes above 127 count as letters, so
+# that words in every script stay together; Oniguruma needs them in braces. Longer pieces are cut.
+_PIECES = (r"'(?:[sdmt]|ll|ve|re)| ?[L]{1,N}| ?[0-9]{1,N}| ?[^\sL0-9]{1,N}|\s{1,N}(?!\S)|\s{1,N}"
+           .replace("L", r"A-Za-z\x{80}-\x{ff}").replace("N", str(LONGEST)))
 
 
 @dataclasses.dataclass(frozen=True)
