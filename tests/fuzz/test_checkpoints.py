@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot
 
 from stlm.config.files import strict_json
 from tests.fuzz.damage import damage
-from tests.fuzz.watch import call, examples, snapshot
+from tests.fuzz.watch import call, examples, hunting, snapshot
 
 TINY = """
 base = "demo"
@@ -50,7 +50,7 @@ COMMANDS = [["generate", "r", "The", "--max-bytes", "4"], ["patches", "r", "A fe
 @pytest.fixture(autouse=True)
 def quick_pictures(monkeypatch):
     """Don't write out pictures, which takes longer than all else, but for the long hunt."""
-    if settings.default.max_examples < settings.get_profile("hunt").max_examples:
+    if not hunting():
         monkeypatch.setattr("stlm.report.run_page.svg", lambda figure: pyplot.close(figure) or "")
 
 

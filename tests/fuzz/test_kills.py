@@ -30,7 +30,7 @@ from stlm.evaluate.archive import SUM, _sum
 from stlm.train.checkpoint import TRAINER, UNFINISHED, open_checkpoint
 from stlm.train.folder import RunFolder
 from tests.cli.conftest import TINY, make_quick, make_small
-from tests.fuzz.watch import call
+from tests.fuzz.watch import call, hunting
 
 LONGEST = 240  # seconds; on a busy machine an undisturbed command may take a minute
 TEXT = "Anna wanted to find her red kite, and the dog lay by door %d in the rain for %d days.\n"
@@ -187,7 +187,8 @@ def disturbed(verb: str, number: int, disturb: Callable[[int], None], home: Path
     return ended
 
 
-NUMBERS = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))]
+TIMES = 20 if hunting() else 4
+NUMBERS = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, TIMES))]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -219,12 +220,12 @@ def family(process: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("disturb", [kill, fill_disk])
-def test_twenty_comparisons(disturb, home, tmp_path):
+def test_comparisons(disturb, home, tmp_path):
     """Each goes on where the one before was disturbed. Kills hit the comparison alone or everything that it has started."""
     folder, draw, cut = tmp_path / "here", random.Random(disturb.__name__), 0
     shutil.copytree(home, folder)
     command = [sys.executable, "-m", "stlm", "compare", "recipe.py"]
-    for number in range(20):
+    for number in range(TIMES):
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         time.sleep(draw.uniform(2, 12))
         for one in family(process.pid)[:1 if disturb is kill and number % 2 else None]:
@@ -239,7 +240,7 @@ def test_twenty_comparisons(disturb, home, tmp_path):
         if process.returncode == 0:
             shutil.rmtree(folder)
             shutil.copytree(home, folder)
-    assert cut >= 10, f"only {cut} of 20 comparisons were still running"
+    assert cut >= TIMES // 2, f"only {cut} of {TIMES} comparisons were still running"
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     record = json.loads((folder / "results" / "recipe" / "results.json").read_text())
     assert {arm: found["n"] for arm, found in record["arms"].items()} == {"one": 2, "two": 2}

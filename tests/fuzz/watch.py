@@ -23,10 +23,18 @@ ALLOWED = (0, 2, 130)  # exit statuses: done, wrong input, stopped by Ctrl-C
 
 def examples(times: int) -> settings:
     """Settings of a test that runs commands: ``times`` as many cases as other tests have; ten thousand under ``hunt``."""
-    usual, hunt = settings.default, settings.get_profile("hunt")
-    assert usual is not None
-    return settings(max_examples=hunt.max_examples if usual.max_examples == hunt.max_examples else times * usual.max_examples,
-                    suppress_health_check=list(HealthCheck))
+    return settings(max_examples=usual() if hunting() else times * usual(), suppress_health_check=list(HealthCheck))
+
+
+def hunting() -> bool:
+    """Whether the profile is ``hunt``, which looks for new faults by hand."""
+    return usual() == settings.get_profile("hunt").max_examples
+
+
+def usual() -> int:
+    """The number of cases of the chosen profile."""
+    assert settings.default is not None
+    return settings.default.max_examples
 
 
 class Hang(BaseException):
