@@ -12,11 +12,20 @@ from stlm.compress import publish, write_compressed
 from stlm.config.files import read_json
 from stlm.config.writing import write_json
 from stlm.errors import UserError
+from stlm.evaluate.archive import pack
+from stlm.evaluate.bits import score
 from stlm.evaluate.callbacks import Samples, Validation
+from stlm.evaluate.native import NativeScorer
+from stlm.evaluate.surprise import read
+from stlm.generate.sampling import Sampling
+from stlm.generate.speculate import write_speculating
+from stlm.generate.writer import write
 from stlm.nn.weights import all_finite
+from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train.checkpoint import list_checkpoints, sha256
 from stlm.train.folder import RunFolder, read_lines
 from stlm.train.loop import Callback
+from tests.conftest import shard_of, small_model
 from tests.train.tiny import tiny_config, tiny_trainer
 
 
@@ -102,3 +111,20 @@ def test_records_of_an_attempt_without_a_checkpoint_are_not_kept_twice(tmp_path)
         tiny_trainer(tmp_path / "run", callbacks=[Break(6, math.nan)], checkpoint_every=100, log_every=2).run()
     tiny_trainer(tmp_path / "run", resume=True, checkpoint_every=100, log_every=2).run()
     assert [line["step"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")] == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize("use", [
+    lambda scorer, data: write(scorer.model, scorer.tokenizer, data, 9, Sampling(), 0),
+    lambda scorer, data: write_speculating(scorer.model, scorer.tokenizer, data, 9, Sampling(), 0, 2),
+    lambda scorer, data: [pack(scorer, data)], lambda scorer, data: [read(scorer.model, scorer.tokenizer, data)],
+    lambda scorer, data: [score(scorer.model, shard_of([data]), scorer.tokenizer, 32, 1)],
+    lambda scorer, data: scorer.likelihoods([("The", " cat")])],
+    ids=["write", "speculate", "zip", "patches", "bits", "choices"])
+def test_weights_that_are_finite_and_far_too_large(use):
+    """Scores overflow then, and no token may be drawn by them."""
+    model = small_model(("stride", "mean", "attention", "untied"), layers=2).float()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # those of norms; matrices would be normalised
+            parameter.data.fill_(1e38)
+    with pytest.raises(UserError, match="scores aren't finite"):
+        list(use(NativeScorer("huge", model, ByteTokenizer(), 64), b"The cat sat on the mat."))

@@ -15,6 +15,7 @@ import torch
 from stlm.data.shards import Shard
 from stlm.data.stream import Stream
 from stlm.model.lm import LM, ends_of_bytes
+from stlm.model.scores import check_finite
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -69,4 +70,4 @@ def score(model: LM, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_siz
         n_bytes += int(batch.total_bytes)
         patches += int((output.ends & moved.counted).sum())
         progress((number + 1) / batches)
-    return Score(float(nats) / math.log(2), n_bytes, seq_len, context, patches)
+    return Score(float(check_finite(nats[None])) / math.log(2), n_bytes, seq_len, context, patches)

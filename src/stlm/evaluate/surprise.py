@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from stlm.data.batch import Inputs
 from stlm.model.lm import LM
+from stlm.model.scores import check_finite
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -27,7 +28,7 @@ def read(model: LM, tokenizer: Tokenizer, text: bytes) -> Reading:
     """Read one text as a document of its own, all at once."""
     tokens = torch.tensor([[tokenizer.bos, *tokenizer.encode(text).tolist()]], device=model.device)
     output = model(Inputs(tokens))
-    nats = output.scores.surprisal(F.pad(tokens[:, 1:], (0, 1)))[0, :-1]
+    nats = check_finite(output.scores.surprisal(F.pad(tokens[:, 1:], (0, 1))))[0, :-1]
     following = tokens[0, 1:].tolist()
     return Reading([tokenizer.token_bytes[token] for token in following], (nats / math.log(2)).tolist(),
                    output.ends[0, 1:].tolist())

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood
+from stlm.model.scores import check_finite
 
 # Where a text stands in a batch changes its log-probability L by at most 4e-7 * (1 + abs(L)), measured with 10m-en in float32.
 ROUNDING = 1e-6
@@ -80,9 +81,7 @@ class Tally:
 
     def found(self) -> list[Likelihood]:
         """The likelihood of each text. UserError if one isn't a finite number."""
-        if not np.isfinite(self._log_p).all():
-            raise UserError("the model's log-probabilities aren't finite numbers; its weights may be damaged, or its training "
-                            "diverged")
+        check_finite(torch.from_numpy(-self._log_p))
         each = zip(self._log_p, self._greedy, self._level & ~self._greedy, self._cut, strict=True)
         return [Likelihood(float(log_p), bool(greedy), bool(tied), bool(cut)) for log_p, greedy, tied, cut in each]
 

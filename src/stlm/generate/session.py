@@ -19,6 +19,7 @@ from stlm.data.batch import Inputs
 from stlm.generate.constraint import Constraint, DecodingConstraint
 from stlm.generate.sampling import Sampling, gumbel_noise, log_probability, pick
 from stlm.model.lm import LM, Cache
+from stlm.model.scores import check_finite
 from stlm.text.tokenizer import Tokenizer
 
 CHUNK = 2048  # tokens of a prompt that are read at once, so that long prompts need no more memory
@@ -127,7 +128,7 @@ class Session:
             pieces = [self._unread[row][:CHUNK] for row in self._rows]
             for row in self._rows:
                 self._unread[row] = self._unread[row][CHUNK:]
-            self._logits = self._read(pieces)
+            self._logits = check_finite(self._read(pieces))
         assert self._logits is not None, "a session needs tokens before it has scores"
         return self._logits
 

@@ -26,6 +26,7 @@ from stlm.generate.sampling import Sampling, gumbel_noise, pick
 from stlm.generate.session import CHUNK, Session, Step
 from stlm.generate.writer import stream
 from stlm.model.lm import LM, Cache
+from stlm.model.scores import check_finite
 from stlm.nn.stack import Stack, StackCache, StackOutput
 from stlm.text.tokenizer import Tokenizer
 
@@ -123,7 +124,7 @@ class SelfSpeculator:
         output = self._drafter(self._inputs(tokens), self._draft_cache)
         self._drafted.append(tokens)
         self._ends.append(output.ends)
-        return output.logits[0, -1].cpu()
+        return check_finite(output.logits[0, -1].cpu())
 
     @torch.inference_mode()
     def verify(self) -> Float[Tensor, "n token"]:
@@ -131,7 +132,8 @@ class SelfSpeculator:
         self._verified, self._verified_ends, self._start = self._drafted, self._ends, self._cache.copy()
         self._rest.inputs, self._first.outputs = self._first.outputs, []
         self._drafts, self._before, self._drafted, self._ends = self._before, [], [], []
-        return self._verifier(self._verified_inputs(), self._cache).logits[0, len(self._verified[0]) - 1:].cpu()
+        output = self._verifier(self._verified_inputs(), self._cache)
+        return check_finite(output.logits[0, len(self._verified[0]) - 1:].cpu())
 
     def keep(self, n: int) -> None:
         """Keep the first ``n`` verified drafts, and remove the others from both caches."""

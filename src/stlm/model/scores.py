@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stlm.errors import UserError
+
 PIECE = 1 << 19  # logits that a CPU works on at a time: 2 MB in float32
 
 
@@ -108,3 +110,12 @@ class AddOdds(torch.autograd.Function):
         of_logits, of_scores, to = ctx.saved_tensors
         at = grads[0][to]
         return grads[0].scatter(0, to, at * of_logits), at * of_scores, None
+
+
+def check_finite(scores: Tensor) -> Tensor:
+    """Scores [..., token], or the surprisal of single tokens [...], after a look at them. UserError if they aren't finite
+    numbers. A token that can't come may have minus infinity, but not all of them.
+    """
+    if scores.numel() and not bool(scores.amax(-1).isfinite().all()):
+        raise UserError("the model's scores aren't finite numbers; its weights may be damaged, or its training diverged")
+    return scores
