@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks import common
 
 UNSET = "as libgomp has it"
-ARMS = {UNSET: {}, "spin 1,000": {"GOMP_SPINCOUNT": "1000"}, "spin 500": {"GOMP_SPINCOUNT": "500"},
+ARMS = {UNSET: {}, "spin 4,000": {"GOMP_SPINCOUNT": "4000"}, "spin 1,000": {"GOMP_SPINCOUNT": "1000"},
         "spin 250": {"GOMP_SPINCOUNT": "250"}, "sleep at once": {"OMP_WAIT_POLICY": "passive"},
         "one thread": {"OMP_NUM_THREADS": "1"}}
 SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")

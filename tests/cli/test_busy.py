@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import subprocess
+import sys
 
 import pytest
 
-import stlm
+from stlm import waiting
 from stlm.cli import busy, main
 from stlm.cli.busy import BusyMachine, Use, use_now
 
 
-@pytest.mark.parametrize(("environment", "count"), [
-    ({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "passive"}, None)])
-def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(environment, count, monkeypatch):
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+@pytest.mark.parametrize(("environment", "running", "policy"), [
+    ({}, 1, None), ({}, 2, "passive"), ({}, 9, "passive"), ({}, None, None), ({"GOMP_SPINCOUNT": "77"}, 2, None),
+    ({"OMP_WAIT_POLICY": "active"}, 2, "active"), ({"GOMP_SPINCOUNT": ""}, 2, None)])
+def test_waiting_threads_sleep_beside_others(environment, running, policy, monkeypatch, tmp_path):
+    monkeypatch.setattr(waiting.os, "cpu_count", lambda: 2)
+    for name in waiting.CHOSEN:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    importlib.reload(stlm)
-    assert os.environ.get("GOMP_SPINCOUNT") == count
+    if running is not None:
+        (tmp_path / "loadavg").write_text(f"0.52 0.58 0.59 {running}/234 5678\n")
+    with monkeypatch.context() as patch:
+        patch.setenv("OMP_WAIT_POLICY", os.environ.get("OMP_WAIT_POLICY", ""))  # so that it is put back
+        if "OMP_WAIT_POLICY" not in environment:
+            patch.delenv("OMP_WAIT_POLICY")
+        waiting.choose(tmp_path / "loadavg")
+        assert os.environ.get("OMP_WAIT_POLICY") == policy
+
+
+@pytest.mark.parametrize("text", ["", "0.5 0.5 0.5", "0.5 0.5 0.5 x/2 1", "0.5 0.5 0.5 1/2 1", "0.5 0.5 0.5 0/2 1"])
+def test_who_else_runs_is_not_always_told(text, tmp_path):
+    (tmp_path / "loadavg").write_text(text)
+    assert waiting.others_running(tmp_path / "loadavg") <= 0
+
+
+def test_it_is_chosen_before_torch_is_imported():
+    code = "import sys, stlm; print('torch' in sys.modules, 'stlm.waiting' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "True"]
 
 
 # clock, seconds of all cores, own seconds: two cores, of which this run uses one or both
