@@ -46,7 +46,8 @@ def test_a_kind_outside_the_tree(tmp_path, monkeypatch):
     config = parse(RunConfig(), ["--model.patching", "mine.my_idea", "--model.patching.every", "7"], "stlm")
     assert encode(config.model.patching) == {"kind": "mine.my_idea", "every": 7}
     assert decode(RunConfig, json.loads(json.dumps(encode(config)))) == config
-    sys.modules.pop("mine.my_idea")
+    for name in ("mine.my_idea", "mine"):  # other tests have a package of that name elsewhere
+        sys.modules.pop(name)
 
 
 @pytest.mark.parametrize(("values", "message"), [
