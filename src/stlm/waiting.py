@@ -27,11 +27,14 @@ def choose(load: Path = Path("/proc/loadavg")) -> None:
 def others_running(load: Path) -> int:
     """How many other threads on this machine compute or wait for a core, each time one looks. 0 where the system doesn't tell.
     """
-    seen = []
+    fewest = 0
     for look in range(LOOKS):
         time.sleep(APART if look else 0.0)
         try:
-            seen.append(int(load.read_text().split()[3].split("/")[0]) - 1)  # one is this process
+            others = int(load.read_text().split()[3].split("/")[0]) - 1  # one is this process
         except (OSError, ValueError, IndexError):
             return 0
-    return min(seen)
+        if others <= 0:  # a quiet machine is seen at once
+            return 0
+        fewest = min(fewest or others, others)
+    return fewest

@@ -21,7 +21,7 @@ from stlm.cli import main, streams
 from stlm.cli.console import NARROWEST, Console
 from stlm.cli.display import Display
 from stlm.cli.patches import lines
-from stlm.cli.runs import command
+from stlm.config.words import command
 from stlm.evaluate.surprise import Reading
 
 MARKUP = ("[/INST]", "[bold]x[/bold]", "[/]", "[link=file:///etc]", ":smile:", "[red", "\\[x]")

@@ -14,29 +14,12 @@ from matplotlib import pyplot
 from stlm.config.files import strict_json
 from tests.fuzz.damage import damage
 from tests.fuzz.watch import call, examples, hunting, snapshot
+from tests.train.tiny import TINY
 
-TINY = """
-base = "demo"
-[model]
-dim = 16
-layers = 1
-trunk = {heads = 2}
-local_dim = 8
-encoder_layers = 1
-decoder_layers = 1
-embedding = "tokens"
-[train]
-steps = 4
-seq_len = 64
-batch_size = 2
-warmup = 1
-ema = 0.5
-log_every = 1
+WATCHED = TINY + """ema = 0.5
 evaluate_every = 2
 checkpoint_every = 2
 sample_every = 4
-precision = "fp32"
-compile = "off"
 """
 WAYS = {"bytes": [], "bpe": ["--data.tokenizer", "bpe", "--data.tokenizer.vocab-size", "270", "--model.patching", "none",
                              "--model.pooling", "last"]}
@@ -60,7 +43,7 @@ def runs(tmp_path_factory):
     made = {}
     for way, flags in WAYS.items():
         made[way] = home = tmp_path_factory.mktemp(way)
-        (home / "tiny.toml").write_text(TINY)
+        (home / "tiny.toml").write_text(WATCHED)
         (home / "text.txt").write_text("".join(f"The heron waited for {n} boats; the cat found {n % 7}.\n" for n in range(150)))
         (home / "few.txt").write_text("The heron found 3 boats.")
         done = call(["train", "tiny.toml", "--data", "text.txt", "--name", "r", *flags], home)

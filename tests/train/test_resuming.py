@@ -21,27 +21,7 @@ from stlm.train.folder import RunFolder, read_lines
 from stlm.train.length import Counters, progress_of, steps_of_run
 from stlm.train.loop import Callback
 from stlm.train.run_config import RunConfig, TrainConfig
-from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
-
-TINY = """
-base = "demo"
-[model]
-dim = 16
-layers = 1
-trunk = {heads = 2}
-local_dim = 8
-encoder_layers = 1
-decoder_layers = 1
-embedding = "tokens"
-[train]
-steps = 4
-seq_len = 64
-batch_size = 2
-warmup = 1
-log_every = 1
-precision = "fp32"
-compile = "off"
-"""
+from tests.train.tiny import TINY, tiny_config, tiny_corpus, tiny_trainer
 
 
 class StopAt(Callback):

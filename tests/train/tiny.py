@@ -15,6 +15,25 @@ from stlm.train.loop import Callback, Trainer
 from stlm.train.run_config import RunConfig
 from tests.conftest import shard_of
 
+TINY = """
+base = "demo"
+[model]
+dim = 16
+layers = 1
+trunk = {heads = 2}
+local_dim = 8
+encoder_layers = 1
+decoder_layers = 1
+embedding = "tokens"
+[train]
+steps = 4
+seq_len = 64
+batch_size = 2
+warmup = 1
+log_every = 1
+precision = "fp32"
+compile = "off"
+"""
 STORY = b"The cat sat on mat %d, and the dog lay by door %d. Then it rained for %d days.\n"
 
 

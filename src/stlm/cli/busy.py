@@ -46,8 +46,7 @@ class BusyMachine(Callback):
         self._before = self._use()
 
     def on_log(self, trainer: Trainer, figures: dict[str, float]) -> None:
-        before, now = self._before, self._use()
-        if before is None or now is None or now.clock - before.clock < SOON:
+        if (before := self._before) is None or (now := self._use()) is None or now.clock - before.clock < SOON:
             return
         self._before = now
         cores, seconds = os.cpu_count() or 1, now.clock - before.clock

@@ -58,10 +58,6 @@ class Display(Callback):
         line = Text(f"at step {step:,} it writes: ", style="dim").append(shown, style="italic")
         self.console.print(line, soft_wrap=not self.console.is_terminal)
 
-    def tell(self, line: str) -> None:
-        """Show a line above the bar."""
-        self.console.say(line)
-
     def on_train_end(self, trainer: Trainer) -> None:
         self._bar.stop()
 

@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
         results.save(folder, found)  # from now on it says whose scores these are
     elif not found["results"]:
         console.say(f"{folder / results.FILE}: its scores are of other weights or another version, or were changed by hand; "
-                      "they are replaced")
+                    "they are replaced")
     for task in tasks:
         bar, advance = scoring_bar(console, task.kind)
         kept = folder / f"samples_{task.kind}{f'_{given.limit}' if given.limit else ''}.jsonl"

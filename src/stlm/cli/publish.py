@@ -8,9 +8,9 @@ from pathlib import Path
 from stlm.cli.console import Console
 from stlm.cli.outputs import FORCE
 from stlm.cli.parser import first_name
-from stlm.cli.runs import command
 from stlm.compress import publish, write_compressed
 from stlm.config.flags import parse
+from stlm.config.words import command
 from stlm.model.compression import CompressionConfig
 from stlm.train.folder import MODELS, find_checkpoint
 
@@ -31,5 +31,5 @@ def run(arguments: list[str]) -> int:
     folder = MODELS / name if Path(name).name == name else Path(name)
     size = write_compressed(find_checkpoint(run_name), folder, given.compression, force)
     Console().say(f"{folder}: {size / 1e6:.1f} MB of weights; add a README.md that says what they were trained on\n"
-                    f"next:  {command('generate', folder.name, 'Once upon a time')}")
+                  f"next:  {command('generate', folder.name, 'Once upon a time')}")
     return 0

@@ -1,8 +1,7 @@
-"""Functions that several verbs use: texts, progress bars, and commands to type next."""
+"""Functions that several verbs use: texts and progress bars."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def open_corpus(config: RunConfig, console: Console, source: Source | None = Non
         corpus = prepare(source, config.data.tokenizer, cache_folders(), _shown(progress, source))
     if corpus.folder is not None and is_temporary(corpus.folder):
         console.say(f"no cache folder of yours can be written, so this text is kept in {corpus.folder.parent}; "
-                      "set STLM_CACHE to a folder that lasts")
+                    "set STLM_CACHE to a folder that lasts")
     return corpus
 
 
@@ -101,8 +100,3 @@ def page_line(write: Callable[[], Path]) -> str:
 def is_run(name: str) -> bool:
     """Whether a word is the name of a run, not of a preset."""
     return name not in PRESETS and not name.endswith(".toml") and any(path.exists() for path in places_of(name))
-
-
-def command(*words: str) -> str:
-    """``stlm`` with these words, as they are typed in a shell."""
-    return shlex.join(["stlm", *words])

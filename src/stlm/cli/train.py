@@ -17,9 +17,10 @@ from stlm.cli.busy import BusyMachine
 from stlm.cli.console import Console
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name, take_option
-from stlm.cli.runs import command, described, open_corpus, open_text, page_line, scoring_bar
+from stlm.cli.runs import described, open_corpus, open_text, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import changed, encode
+from stlm.config.words import command
 from stlm.config.writing import check_folder, write_json
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
@@ -112,8 +113,9 @@ def _checked(folder: RunFolder, config: RunConfig, corpus: Callable[[], Corpus],
     check_folder(folder.path)
     if config.train.init_from is not None and not folder.exists:
         find_checkpoint(config.train.init_from)
-    return [Validation(), Guarded(Benchmarks(config.train, corpus), "scoring of --train.tasks", display.tell),
-            Samples(display.sample), display, BusyMachine(display.tell), *build_trackers(config, folder, display.tell)]
+    say = display.console.say
+    return [Validation(), Guarded(Benchmarks(config.train, corpus), "scoring of --train.tasks", say), Samples(display.sample),
+            display, BusyMachine(say), *build_trackers(config, folder, say)]
 
 
 def _name(name: str | None, preset: str, resume: bool) -> str:
@@ -188,8 +190,8 @@ def _finish(trainer: Trainer, console: Console, preset: str) -> None:
     console.print(_summary(record))
     if entropy is not None:
         console.say(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
-                      f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
-                      "the lower limit for every model.")
+                    f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "
+                    "the lower limit for every model.")
     steps = "\n         ".join(next_steps(folder, trainer.config, record["prompt"], preset))
     console.say(f"\n{page}\nnext:    {steps}")
 

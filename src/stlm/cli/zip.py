@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
     if data:
         claimed = claimed_bits(scorer, data) / 8
         console.say(f"{len(data):,} bytes compressed to {len(packed):,}: {8 * len(packed) / len(data):.4f} bits per byte "
-                      f"(the model's own figure: {8 * claimed / len(data):.4f})")
+                    f"(the model's own figure: {8 * claimed / len(data):.4f})")
     return 0
 
 

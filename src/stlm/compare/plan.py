@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stlm.compare.job import Run
 from stlm.compare.recipe import PLACE, Recipe
 from stlm.config.decode import non_default
+from stlm.config.words import command
 from stlm.errors import UserError
 from stlm.train.cli_args import configure
 
@@ -35,7 +35,7 @@ class Plan:
     @property
     def command(self) -> str:
         """The command that carries it out."""
-        return shlex.join(["stlm", "compare", *self.arguments])
+        return command("compare", *self.arguments)
 
     def runs(self) -> Iterator[tuple[str, int, Run]]:
         """Arm, seed and run. All arms have one seed before any has the next, so that an incomplete record is fair too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import typing
 from typing import Annotated, Any
 
@@ -46,6 +47,11 @@ def value_word(value: Any) -> str:
     if value is None:
         return "none"
     return str(int(value) if isinstance(value, float) and value.is_integer() and value < 1e15 else value)
+
+
+def command(*words: str) -> str:
+    """``stlm`` with these words, as they are typed in a shell."""
+    return shlex.join(["stlm", *words])
 
 
 def _number(kind: Any, word: str) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import shlex
 
+from stlm.config.words import command
 from stlm.errors import UserError
 from stlm.train.cli_args import arguments_of
 from stlm.train.folder import RunFolder
@@ -22,11 +22,11 @@ def how_to_run(folder: RunFolder, config: RunConfig) -> str:
 
 def next_steps(folder: RunFolder, config: RunConfig, prompt: str, preset: str | None = None) -> list[str]:
     """Commands that fit what was trained. preset: what the run began with; None finds the nearest."""
-    write = shlex.join(["stlm", "generate", folder.name, prompt])
+    write = command("generate", folder.name, prompt)
     if {source.strip() for source in config.data.source.split(",")} == {BUILT_IN}:
         own = dataclasses.replace(config, data=dataclasses.replace(config.data, source="FOLDER_OF_TEXT"))
         return [write, _train(folder, own, "mine", preset)]
-    return [write, shlex.join(["stlm", "eval", folder.name, "--text", "OTHER_TEXT"]),
+    return [write, command("eval", folder.name, "--text", "OTHER_TEXT"),
             _train(folder, _longer(config), f"{folder.name}-longer", preset)]
 
 
@@ -37,7 +37,7 @@ def _train(folder: RunFolder, config: RunConfig, name: str, preset: str | None) 
         arguments = arguments_of(config, preset)
     except UserError:  # the file may be gone since training began
         arguments = arguments_of(config)
-    return shlex.join(["stlm", "train", *arguments, "--name", free])
+    return command("train", *arguments, "--name", free)
 
 
 def _longer(config: RunConfig) -> RunConfig:
