@@ -26,18 +26,19 @@ from stlm.train.run_config import RunConfig
 class DropEveryTenth(Objective):
     """An objective that hides targets."""
 
-    def prepare(self, batch, draw):
+    def prepare(self, batch, draws):
         weights = batch.weights.clone()
-        weights[:, draw.integers(10)::10] = 0
+        for row, draw in zip(weights, draws, strict=True):
+            row[draw.integers(10)::10] = 0
         return dataclasses.replace(batch, weights=weights)
 
     def forward(self, model, batch):
         return Causal()(model, batch)
 
 
-def plan(objective=None, grad_accum=1) -> BatchPlan:
+def plan(objective=None, grad_accum=1, **ranks: int) -> BatchPlan:
     model = small_model(("whitespace", "mean", "conv", "tied"))
-    return BatchPlan(tiny_corpus(), objective or Causal(), 32, 4, grad_accum, 7, ends_of_bytes(model.patching, 256))
+    return BatchPlan(tiny_corpus(), objective or Causal(), 32, 4, grad_accum, 7, ends_of_bytes(model.patching, 256), **ranks)
 
 
 def same(one, other) -> bool:
@@ -58,11 +59,17 @@ def test_every_source(kind):
     assert all(same(a, b) for a, b in zip(one.batches(3, model), again.batches(3, model), strict=True))
 
 
-def test_micro_batches_are_the_rows_of_the_step():
+@pytest.mark.parametrize(("grad_accum", "ranks"), [(2, 1), (1, 2), (1, 3), (2, 2)])
+def test_the_parts_of_a_step_are_its_rows(grad_accum, ranks):
+    """However a step is split: over micro-batches and processes, rows and what is drawn for them are the same."""
     model = small_model(("whitespace", "mean", "conv", "tied"))
-    whole, = text.Config().build(plan()).batches(2, model)
-    parts = text.Config().build(plan(grad_accum=2)).batches(2, model)
-    assert torch.equal(whole.inputs, torch.cat([part.inputs for part in parts]))
+    whole, = text.Config().build(plan(DropEveryTenth())).batches(2, model)
+    split = [text.Config().build(plan(DropEveryTenth(), grad_accum, rank=rank, ranks=ranks)).batches(2, model)
+             for rank in range(ranks)]
+    parts = [part for of_all in zip(*split, strict=True) for part in of_all]
+    assert len(parts) == grad_accum * ranks
+    for name in ("inputs", "targets", "weights"):
+        assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
 
 
 def test_the_objective_prepares_before_ends_are_found():

@@ -41,7 +41,7 @@ def build(kind: str, **fields: object):
 def batch_of(objective, model, rows: int, number: int = 0) -> Batch:
     """A batch some of whose rows end early, as the objective wants it."""
     stream = Stream(shard_of(TEXTS), ByteTokenizer(), 40, rows, seed=5)
-    prepared = objective.prepare(stream.batch(number), np.random.default_rng(number))
+    prepared = objective.prepare(stream.batch(number), [np.random.default_rng(row) for row in range(rows)])
     return with_ends(prepared, ends_of_bytes(model.patching, 256))
 
 

@@ -18,7 +18,8 @@ from stlm.objective import Objective
 class BatchPlan:
     """What a source is built from. seq_len: tokens in a row; batch_size: rows in a step, in ``grad_accum`` micro-batches;
     boundaries: a function that finds the ends of patches, None if that needs the model and not only tokens. first_step,
-    first_row: the step at which the run goes on, and the number of rows that the steps before it have read.
+    first_row: the step at which the run goes on, and the number of rows that the steps before it have read. rank, ranks: the
+    number of this process and of all; each reads its share of the rows of a micro-batch.
     """
 
     corpus: Corpus
@@ -30,6 +31,8 @@ class BatchPlan:
     boundaries: Boundaries
     first_step: int = 0
     first_row: int = 0
+    rank: int = 0
+    ranks: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,12 +25,13 @@ class TextBatches(BatchSource):
 
     def __init__(self, plan: BatchPlan) -> None:
         self._plan = plan
-        self._stream = Stream(plan.corpus.train, plan.corpus.tokenizer, plan.seq_len, plan.batch_size // plan.grad_accum,
-                              plan.seed)
+        part = plan.batch_size // plan.grad_accum
+        self._own = range(part * plan.rank // plan.ranks, part * (plan.rank + 1) // plan.ranks)  # this process's rows of a part
+        self._stream = Stream(plan.corpus.train, plan.corpus.tokenizer, plan.seq_len, len(self._own), plan.seed)
 
     def batches(self, step: int, model: LM) -> list[Batch]:
-        first, size = self._first_row(step), self._stream.batch_size
-        return [self._batch(first + i * size) for i in range(self._plan.grad_accum)]
+        first, part = self._first_row(step), self._plan.batch_size // self._plan.grad_accum
+        return [self._batch(first + i * part) for i in range(self._plan.grad_accum)]
 
     def probe(self, step: int = 0) -> Batch:
         return self._batch(self._first_row(step))
@@ -39,6 +40,8 @@ class TextBatches(BatchSource):
         """The first row of a step. Steps before the plan's first step had maybe another size."""
         return self._plan.first_row + (step - self._plan.first_step) * self._plan.batch_size
 
-    def _batch(self, first_row: int) -> Batch:
-        draw = np.random.default_rng([self._plan.seed, first_row])
-        return with_ends(self._plan.objective.prepare(self._stream.batch_from(first_row), draw), self._plan.boundaries)
+    def _batch(self, part: int) -> Batch:
+        """This process's rows of the part of a step that begins with row ``part``."""
+        first = part + self._own.start
+        draws = [np.random.default_rng([self._plan.seed, first + row]) for row in range(len(self._own))]
+        return with_ends(self._plan.objective.prepare(self._stream.batch_from(first), draws), self._plan.boundaries)

@@ -30,15 +30,15 @@ M = TypeVar("M", bound=Memory)
 class TrunkOutput:
     """The trunk's outputs. states: one for each patch; patch_index: the index of the state that each byte reads; boundaries:
     where patches end; exits: in training, the outputs of an earlier layer, with the weight of their loss; aux_losses: losses of
-    the trunk's own parts, by name; metrics: further figures, by name.
+    the trunk's own parts, by name, one for each row; metrics: further figures of each row, by name.
     """
 
     states: Float[Tensor, "batch n width"]
     patch_index: Int[Tensor, "batch seq"]
     boundaries: Boundaries
     exits: list[tuple[Float[Tensor, "batch n width"], float]] = dataclasses.field(default_factory=list)
-    aux_losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    metrics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    aux_losses: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
 
     def per_token(self) -> Float[Tensor, "batch seq width"]:
         """The output that each byte reads."""

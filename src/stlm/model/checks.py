@@ -172,7 +172,7 @@ def check_every_parameter_learns(make: Callable[[int], LM], rows: Int[Tensor, "b
         torch.manual_seed(seed)
         output = model(Inputs(rows))
         scores = [output.logits, *(early.logits() for early, _ in output.exits)]
-        (sum(each.square().sum() for each in scores) + sum(output.aux_losses.values())).backward()
+        (sum(each.square().sum() for each in scores) + sum(loss.sum() for loss in output.aux_losses.values())).backward()
         named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         asked |= {name for name, _ in named}
         seen |= {name for name, parameter in named if parameter.grad is not None and parameter.grad.abs().sum() > 0}

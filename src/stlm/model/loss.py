@@ -26,5 +26,6 @@ class Loss:
 
 
 def figure(value: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A figure for `Loss.metrics`: a sum and its count. Without a count, ``value`` is the mean of one batch."""
-    return value.detach(), torch.ones_like(value.detach()) if count is None else count
+    """A figure for `Loss.metrics`: a sum and its count. Without a count, ``value`` is one figure for each row [batch]."""
+    value = value.detach()
+    return (value.sum(), torch.ones_like(value).sum()) if count is None else (value, count)

@@ -17,15 +17,15 @@ from stlm.model.scores import Scores
 class Output:
     """scores: for each input, the scores of the next token; hidden: the vectors that the head read; ends: where patches end;
     exits: in training, the scores of an earlier layer, with the weight of their loss; aux_losses: losses of the model's parts,
-    by name, as means; metrics: further figures, by name.
+    by name, one for each row; metrics: further figures of each row, by name.
     """
 
     scores: Scores
     hidden: Float[Tensor, "batch seq dim"]
     ends: Bool[Tensor, "batch seq"]
     exits: list[tuple[Scores, float]] = dataclasses.field(default_factory=list)
-    aux_losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    metrics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    aux_losses: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def logits(self) -> Float[Tensor, "batch seq token"]:
@@ -34,13 +34,13 @@ class Output:
 
     def auxiliary_loss(self, batch: Batch) -> Loss:
         """The losses of the model's parts (early exits, ratio losses, routers), over the batch's weights. Every objective adds
-        them.
+        them. A row's loss counts as often as the row has targets, so it doesn't matter how rows are split into batches.
         """
-        count = batch.weights.sum()
-        total, metrics = count.new_zeros(()), Metrics()
+        counts = batch.weights.sum(dim=1)
+        total, metrics = counts.new_zeros(()), Metrics()
         for scores, weight in self.exits:
             total = total + weight * (scores.surprisal(batch.targets) * batch.weights).sum()
         for name, loss in self.aux_losses.items():
-            total = total + loss * count.to(loss.dtype)
+            total = total + (loss * counts.to(loss.dtype)).sum()
             metrics[f"loss/{name}"] = figure(loss)
-        return Loss(total, count, metrics | {name: figure(value) for name, value in self.metrics.items()})
+        return Loss(total, counts.sum(), metrics | {name: figure(value) for name, value in self.metrics.items()})

@@ -76,13 +76,13 @@ class StackCache(Memory):
 @dataclasses.dataclass(frozen=True)
 class StackOutput:
     """The output of a stack. exits: in training, the output of an earlier layer, with the weight of its loss; aux_losses:
-    losses of the stack's own parts, by name; metrics: further figures, by name.
+    losses of the stack's own parts, by name, one for each row; metrics: further figures of each row, by name.
     """
 
     states: Float[Tensor, "batch seq dim"]
     exits: list[tuple[Float[Tensor, "batch seq dim"], float]] = dataclasses.field(default_factory=list)
-    aux_losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    metrics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    aux_losses: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
 
 
 class Stack(nn.Module):

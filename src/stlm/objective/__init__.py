@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -40,9 +40,10 @@ class Objective(nn.Module, abc.ABC):
     def set_progress(self, progress: float) -> None:
         """Set the share of training that is over, 0 to 1."""
 
-    def prepare(self, batch: Batch, draw: np.random.Generator) -> Batch:
+    def prepare(self, batch: Batch, draws: Sequence[np.random.Generator]) -> Batch:
         """The batch in the form that this objective needs: masked, noised or shuffled, for example. Its ends of patches are
-        found later. ``draw`` is the same for the same batch of the same run.
+        found later. ``draws``: for each row, a generator that is the same for the same row of the same run, so it doesn't
+        matter how rows are split into batches.
         """
         return batch
 

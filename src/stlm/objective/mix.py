@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import nn
@@ -53,8 +53,8 @@ class Mix(Objective):
         self.second.set_progress(progress)
         self.weight = between(self.config.schedule, self.config.weight, self.config.final_weight, progress)
 
-    def prepare(self, batch: Batch, draw: np.random.Generator) -> Batch:
-        return dataclasses.replace(batch, parts=(self.first.prepare(batch, draw), self.second.prepare(batch, draw)))
+    def prepare(self, batch: Batch, draws: Sequence[np.random.Generator]) -> Batch:
+        return dataclasses.replace(batch, parts=(self.first.prepare(batch, draws), self.second.prepare(batch, draws)))
 
     def forward(self, model: LM, batch: Batch) -> Loss:
         first, second = batch.parts

@@ -24,6 +24,7 @@ from stlm.train.decisions import decide
 from stlm.train.folder import RunFolder, find_checkpoint
 from stlm.train.length import Counters, steps_of_run
 from stlm.train.loop import Callback, Trainer, copy_of
+from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.ranks import Ranks
 from stlm.train.run_config import RunConfig
 
@@ -37,8 +38,7 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     objective = config.objective.build(corpus.tokenizer, config.model)
     if resume is None:
         _load_others(config, corpus, model, objective)
-    model.to(device)
-    objective.to(device)
+    with_loss = ModelWithLoss(model, objective).to(device)
     optimizers = config.optim.build(parameters_of(model, objective))
     ema = copy_of(model, config, corpus) if train.ema else None
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
@@ -46,14 +46,13 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
                                             ends_of_bytes(model.patching, corpus.tokenizer.bos), counters.step, counters.rows))
     model.set_progress(0.0)
     objective.set_progress(0.0)
-    decisions, notes = ranks.broadcast(decide(folder, config, model, objective, source, corpus, counters.step))
-    torch.manual_seed(config.seed)  # again, because the measurements have drawn random numbers
+    decisions, notes = ranks.broadcast(decide(folder, config, with_loss, source, corpus, counters.step))
     if resume is not None:
         _restore(resume, config, corpus, model, objective, ema, optimizers, source)
     folder.rewind(counters.step)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
     total = steps_of_run(train, corpus.train, counters)
-    return Trainer(folder, config, corpus, device, model, objective, optimizers, source, decisions, total, counters, ema,
+    return Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
                    callbacks, ranks, notes, changed(resume.config, config) if resume else {})
 
 
@@ -86,7 +85,6 @@ def _restore(saved: Checkpoint, config: RunConfig, corpus: Corpus, model: LM, ob
     try:
         _restore_optimizers(state["optimizers"], saved.config.optim, parameters_of(model, objective), optimizers)
         source.load_state_dict(state["batches"])
-        torch.set_rng_state(state["rng"])
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{saved.folder / OPTIMIZER}: not the state of this run's optimizer "
                         f"({' '.join(str(error).split())[:200]}); continue from another checkpoint") from None

@@ -21,11 +21,10 @@ from stlm.config.writing import write_json
 from stlm.data.batch import Batch
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
-from stlm.model.lm import LM
-from stlm.objective import Objective
 from stlm.train import machine
 from stlm.train.folder import RunFolder
 from stlm.train.length import Counters, steps_of_run
+from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.run_config import RunConfig, TrainConfig
 
 PAYS_FROM = 150.0  # shortest training, in seconds, for which compiling is tried: it takes about 20 s on two cores
@@ -50,18 +49,18 @@ class Decisions:
             raise ValueError("flops_per_byte and peak_flops have to be above 0")
 
 
-def decide(folder: RunFolder, config: RunConfig, model: LM, objective: Objective, source: BatchSource, corpus: Corpus,
+def decide(folder: RunFolder, config: RunConfig, with_loss: ModelWithLoss, source: BatchSource, corpus: Corpus,
            step: int = 0) -> tuple[Decisions, list[str]]:
     """The decisions of a run that is at ``step``, and what the user should know about them. They are read from the run's folder
     if it has them, and measured on a batch otherwise.
     """
-    batch = source.probe(step).to(model.device)
+    batch = source.probe(step).to(with_loss.device)
     if not folder.env.exists():
-        return _measure(config.train, model, objective, batch, corpus), []
-    return _kept(folder.env, config.train, model, objective, batch)
+        return _measure(config.train, with_loss, batch, corpus), []
+    return _kept(folder.env, config.train, with_loss, batch)
 
 
-def _kept(path: Path, wanted: TrainConfig, model: LM, objective: Objective, batch: Batch) -> tuple[Decisions, list[str]]:
+def _kept(path: Path, wanted: TrainConfig, with_loss: ModelWithLoss, batch: Batch) -> tuple[Decisions, list[str]]:
     """The decisions on record, as far as this machine can carry them out and the user doesn't wish otherwise."""
     try:
         kept = decode_record(Decisions, read_table(path).get("decided"), f"{path}.decided")
@@ -72,13 +71,13 @@ def _kept(path: Path, wanted: TrainConfig, model: LM, objective: Objective, batc
     notes = []
     if compiled:
         try:
-            _compile(model, machine.step_work(model, objective, batch, precision))
+            _compile(with_loss, machine.step_work(with_loss, batch, precision))
         except UserError as error:
             if wanted.compile == "on":
                 raise
             compiled = False
             notes.append(f"{error}: the rest of this run isn't compiled")
-    return Decisions(precision, compiled, kept.flops_per_byte, machine.peak_flops(model.device, precision)), notes
+    return Decisions(precision, compiled, kept.flops_per_byte, machine.peak_flops(with_loss.device, precision)), notes
 
 
 def record_start(folder: RunFolder, device: torch.device, decisions: Decisions, step: int, changes: dict[str, Any]) -> None:
@@ -104,46 +103,46 @@ def _starts(record: dict[str, Any]) -> list[dict[str, Any]]:
     return starts if all(isinstance(start, dict) and type(start.get("step")) is int for start in starts) else []
 
 
-def _measure(wanted: TrainConfig, model: LM, objective: Objective, batch: Batch, corpus: Corpus) -> Decisions:
-    flops_of_batch = machine.count_flops(model, objective, batch)
+def _measure(wanted: TrainConfig, with_loss: ModelWithLoss, batch: Batch, corpus: Corpus) -> Decisions:
+    flops_of_batch = machine.count_flops(with_loss, batch)
     flops_per_byte = flops_of_batch / float(batch.total_bytes)
     precision: str = wanted.precision
     if precision == "auto":
-        precision = machine.faster_precision(model, objective, batch)
-    work, compiled = machine.step_work(model, objective, batch, precision), wanted.compile == "on"
+        precision = machine.faster_precision(with_loss, batch)
+    work, compiled = machine.step_work(with_loss, batch, precision), wanted.compile == "on"
     if compiled:
-        _compile(model, work)
+        _compile(with_loss, work)
     elif wanted.compile == "auto":
-        eager = machine.seconds(work, model.device, 2)
+        eager = machine.seconds(work, with_loss.device, 2)
         steps = steps_of_run(wanted, corpus.train, Counters())
         if steps is None:
             length = 60 * (wanted.minutes or 0) + 1e12 * (wanted.teraflops or 0) / max(1.0, flops_of_batch) * eager
         else:
             length = steps * wanted.grad_accum * eager
         if length >= PAYS_FROM:
-            compiled = _compiled_seconds(model, work) < eager
+            compiled = _compiled_seconds(with_loss, work) < eager
             if not compiled:
-                machine.undo_compile(model)
-    return Decisions(precision, compiled, flops_per_byte, machine.peak_flops(model.device, precision))
+                machine.undo_compile(with_loss.model)
+    return Decisions(precision, compiled, flops_per_byte, machine.peak_flops(with_loss.device, precision))
 
 
-def _compile(model: LM, work: Callable[[], None]) -> None:
+def _compile(with_loss: ModelWithLoss, work: Callable[[], None]) -> None:
     """Compile now, not in the first step. UserError if this machine can't; then the model is as before."""
     try:
-        machine.compile_blocks(model)
+        machine.compile_blocks(with_loss.model)
         work()
     except Exception as error:  # compilers raise many types of errors
-        machine.undo_compile(model)
-        model.zero_grad(set_to_none=True)
+        machine.undo_compile(with_loss.model)
+        with_loss.zero_grad(set_to_none=True)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"train.compile: this machine can't compile ({reason})") from None
 
 
-def _compiled_seconds(model: LM, work: Callable[[], None]) -> float:
+def _compiled_seconds(with_loss: ModelWithLoss, work: Callable[[], None]) -> float:
     """Seconds that ``work`` takes when compiled; infinity if this machine can't compile, for example without a C++ compiler."""
     try:
-        machine.compile_blocks(model)
-        return machine.seconds(work, model.device, 2)
+        machine.compile_blocks(with_loss.model)
+        return machine.seconds(work, with_loss.device, 2)
     except Exception:  # compilers raise many types of errors, and a run without compiling always works
-        model.zero_grad(set_to_none=True)
+        with_loss.zero_grad(set_to_none=True)
         return math.inf

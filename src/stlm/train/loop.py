@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -21,13 +22,13 @@ from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.nn.weights import all_finite
-from stlm.objective import Objective
 from stlm.optim import set_learning_rate
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
 from stlm.train.decisions import Decisions, record_start
 from stlm.train.folder import RunFolder
 from stlm.train.length import Counters, progress_of
+from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.ranks import Ranks
 from stlm.train.run_config import RunConfig
 
@@ -64,8 +65,7 @@ class Trainer:
     config: RunConfig
     corpus: Corpus
     device: torch.device
-    model: LM
-    objective: Objective
+    with_loss: ModelWithLoss
     optimizers: list[Optimizer]
     source: BatchSource
     decisions: Decisions
@@ -82,7 +82,8 @@ class Trainer:
     def __post_init__(self) -> None:
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._logged_at = (self.counters.spent, self.counters.n_bytes)
-        self.trained = [*self.model.parameters(), *self.objective.parameters()]
+        self.model, self.objective = self.with_loss.model, self.with_loss.objective
+        self.trained = list(self.with_loss.parameters())
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
         self._batches = Prefetch(self._batches_of) if self.device.type == "cuda" and self.source.pure else self._batches_of
@@ -109,7 +110,7 @@ class Trainer:
         if self.ranks.is_main:
             self.folder.check_own()
             record = {**dataclasses.asdict(self.counters), "corpus": self.corpus.contents, "progress": self.progress()}
-            state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "rng": torch.get_rng_state(),
+            state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                      "batches": self.source.state_dict()}
             checkpoint.save(path, self.config, self.corpus.tokenizer, self.model, self.ema, self.objective, state, record)
             checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
@@ -196,11 +197,14 @@ class Trainer:
         counters.spent += time.perf_counter() - start
 
     def _backward(self, batches: list[Batch]) -> torch.Tensor:
-        """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient."""
-        counts = []
+        """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient. What
+        the model draws at random is the same in all of them, so it doesn't matter how a step is split.
+        """
+        counts, seed = [], seed_of_step(self.config.seed, self.step)
         for batch in batches:
+            torch.manual_seed(seed)
             with machine.autocast(self.device, self.decisions.precision):
-                loss = self.objective(self.model, batch.to(self.device))
+                loss = self.with_loss(batch.to(self.device))
             loss.total.backward()
             counts.append(loss.count)
             for name, pair in loss.metrics.items():
@@ -209,9 +213,9 @@ class Trainer:
 
     def _count_flops(self) -> None:
         """Count FLOPs per byte again. They change when learned patches get longer, or when more layers become active."""
-        model = self._copied(self.model).requires_grad_(True).train()
+        with_loss = ModelWithLoss(self._copied(self.model).requires_grad_(True).train(), self.objective)
         batch = self.source.probe(self.step).to(self.device)
-        self.counters.flops_per_byte = machine.count_flops(model, self.objective, batch) / float(batch.total_bytes)
+        self.counters.flops_per_byte = machine.count_flops(with_loss, batch) / float(batch.total_bytes)
 
     def _refuse_broken_gradient(self, norm: float) -> None:
         if not math.isfinite(norm):
@@ -241,6 +245,11 @@ class Trainer:
         figures["train/mfu"] = figures["train/bytes_per_second"] * self.counters.flops_per_byte / self.decisions.peak_flops
         figures["train/learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
         return figures
+
+
+def seed_of_step(seed: int, step: int) -> int:
+    """The seed of what a model draws at random in a step: a pure function, so a run that goes on draws as if undisturbed."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
 @torch.no_grad()

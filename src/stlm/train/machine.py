@@ -19,8 +19,8 @@ from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.model.model_config import ModelConfig
 from stlm.nn.stack import Stack
-from stlm.objective import Objective
 from stlm.text.tokenizer import Tokenizer
+from stlm.train.model_with_loss import ModelWithLoss
 
 
 def pick_device() -> torch.device:
@@ -125,28 +125,28 @@ def _product_flops(device: torch.device, precision: str, n: int) -> float:
     return 2 * n**3 / seconds(lambda: x @ x, device)
 
 
-def step_work(model: LM, objective: Objective, batch: Batch, precision: str) -> Callable[[], None]:
+def step_work(with_loss: ModelWithLoss, batch: Batch, precision: str) -> Callable[[], None]:
     """A function that computes forward and backward of one batch and leaves the model's state unchanged."""
     def work() -> None:
-        with autocast(model.device, precision):
-            loss = objective(model, batch)
+        with autocast(with_loss.device, precision):
+            loss = with_loss(batch)
         loss.total.backward()
-        model.zero_grad(set_to_none=True)
-        objective.zero_grad(set_to_none=True)
+        with_loss.zero_grad(set_to_none=True)
     return work
 
 
-def faster_precision(model: LM, objective: Objective, batch: Batch) -> str:
+def faster_precision(with_loss: ModelWithLoss, batch: Batch) -> str:
     """``bf16`` or ``fp32``, whichever is faster for this batch on this machine. If small products show that bf16 is emulated,
     the batch isn't tried: on a CPU with only AVX2 it takes a hundred times as long as in fp32.
     """
-    if _product_flops(model.device, "bf16", 256) < _product_flops(model.device, "fp32", 256) / 4:
+    device = with_loss.device
+    if _product_flops(device, "bf16", 256) < _product_flops(device, "fp32", 256) / 4:
         return "fp32"
-    took = {name: seconds(step_work(model, objective, batch, name), model.device, 2) for name in ("fp32", "bf16")}
+    took = {name: seconds(step_work(with_loss, batch, name), device, 2) for name in ("fp32", "bf16")}
     return min(took, key=took.__getitem__)
 
 
-def count_flops(model: LM, objective: Objective, batch: Batch) -> int:
+def count_flops(with_loss: ModelWithLoss, batch: Batch) -> int:
     """Floating-point operations of one forward and backward pass of a model that isn't compiled. The state of the random number
     generator stays as it was.
     """
@@ -160,7 +160,7 @@ def count_flops(model: LM, objective: Objective, batch: Batch) -> int:
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     own = {fused: attention, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward}
     with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=own) as counter:
-        step_work(model, objective, batch, "fp32")()
+        step_work(with_loss, batch, "fp32")()
     return counter.get_total_flops()
 
 

@@ -56,15 +56,15 @@ class Config(DepthConfig):
 @dataclasses.dataclass(frozen=True)
 class Choice:
     """chosen: the selected patches; gate: the factor of what the layer adds; room: the largest number of selected patches in a
-    row, None if it isn't known. Only in training: loss: the loss of the second router; in_use: the share of patches that it
-    selects.
+    row, None if it isn't known. Only in training, for each row: loss: the loss of the second router; in_use: the share of
+    patches that it selects.
     """
 
     chosen: Bool[Tensor, "batch seq"]
     gate: Float[Tensor, "batch seq"]
     room: int | None
-    loss: Float[Tensor, ""]
-    in_use: Float[Tensor, ""]
+    loss: Float[Tensor, " batch"]
+    in_use: Float[Tensor, " batch"]
 
 
 class Mixture(SparseStack):
@@ -94,8 +94,8 @@ class Mixture(SparseStack):
                 x = x + choices[-1].gate[..., None] * self.residual(depth, x, selection, cache)
         if not self.training or not choices:
             return StackOutput(x)
-        router = self.aux_weight * torch.stack([choice.loss for choice in choices]).mean()
-        in_use = torch.stack([choice.in_use for choice in choices]).mean()
+        router = self.aux_weight * torch.stack([choice.loss for choice in choices]).mean(dim=0)
+        in_use = torch.stack([choice.in_use for choice in choices]).mean(dim=0)
         return StackOutput(x, aux_losses={"router": router}, metrics={"share selected in use": in_use})
 
     def _choose(self, span: int, x: Float[Tensor, "batch seq dim"], allowed: Bool[Tensor, "batch seq"]) -> Choice:
@@ -104,11 +104,11 @@ class Mixture(SparseStack):
         guess = self.guesses[str(span)](normed.detach())[..., 0]
         in_use = allowed & (guess > 0)
         if not self.training:
-            nothing = score.new_zeros(())
+            nothing = score.new_zeros(len(score))
             return Choice(in_use, score.sigmoid(), None, nothing, nothing)
         rank = score.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
         limit = (self.capacity * allowed.sum(dim=1, keepdim=True)).ceil()
-        chosen, n = allowed & (rank < limit), allowed.sum().clamp(min=1)
+        chosen, n = allowed & (rank < limit), allowed.sum(dim=1).clamp(min=1)
         cross_entropy = F.binary_cross_entropy_with_logits(guess.float(), chosen.float(), reduction="none")
         return Choice(chosen, score.sigmoid(), min(x.shape[1], math.ceil(self.capacity * x.shape[1]) + 1),
-                      (cross_entropy * allowed).sum() / n, in_use.sum() / n)
+                      (cross_entropy * allowed).sum(dim=1) / n, in_use.sum(dim=1) / n)

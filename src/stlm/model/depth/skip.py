@@ -2,7 +2,8 @@
 gates learn with straight-through gradients (Bengio et al. 2013, arXiv 1308.3432).
 
 A gate reads its patch only, so it decides in the same way in training and after it. A layer doesn't see the patches that skip
-it. A loss moves the share of layers that run, counted from the gates' decisions, to a target. The first layer is never skipped.
+it. A loss moves the share of layers that run in a row to a target. It is counted from the gates' decisions. The first layer is
+never skipped.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ class Skip(SparseStack):
             gradient, selected = prob - prob.detach(), valid & (prob > 0.5)
             if (selection := self.select(segment_ids, positions, selected)) is not None:
                 x = x + (1 + gradient)[..., None] * self.residual(depth, x, selection, cache)
-            shares.append(((selected + gradient) * valid).sum() / valid.sum().clamp(min=1))
+            shares.append(((selected + gradient) * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1))
         if not self.training or not shares:
             return StackOutput(x)
-        share = torch.stack(shares).mean()
+        share = torch.stack(shares).mean(dim=0)
         return StackOutput(x, aux_losses={"gates": self.aux_weight * (share - self.target).square()},
                            metrics={"share run": share.detach()})

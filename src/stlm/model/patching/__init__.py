@@ -37,10 +37,10 @@ class PatchingConfig(Slot):
 
 @dataclasses.dataclass(frozen=True)
 class Boundaries:
-    """Where patches end. aux_losses: losses that train the rule, by name."""
+    """Where patches end. aux_losses: losses that train the rule, by name, one for each row."""
 
     ends: Bool[Tensor, "batch seq"]
-    aux_losses: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    aux_losses: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
 
     def dechunk(self, states: Float[Tensor, "batch patch dim"], at_ends: Callable[[Tensor], Tensor],
                 before: Float[Tensor, "batch dim"] | None) -> Float[Tensor, "batch patch dim"]:

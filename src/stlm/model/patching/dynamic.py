@@ -105,7 +105,7 @@ class Dynamic(Patching[RouterMemory]):
         ends = prob >= 0.5
         return SoftBoundaries(ends, {"ratio": self.ratio_loss_weight * self._ratio_loss(ends, prob)}, boundary_prob=prob)
 
-    def _ratio_loss(self, ends: Bool[Tensor, "batch seq"], prob: Float[Tensor, "batch seq"]) -> Tensor:
-        """The minimum is 1, where the share of ends and the mean probability are both 1 / target."""
-        n, share, mean = self.target, ends.to(prob.dtype).mean(), prob.mean()
+    def _ratio_loss(self, ends: Bool[Tensor, "batch seq"], prob: Float[Tensor, "batch seq"]) -> Float[Tensor, " batch"]:
+        """The loss of each row. The minimum is 1, where the share of ends and the mean probability are both 1 / target."""
+        n, share, mean = self.target, ends.to(prob.dtype).mean(dim=1), prob.mean(dim=1)
         return n / (n - 1) * ((n - 1) * share * mean + (1 - share) * (1 - mean))
