@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        return _refuse(str(error))
+        return _refuse(str(error), error.status)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the program that reads our output has ended
@@ -60,7 +60,7 @@ def _run(arguments: list[str]) -> int:
     return importlib.import_module(f"stlm.cli.{verb}").run(rest)
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, status: int = 2) -> int:
     if speaks():
         print(f"stlm: {streams.one_line(message)}", file=sys.stderr)
-    return 2
+    return status

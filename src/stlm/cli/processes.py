@@ -81,12 +81,13 @@ def _wait(processes: list[subprocess.Popen]) -> int:
             first, until = failed, time.monotonic() + GRACE
         time.sleep(POLL)
     status = processes[0].poll()
-    if (first is not None and status in (None, 0)) or (status is not None and status < 0):
-        # the main process was killed, or couldn't notice because all had just begun
-        print(f"stlm: process {first or 0} of {len(processes)} (counted from 0) {_end_of(processes[first or 0])}; what was "
-              "saved stays; continue with --resume", file=sys.stderr)
-        return 1
-    return status or 0
+    if status is not None and status >= 0:  # it has said what there was to say
+        return status
+    if all(process.returncode != 1 for process in processes[1:]):  # nor has the next one, which speaks if the main one is lost
+        lost = processes[first or 0]
+        print(f"stlm: process {processes.index(lost)} of {len(processes)} (counted from 0) {_end_of(lost)}; what was saved "
+              "stays; continue with --resume", file=sys.stderr)
+    return 1
 
 
 def _end_of(process: subprocess.Popen) -> str:

@@ -111,7 +111,7 @@ def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint 
                 with _stopping(trainer):
                     trainer.run()
             except LostProcess as error:
-                raise UserError(f"{error}; {_saved(folder)}; continue with:  {_again(preset, folder)}") from None
+                raise LostProcess(f"{error}; {_saved(folder)}; continue with:  {_again(preset, folder)}") from None
             finally:
                 display.close()
         ranks.close()

@@ -74,7 +74,8 @@ class Muon(Optimizer):
         updates = orthogonal(torch.stack([whole(each) for each in lookahead])).to(parameters[0].dtype)
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         scale = max(1.0, shape[0] / shape[1]) ** 0.5
-        torch._foreach_add_(weights, [sharded_like(update, weight) for update, weight in zip(updates, weights, strict=True)], alpha=-group["lr"] * scale)
+        parts = [sharded_like(update, weight) for update, weight in zip(updates, weights, strict=True)]
+        torch._foreach_add_(weights, parts, alpha=-group["lr"] * scale)
 
 
 def orthogonal(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:

@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 
 class LostProcess(UserError):
-    """Another process of this run was ended, or does nothing any more, so the run can't go on."""
+    """Another process of this run was ended, or does nothing any more, so the run can't go on. Nobody's input is at fault."""
+
+    status = 1
 
 
 class Ranks:

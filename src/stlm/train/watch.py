@@ -1,9 +1,9 @@
 """Whether the other processes of a run live and go on. PyTorch notices only what ends a connection, and names nobody.
 
-Each process has a thread that writes a sign of life to the store that all share, once a second: a count, how far the process
-has come, and whether it works alone (`Ranks.alone`). The main rank reads those of all others, and these read that of the main
-rank. A process is lost if its count stands still, or if it stays behind while the others wait for it. Then it is killed, if it
-runs on this machine: so its connections end, and whoever waits for it gets an error.
+Once a second, each process writes a sign of life to the store that all share: a count, how far it has come, and whether it
+works alone (`Ranks.alone`). The main rank reads those of all others, and these read that of the main rank. A process is lost
+if its count stands still, or if it stays behind while the others wait for it. Then it is killed, if it runs on this machine: so
+its connections end, and whoever waits for it gets an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 EVERY = 1.0  # seconds between signs of life
@@ -42,12 +42,15 @@ class Watch:
         self.lost: tuple[int, str] | None = None
         self._store, self._rank, self._tell = store, rank, tell
         self._others = [other for other in range(size) if other != rank] if rank == 0 else [0]
-        self._over, self._seen = threading.Event(), dict[int, tuple[Sign, float, float]]()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._over, self._round = threading.Event(), time.monotonic()
+        self._signs, self._seen = dict[int, Sign](), dict[int, tuple[Sign, float, float]]()
+        # two threads, because the store may stop with the main process, and whoever asks it then waits for ever
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._exchange, self._judge)]
+        for thread in self._threads:
+            thread.start()
 
     @contextlib.contextmanager
-    def alone(self) -> Any:
+    def alone(self) -> Iterator[None]:
         """A context in which the others wait for this process."""
         self._alone += 1
         try:
@@ -64,26 +67,38 @@ class Watch:
 
     def close(self) -> None:
         self._over.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
-        count, me, parent = 0, f"{os.getpid()} {socket.gethostname()}", os.getppid()
-        while not self._over.wait(EVERY if count else 0.0):
+    def _exchange(self) -> None:
+        """Write a sign of life, and read those of others, once a second."""
+        count, me = 0, f"{os.getpid()} {socket.gethostname()}"
+        while True:
             count += 1
-            if os.getppid() != parent and self._rank == 0:  # what has started us was killed: save and stop, once
-                parent = os.getppid()
-                os.kill(os.getpid(), signal.SIGTERM)
             try:
                 self._store.set(f"sign/{self._rank}", f"{count} {self.place} {int(self._alone > 0)} {me}")
-                known = self._others if self._store.check([f"sign/{other}" for other in self._others]) else []
-                signs = {other: Sign(self._store.get(f"sign/{other}").decode()) for other in known}
-            except Exception:  # the store is a thread of the main process, or of torchrun
-                self._lose(0, "has ended", None)
+                if self._store.check([f"sign/{other}" for other in self._others]):
+                    self._signs = {other: Sign(self._store.get(f"sign/{other}").decode()) for other in self._others}
+            except Exception:  # the store is a thread of the main process, or of torchrun, and has ended with it
+                self._round = -float("inf")
                 return
-            for other, sign in signs.items():
-                if why := self._fault(other, sign, time.monotonic()):
-                    self._lose(other, why, sign)
-                    return
+            self._round = time.monotonic()
+            if self._over.wait(EVERY):
+                return
+
+    def _judge(self) -> None:
+        """Look whether others live and go on, and whether what has started us does."""
+        parent = os.getppid()
+        while not self._over.wait(EVERY):
+            now = time.monotonic()
+            if os.getppid() != parent and self._rank == 0:  # it was killed: save and stop, once
+                parent = os.getppid()
+                os.kill(os.getpid(), signal.SIGTERM)
+            faults = {other: why for other, sign in self._signs.items() if (why := self._fault(other, sign, now))}
+            if now - self._round > SILENT:
+                faults[0] = "has ended" if self._round < 0 else "doesn't answer any more"
+            for other, why in faults.items():
+                return self._lose(other, why, self._signs.get(other))
 
     def _fault(self, other: int, sign: Sign, now: float) -> str | None:
         """What is wrong with a process; None if nothing is."""
