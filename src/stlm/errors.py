@@ -8,6 +8,8 @@ class UserError(Exception):
     """
 
     status = 2
+    at_once = False
+    """Whether the program ends without cleaning up, because it can't."""
 
 
 def in_one_line(error: BaseException) -> str:

@@ -22,7 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        return _refuse(str(error), error.status)
+        status = _refuse(str(error), error.status)
+        if error.at_once:
+            streams.flush_or_discard()
+            os._exit(status)
+        return status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the program that reads our output has ended

@@ -52,7 +52,8 @@ def launch(n: int, arguments: Sequence[str]) -> int:
         raise UserError(f"{FLAG}: torchrun has started the processes already; leave it out")
     threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or available_cores()) // n)
     shared = {**os.environ, "WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1",
-              "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": str(threads), "STLM_PROCESSES": str(n)}
+              "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": str(threads), "STLM_PROCESSES": str(n),
+              "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}  # a lost process is told in one line
     # a session of its own, so that Ctrl-C reaches it only through us, once
     processes = [subprocess.Popen([sys.executable, "-m", "stlm", *arguments], start_new_session=True,
                                   env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(n)]
@@ -75,7 +76,7 @@ def launch(n: int, arguments: Sequence[str]) -> int:
 def _wait(processes: list[subprocess.Popen]) -> int:
     """Wait until all have ended, or until some time after the first has ended badly."""
     until, first = float("inf"), None
-    while any(process.poll() is None for process in processes) and time.monotonic() < until:
+    while [process for process in processes if process.poll() is None] and time.monotonic() < until:
         failed = next((rank for rank, process in enumerate(processes) if process.returncode), None)
         if first is None and failed is not None:
             first, until = failed, time.monotonic() + GRACE

@@ -78,8 +78,11 @@ def run(arguments: list[str]) -> int:
     else:
         _refuse_existing(folder)
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    with ranks.explained():
-        return _train(folder, config, preset, saved, console, ranks, sharded or "auto")
+    try:
+        with ranks.explained():
+            return _train(folder, config, preset, saved, console, ranks, sharded or "auto")
+    except LostProcess as error:
+        raise LostProcess(f"{error}; {_saved(folder)}; continue with:  {_again(preset, folder)}") from None
 
 
 def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint | None, console: Console, ranks: Ranks,
@@ -110,8 +113,6 @@ def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint 
             try:
                 with _stopping(trainer):
                     trainer.run()
-            except LostProcess as error:
-                raise LostProcess(f"{error}; {_saved(folder)}; continue with:  {_again(preset, folder)}") from None
             finally:
                 display.close()
         ranks.close()
@@ -155,7 +156,7 @@ def _checked(folder: RunFolder, config: RunConfig, corpus: Callable[[], Corpus],
         find_checkpoint(config.train.init_from)
     say = display.console.say
     return [Validation(), Guarded(Benchmarks(config.train, corpus), "scoring of --train.tasks", say), Samples(display.sample),
-            display, BusyMachine(say), *build_trackers(config, folder, say)]
+            display, *([BusyMachine(say)] if launched() is None else []), *build_trackers(config, folder, say)]
 
 
 def _name(name: str | None, preset: str, resume: bool) -> str:

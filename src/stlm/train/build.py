@@ -23,7 +23,7 @@ from stlm.train.checkpoint import OPTIMIZER, Checkpoint
 from stlm.train.decisions import decide, follow
 from stlm.train.folder import RunFolder, find_checkpoint
 from stlm.train.length import Counters, steps_of_run
-from stlm.train.loop import Callback, Trainer, copy_of
+from stlm.train.loop import Callback, Trainer, new_model
 from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.ranks import Ranks
 from stlm.train.run_config import RunConfig
@@ -45,7 +45,9 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         _load_others(config, corpus, model, objective)
     with_loss = ModelWithLoss(model, objective).to(device)
     optimizers = config.optim.build(parameters_of(model, objective))
-    ema = copy_of(model, config, corpus) if train.ema else None
+    ema = new_model(config, corpus, device) if train.ema else None
+    if ema is not None:
+        ema.load_state_dict(model.state_dict())
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
     source = config.batches.build(BatchPlan(corpus, objective, train.seq_len, train.batch_size, train.grad_accum, config.seed,
                                             ends_of_bytes(model.patching, corpus.tokenizer.bos), counters.step, counters.rows,

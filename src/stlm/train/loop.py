@@ -146,7 +146,7 @@ class Trainer:
 
     def _copied(self, weights: LM) -> LM:
         if self._copy is None:
-            self._copy = copy_of(weights, self.config, self.corpus)
+            self._copy = new_model(self.config, self.corpus, self.device)
         self._copy.load_state_dict(self.parallel.plain(weights).state_dict())
         self._copy.set_progress(self.progress())
         return self._copy
@@ -318,9 +318,7 @@ def scale_and_clip(parameters: list[nn.Parameter], count: torch.Tensor, most: fl
     return norm
 
 
-def copy_of(model: LM, config: RunConfig, corpus: Corpus) -> LM:
-    """A model with the same weights, without compiled code and without gradients."""
-    with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten; the generator's state is kept
-        copy = LM(config.model, corpus.tokenizer).to(model.device)
-    copy.load_state_dict(model.state_dict())
-    return copy.requires_grad_(False)
+def new_model(config: RunConfig, corpus: Corpus, device: torch.device) -> LM:
+    """A model for the weights of another one, without compiled code and without gradients."""
+    with torch.random.fork_rng(devices=[]):  # its random weights are overwritten; the generator's state is kept
+        return LM(config.model, corpus.tokenizer).to(device).requires_grad_(False)

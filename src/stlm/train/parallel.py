@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -69,9 +70,11 @@ class Replicated(Parallel):
     def __init__(self, with_loss: ModelWithLoss, ranks: Ranks) -> None:
         super().__init__(with_loss)
         self.averaged_over = ranks.size
-        self.step = self._ddp = DistributedDataParallel(
-            with_loss, broadcast_buffers=False, gradient_as_bucket_view=True,
-            find_unused_parameters=with_loss.model.leaves_out)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the newer name of broadcast_buffers isn't in all versions
+            self.step = self._ddp = DistributedDataParallel(
+                with_loss, broadcast_buffers=False, gradient_as_bucket_view=True,
+                find_unused_parameters=with_loss.model.leaves_out)
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
         return contextlib.nullcontext() if last else self._ddp.no_sync()

@@ -22,6 +22,7 @@ class LostProcess(UserError):
     """Another process of this run was ended, or does nothing any more, so the run can't go on. Nobody's input is at fault."""
 
     status = 1
+    at_once = True  # threads of libraries still wait for the lost one
 
 
 class Ranks:

@@ -19,6 +19,7 @@ from typing import Any
 
 EVERY = 1.0  # seconds between signs of life
 SILENT = 15.0  # seconds without one, after which a process is lost. A long call may hold Python's lock for some seconds
+BROKEN = 5.0  # the same where a connection has ended, so that some process must be lost
 BEHIND = 30.0  # seconds that a process may be behind the others; more if steps take long
 PATIENCE = 20.0  # seconds that this process has to end after another one was lost
 INTERRUPT = signal.SIGUSR2
@@ -43,6 +44,7 @@ class Watch:
         self._store, self._rank, self._tell = store, rank, tell
         self._others = [other for other in range(size) if other != rank] if rank == 0 else [0]
         self._over, self._round = threading.Event(), time.monotonic()
+        self._silent = SILENT
         self._signs, self._seen = dict[int, Sign](), dict[int, tuple[Sign, float, float]]()
         # two threads, because the store may stop with the main process, and whoever asks it then waits for ever
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._exchange, self._judge)]
@@ -59,8 +61,10 @@ class Watch:
             self._alone -= 1
 
     def find(self) -> tuple[int, str] | None:
-        """The lost process. It is waited for, because an error may come before its silence is noticed."""
-        until = time.monotonic() + SILENT + 2 * EVERY
+        """The lost process, after a connection has ended; None if none is lost. It takes a while until its silence is noticed.
+        """
+        self._silent = BROKEN
+        until = time.monotonic() + BROKEN + 3 * EVERY
         while self.lost is None and time.monotonic() < until:
             time.sleep(0.1)
         return self.lost
@@ -95,7 +99,7 @@ class Watch:
                 parent = os.getppid()
                 os.kill(os.getpid(), signal.SIGTERM)
             faults = {other: why for other, sign in self._signs.items() if (why := self._fault(other, sign, now))}
-            if now - self._round > SILENT:
+            if now - self._round > self._silent:
                 faults[0] = "has ended" if self._round < 0 else "doesn't answer any more"
             for other, why in faults.items():
                 return self._lose(other, why, self._signs.get(other))
@@ -107,7 +111,7 @@ class Watch:
         goes_on = sign.place != before.place or sign.alone or sign.place >= self.place
         moved = now if goes_on else moved
         self._seen[other] = sign, heard, moved
-        if now - heard > SILENT:
+        if now - heard > self._silent:
             return "doesn't answer any more"
         if now - moved > max(BEHIND, 4 * self.slowest):
             return "does nothing any more"
