@@ -15,6 +15,7 @@ from rich.table import Table
 
 from stlm.cli.busy import BusyMachine
 from stlm.cli.console import Console
+from stlm.cli.device import take_device
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name, take_option
 from stlm.cli.runs import described, open_corpus, open_text, page_line, scoring_bar
@@ -33,13 +34,15 @@ from stlm.model.lm import LM
 from stlm.report import patch_marks
 from stlm.report.commands import next_steps
 from stlm.report.run_page import write_report
+from stlm.train.apple_training import lacking_in_training
 from stlm.train.build import build_run
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.cli_args import apply, configure
+from stlm.train.device import pick_device
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.guard import Guarded
 from stlm.train.loop import Callback, Trainer
-from stlm.train.machine import check_fits, pick_device
+from stlm.train.machine import check_fits
 from stlm.train.resuming import check_changes, finished, longer, refuse_without_effect
 from stlm.train.run_config import RunConfig
 from stlm.train.start import Start
@@ -50,6 +53,7 @@ READ = 600  # bytes of held-out text for which the report shows patches and bits
 
 def run(arguments: list[str]) -> int:
     console = Console()
+    wanted, arguments = take_device(arguments)
     preset, flags = first_name("train", arguments)
     name, flags = take_option(flags, "--name")
     resume, flags = "--resume" in flags, [flag for flag in flags if flag != "--resume"]
@@ -66,17 +70,18 @@ def run(arguments: list[str]) -> int:
     else:
         _refuse_existing(folder)
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    return _train(folder, config, preset, saved, console)
+    return _train(folder, config, preset, saved, wanted, console)
 
 
-def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint | None, console: Console) -> int:
-    """Train a run from its first step, or from ``saved``. Returns the exit status."""
+def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint | None, wanted: str, console: Console) -> int:
+    """Train a run from its first step, or from ``saved``. wanted: the device. Returns the exit status."""
+    device = pick_device(wanted, functools.partial(lacking_in_training, config))
     with _told_where(saved is not None):
         source = open_text(config)
     corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source)), Display(console)
     watching = _checked(folder, config, corpus_of_run, display)
     with _told_where(saved is not None):
-        corpus, device = corpus_of_run(), pick_device()
+        corpus = corpus_of_run()
     if saved is not None:
         refuse_without_effect(folder, saved, config, corpus)
     tokens = config.train.batch_size // config.train.grad_accum * config.train.seq_len
