@@ -4,6 +4,9 @@ import pytest
 import torch
 from tests.cli.conftest import stlm
 
+from stlm.errors import UserError
+from stlm.evaluate.huggingface import HuggingFaceScorer
+
 VERBS = {"train": ["train", "demo", "--data", "no-such-text"], "generate": ["generate", "no-such-run", "Once"],
          "eval": ["eval", "no-such-run", "--text", "no-such-text"], "compare": ["compare", "recipe.py"]}
 RECIPE = """
@@ -39,6 +42,20 @@ def test_a_device_that_is_not_there(verb, device, message, capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     status, out, err = stlm(capsys, *VERBS[verb], f"--device={device}")
     assert (status, out) == (2, "") and err.startswith(f"stlm: {message}") and err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("two_gpus", "trained")
+@pytest.mark.parametrize("words", [["train", "demo"], ["generate", "mine", "Once"], ["eval", "mine"],
+                                   ["eval", "hf:no-such-model"]])
+def test_the_device_that_is_asked_for_is_picked(words, capsys, monkeypatch):
+    def picked(wanted: str, *others: object) -> None:
+        raise UserError(f"picked {wanted}")
+
+    for place in ("stlm.train.device", "stlm.cli.train"):
+        monkeypatch.setattr(f"{place}.pick_device", picked)
+    monkeypatch.setattr(HuggingFaceScorer, "load", lambda name, device: picked(device))
+    assert stlm(capsys, *words, "--device", "cuda:1")[2] == "stlm: picked cuda:1\n"
+    assert stlm(capsys, *words)[2] == "stlm: picked auto\n"
 
 
 @pytest.mark.usefixtures("two_gpus")

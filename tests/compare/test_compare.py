@@ -12,6 +12,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from stlm.cli import main
 from stlm.compare import job, launch
@@ -82,6 +83,18 @@ def compared(tmp_path_factory):
 def last(write):
     """The page that is written when all runs were measured in turns; those before it, of fewer runs, are left out."""
     return lambda plan, found: all(run.finished and run.timed_in_turns for _, _, run in plan.runs()) and write(plan, found)
+
+
+def test_the_device_of_training_and_measuring(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    failing = SimpleNamespace(run=lambda command, **_: said.append(command) or SimpleNamespace(returncode=1))
+    monkeypatch.setattr(job, "subprocess", failing)
+    assert Run("one", ["demo"], {}).carry_out("cuda:1") == 1 and said[0][-2:] == ["--device", "cuda:1"]
+    checkpoint = SimpleNamespace(build_model=lambda: torch.nn.Identity(), tokenizer=None, config=SimpleNamespace(train=None))
+    monkeypatch.setattr(job, "placed", lambda model, tokenizer, wanted: said.append(wanted) or model)
+    monkeypatch.setattr(job, "bytes_per_second", lambda model, tokenizer: 1.0)
+    assert job.measure(checkpoint, {}, "cuda:1")["texts"] == {} and said[1] == "cuda:1"
 
 
 def test_the_record(compared):

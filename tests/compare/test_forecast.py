@@ -114,8 +114,9 @@ def said(*arguments: str) -> tuple[int, str]:
 class Instant(launch.Job):
     """A run that is finished at once, or fails if its words say so."""
 
-    def __init__(self, run: Run, threads: int) -> None:
+    def __init__(self, run: Run, threads: int, device: str) -> None:
         super().__init__(run)
+        self.device = device
         if "stride" not in run.words:
             finish(run, 2.0 + 0.01 * len(run.name) + int(run.name[-1]))
             return

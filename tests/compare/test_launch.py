@@ -160,6 +160,13 @@ def test_runs_share_the_gpus(device, gpus, expected, monkeypatch):
     assert [command[-1] for command in commands] == expected
 
 
+@pytest.mark.usefixtures("fakes")
+def test_a_clusters_job_gets_the_device():
+    submitted = []
+    launch.Submitted(Run("one", [], {}), SimpleNamespace(submit=lambda *given: submitted.append(given)), "cuda")
+    assert submitted[0][1][-1] == "cuda"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("fakes")
 def test_jobs_of_a_cluster():

@@ -10,8 +10,10 @@ import pytest
 import torch
 import torchgen
 
+from stlm.config.slot import kinds, resolve
 from stlm.model.embedding import ngrams
 from stlm.model.lm import LM
+from stlm.objective import ObjectiveConfig
 from stlm.optim import muon
 from stlm.text.tokenizer import subword
 from stlm.train import apple
@@ -42,6 +44,12 @@ def test_presets_run_there(name):
     assert lacking_in_training(run) is None
     tokenizer = run.data.tokenizer.outline()
     assert lacking_in_reading(LM(run.model, tokenizer).eval(), tokenizer) is None
+
+
+@pytest.mark.parametrize("kind", kinds(ObjectiveConfig))
+def test_objectives_run_there(kind):
+    objective = resolve(ObjectiveConfig, kind, "objective")()
+    assert lacking_in_training(dataclasses.replace(small("demo"), objective=objective)) is None
 
 
 @pytest.mark.parametrize("name", ["demo", "10m"])

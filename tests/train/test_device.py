@@ -1,8 +1,11 @@
 """Devices: which one is picked, and what depends on it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.train import machine
 from stlm.train.device import check_device, in_double, memory_of, name_of, pick_device, sum_dtype
@@ -89,11 +92,38 @@ def test_facts_of_the_cpu():
     assert in_double(torch.tensor([0.1])).dtype == torch.float64
 
 
-def test_no_bf16_where_its_product_fails(monkeypatch):
+@pytest.mark.parametrize("fails", ["product", "step"])
+def test_no_bf16_where_it_fails(fails, monkeypatch):
+    """On an Apple GPU that means fp32; elsewhere it is a fault to be seen."""
     def product(device, precision, n):
-        if precision == "bf16":
-            raise TypeError("BFloat16 is not supported on MPS")
-        return 1.0
+        return _tried(precision, fails == "product")
+
+    def step(with_loss, batch, precision):
+        return lambda: _tried(precision, fails == "step")
 
     monkeypatch.setattr(machine, "_product_flops", product)
-    assert machine.faster_precision(type("", (), {"device": APPLE})(), None) == "fp32"
+    monkeypatch.setattr(machine, "step_work", step)
+    monkeypatch.setattr(machine, "synchronize", lambda device: None)
+    apple, gpu = (SimpleNamespace(device=torch.device(name), zero_grad=lambda set_to_none: None) for name in ("mps", "cuda"))
+    assert machine.faster_precision(apple, None) == "fp32"
+    with pytest.raises(TypeError, match="BFloat16"):
+        machine.faster_precision(gpu, None)
+
+
+def _tried(precision: str, fails: bool) -> float:
+    if fails and precision == "bf16":
+        raise TypeError("BFloat16 is not supported on MPS")
+    return 1.0
+
+
+def test_batches_wait_where_copies_are_unsafe(monkeypatch):
+    waits = {}
+
+    class Watched:
+        def to(self, device, non_blocking):
+            waits[device.type] = not non_blocking
+
+    monkeypatch.setattr(Inputs, "_each", lambda self, change: change(Watched()))
+    for name in ("cpu", "mps", "cuda"):
+        Inputs(torch.zeros(1, 1, dtype=torch.long)).to(torch.device(name))
+    assert waits == {"cpu": True, "mps": True, "cuda": False}

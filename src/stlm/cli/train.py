@@ -168,7 +168,8 @@ def _enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+        said = any(words in str(error) for words in ("allocate memory", "MPS backend out of memory"))
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not said:
             raise
         raise UserError("a step needs more memory than there is; increase --train.grad-accum, "
                         "or decrease --train.batch-size or --train.seq-len") from None
