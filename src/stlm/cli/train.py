@@ -34,7 +34,7 @@ from stlm.model.lm import LM
 from stlm.report import patch_marks
 from stlm.report.commands import next_steps
 from stlm.report.run_page import write_report
-from stlm.train.apple_training import lacking_in_training
+from stlm.train.apple_training import why_not_train
 from stlm.train.build import build_run
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.cli_args import apply, configure
@@ -75,7 +75,7 @@ def run(arguments: list[str]) -> int:
 
 def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint | None, wanted: str, console: Console) -> int:
     """Train a run from its first step, or from ``saved``. wanted: the device. Returns the exit status."""
-    device = pick_device(wanted, functools.partial(lacking_in_training, config))
+    device = pick_device(wanted, functools.partial(why_not_train, config))
     with _told_where(saved is not None):
         source = open_text(config)
     corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source)), Display(console)

@@ -1,13 +1,19 @@
-"""What a model needs and Apple GPUs lack. Their device in PyTorch is ``mps``; it lacks float64 and some operations."""
+"""Whether an Apple GPU can run a model. Their device in PyTorch is ``mps``; it lacks float64 and some operations.
+
+The work is tried in small: on the CPU, where each operation is looked up in a list, then on the GPU, where nothing may fail and
+the scores have to be those of the CPU.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -18,36 +24,48 @@ from stlm.model.lm import LM
 from stlm.text.tokenizer import Tokenizer
 from stlm.train.apple_operations import OPERATIONS, READ_FROM
 
+M = TypeVar("M", bound=nn.Module)
+APPLE = torch.device("mps")
 TEXT = [b"The cat sat on the mat, and the dog lay by the door. The cat sat on the mat again. " * 2] * 4
-TOKENS = 256  # in a row
+TOKENS = 128  # in a row
+NEAR = 0.01  # scores that differ by less than this share of the largest are equal
+MOST = 0.9  # share of the scores that have to be equal: a decision between two parts may fall either way
 
 
-def lacking_in_reading(model: LM, tokenizer: Tokenizer) -> str | None:
-    """What reading a text needs and Apple GPUs lack, in words; None if nothing. The model, which is on the CPU, reads one as a
-    whole, and in pieces as in generation.
-    """
-    def read(trace: Trace) -> None:
-        tokens = [tokenizer.bos, *tokenizer.encode(TEXT[0]).tolist()][:TOKENS]
-        rows, cache = torch.tensor([tokens, tokens]), model.new_cache(2)
-        with trace, torch.inference_mode():
-            _ = model(Inputs(rows)).logits
-            for piece, lengths in ((rows[:, :8], torch.tensor([8, 5])), (rows[:, 8:40], None), (rows[:, 40:41], None)):
-                _ = model(Inputs(piece, lengths=lengths), cache).logits
-            cache.select(torch.tensor([1]))
+def why_not_read(model: LM, tokenizer: Tokenizer, gpu: torch.device = APPLE) -> str | None:
+    """Why this model, which is on the CPU, can't read and write on an Apple GPU; None if it can."""
+    tokens = [tokenizer.bos, *tokenizer.encode(TEXT[0]).tolist()][:TOKENS]
 
-    return lacking(read, model.config)
+    @torch.inference_mode()
+    def read(own: LM) -> Tensor:
+        rows, short = torch.tensor([tokens, tokens], device=own.device), torch.tensor([8, 5], device=own.device)
+        cache, found = own.new_cache(2), [own(Inputs(rows)).logits]
+        for piece, lengths in ((rows[:, :8], short), (rows[:, 8:40], None), (rows[:, 40:41], None)):
+            found.append(own(Inputs(piece, lengths=lengths), cache).logits[:, :5])
+        cache.select(torch.tensor([1], device=own.device))
+        return torch.cat(found, dim=1)
+
+    return why_not(read, model, model.config, gpu)
 
 
-def lacking(work: Callable[[Trace], None], config: Any) -> str | None:
-    """What ``work`` needs and Apple GPUs lack. It enters the trace that it is given. config: of the run or the model. Random
-    numbers that others draw stay the same.
+def why_not(work: Callable[[M], Tensor], module: M, config: Any, gpu: torch.device) -> str | None:
+    """Why ``work`` can't be done with a module on an Apple GPU. There it has to return the scores that it returns on the CPU.
+    config: of the run or the model.
     """
     if torch.__version__ < READ_FROM:
         return f"Apple GPUs need PyTorch {READ_FROM} or newer, and this is {torch.__version__}"
-    trace = Trace(parts_of(config))
+    own, trace = copy.deepcopy(module), Trace(parts_of(config))
     with torch.random.fork_rng(devices=[]):
-        work(trace)
-    return trace.lacks
+        with trace:
+            expected = work(own)
+        if trace.lacks is not None:
+            return trace.lacks
+        try:
+            found = work(copy.deepcopy(module).to(gpu)).cpu()
+        except (RuntimeError, TypeError) as error:  # an operation that doesn't take this type of numbers, or too little memory
+            return f"a small step fails there ({str(error).strip().splitlines()[0]})"
+    equal = (found - expected).abs() <= NEAR * expected.abs().max()
+    return None if equal.float().mean() >= MOST else "this Apple GPU computes other scores than the CPU"
 
 
 def parts_of(config: Any) -> dict[str, str]:
@@ -64,12 +82,12 @@ def parts_of(config: Any) -> dict[str, str]:
 
 class Trace(TorchDispatchMode):
     """A context that looks at every operation of PyTorch. lacks: the first that Apple GPUs lack, in words; None if they lack
-    none. parts: names of parts by the module of their code. part: what needs an operation if no code of a part runs.
+    none. parts: names of parts by the module of their code.
     """
 
     def __init__(self, parts: Mapping[str, str]) -> None:
         super().__init__()
-        self.parts, self.part, self.lacks = parts, "this model", None
+        self.parts, self.lacks = parts, None
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
@@ -77,12 +95,12 @@ class Trace(TorchDispatchMode):
             out = operation.decompose(*args, **kwargs)
         if out is not NotImplemented:
             return out
-        out, name = operation(*args, **kwargs), operation.name().removeprefix("aten::")
+        out = operation(*args, **kwargs)
         if self.lacks is not None:
             return out
         if any(getattr(leaf, "dtype", None) == torch.float64 for leaf in tree_leaves(out)):
             self.lacks = f"{self._part()} needs float64, which Apple GPUs don't have"
-        elif name not in OPERATIONS:
+        elif operation.name().removeprefix("aten::") not in OPERATIONS:
             self.lacks = f"{self._part()} needs {operation.name()}, which isn't known to exist on Apple GPUs"
         return out
 
@@ -93,4 +111,4 @@ class Trace(TorchDispatchMode):
             if (module := frame.f_globals.get("__name__")) in self.parts:
                 return self.parts[module]
             frame = frame.f_back
-        return self.part
+        return "this model"

@@ -95,13 +95,12 @@ _foreach_sub.List _foreach_sub_.List _foreach_zero_ _to_copy _unsafe_view abs ab
 arange.start arange.start_step bernoulli binary_cross_entropy_with_logits bitwise_and.Scalar bitwise_left_shift.Tensor_Scalar
 bitwise_or.Scalar bitwise_right_shift.Tensor_Scalar bitwise_xor.Scalar clone copy copy_ cummax cummin detach detach_ diagonal
 div.Scalar div_.Scalar embedding empty_like expand expand_copy fill.Scalar fill.Tensor floor_divide.Scalar fmod.Scalar
-fmod_.Scalar full full_like index_fill.int_Scalar index_put index_put_ isinf lift lift_fresh lift_fresh_copy
-logical_and logical_and_ logical_not logical_or logical_or_ logical_xor logsumexp masked_fill.Scalar masked_fill.Tensor
-masked_scatter mean mul.Scalar mul_.Scalar mv new_empty_strided new_full new_ones new_zeros ones ones_like rand rand_like
-randint randint.low randn randn_like remainder.Scalar remainder_.Scalar rsub.Scalar scalar_tensor select.int select_backward
-select_scatter slice.Tensor slice_backward slice_scatter sort split.Tensor split_with_sizes squeeze
-squeeze.dim squeeze.dims squeeze_.dim stack sub.Scalar sub_.Scalar sum t t_ transpose.int transpose_ unbind.int unsqueeze
-unsqueeze_ zeros zeros_like
+fmod_.Scalar full full_like index_fill.int_Scalar index_put index_put_ isinf lift lift_fresh lift_fresh_copy logical_and
+logical_and_ logical_not logical_or logical_or_ logical_xor logsumexp masked_fill.Scalar masked_fill.Tensor masked_scatter
+mean mul.Scalar mul_.Scalar mv new_empty new_empty_strided new_full new_ones new_zeros ones ones_like rand rand_like randint
+randint.low randn randn_like remainder.Scalar remainder_.Scalar rsub.Scalar scalar_tensor select.int select_backward
+select_scatter slice.Tensor slice_backward slice_scatter sort split.Tensor split_with_sizes squeeze squeeze.dim squeeze.dims
+squeeze_.dim stack sub.Scalar sub_.Scalar sum t t_ transpose.int transpose_ unbind.int unsqueeze unsqueeze_ zeros zeros_like
 """.split()
 
 # Attention is composed there, or it is _scaled_dot_product_attention_math_for_mps. The other two only name a span of time.

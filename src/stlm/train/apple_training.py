@@ -1,34 +1,54 @@
-"""What training a run needs and Apple GPUs lack."""
+"""Whether an Apple GPU can train a run."""
 
 from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
 
 from stlm.batches import BatchPlan
 from stlm.data.shards import Corpus, Shard
 from stlm.model.lm import LM, ends_of_bytes
+from stlm.model.model_config import ModelConfig
 from stlm.nn.weights import parameters_of
-from stlm.train.apple import TEXT, TOKENS, Trace, lacking
+from stlm.train.apple import APPLE, TEXT, TOKENS, why_not, why_not_read
 from stlm.train.loop import scale_and_clip
 from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.run_config import RunConfig
 
 
-def lacking_in_training(config: RunConfig) -> str | None:
-    """What training this run needs and Apple GPUs lack, in words; None if nothing. It is found by one step on the CPU."""
-    def step(trace: Trace) -> None:
+def why_not_train(config: RunConfig, gpu: torch.device = APPLE) -> str | None:
+    """Why this run can't be trained on an Apple GPU; None if it can. One step is tried, of a model that has seen no text."""
+    def step(own: ModelWithLoss) -> Tensor:
+        optimizers = config.optim.build(parameters_of(own.model, own.objective))
+        loss = own(batch.to(own.device))
+        loss.total.backward()
+        scale_and_clip(list(own.parameters()), loss.count, config.train.grad_clip)
+        for optimizer in optimizers:
+            optimizer.step()
+        return torch.ones(1)  # the loss may differ: devices draw other random numbers
+
+    with torch.random.fork_rng(devices=[]):
         tokenizer = config.data.tokenizer.outline()
-        model, objective = LM(config.model, tokenizer), config.objective.build(tokenizer, config.model)
-        shard, with_loss = Shard.of(TEXT, tokenizer), ModelWithLoss(model, objective)
-        plan = BatchPlan(Corpus("", "", tokenizer, shard, shard, None), objective, TOKENS, 2, 1, 0,
-                         ends_of_bytes(model.patching, tokenizer.bos))
-        batch, optimizers = config.batches.build(plan).probe(), config.optim.build(parameters_of(model, objective))
+        model = LM(_shallow(config.model), tokenizer)
+        objective = config.objective.build(tokenizer, model.config)
         model.set_progress(0.0)
         objective.set_progress(0.0)
-        with trace:
-            loss = with_loss(batch)
-            loss.total.backward()
-            scale_and_clip(list(with_loss.parameters()), loss.count, config.train.grad_clip)
-            trace.part = f"optim = {config.optim.kind}"
-            for optimizer in optimizers:
-                optimizer.step()
+        with_loss, shard = ModelWithLoss(model, objective), Shard.of(TEXT, tokenizer)
+        plan = BatchPlan(Corpus("", "", tokenizer, shard, shard, None), objective, TOKENS, 2, 1, 0,
+                         ends_of_bytes(model.patching, tokenizer.bos))
+        batch = config.batches.build(plan).probe()
+        if reason := why_not(step, with_loss, config, gpu):
+            return reason
+        for parameter in model.parameters():  # new tables are zeros, and new blocks change nothing
+            nn.init.normal_(parameter, std=0.1)
+        return why_not_read(model.eval(), tokenizer, gpu)
 
-    return lacking(step, config)
+
+def _shallow(model: ModelConfig) -> ModelConfig:
+    """The model with two layers in its trunk, if its parts can be had with so few."""
+    try:
+        return dataclasses.replace(model, layers=min(2, model.layers))
+    except ValueError:
+        return model

@@ -11,7 +11,7 @@ import torch
 from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.text.tokenizer import Tokenizer
-from stlm.train.apple import lacking_in_reading
+from stlm.train.apple import why_not_read
 
 
 def check_device(wanted: str) -> None:
@@ -33,17 +33,17 @@ def check_device(wanted: str) -> None:
                         f"{'' if built else ' (this PyTorch is built without them)'}; use --device cpu")
 
 
-def pick_device(wanted: str = "auto", lacking: Callable[[], str | None] | None = None) -> torch.device:
+def pick_device(wanted: str = "auto", why_not: Callable[[], str | None] | None = None) -> torch.device:
     """The device of this name. ``auto`` is the first GPU, or the CPU if there is none. UserError if there is no such device.
 
-    lacking: says what the work needs and Apple GPUs lack, None if nothing. It is asked only where one would be used. Without
-    it, ``auto`` leaves an Apple GPU alone.
+    why_not: says why an Apple GPU can't do the work, None if it can. It is asked only where one would be used. Without it,
+    ``auto`` leaves an Apple GPU alone.
     """
     check_device(wanted)
     if wanted == "auto":
-        apple = lacking is not None and torch.backends.mps.is_available() and not n_gpus() and lacking() is None
+        apple = why_not is not None and torch.backends.mps.is_available() and not n_gpus() and why_not() is None
         wanted = "cuda" if n_gpus() else "mps" if apple else "cpu"
-    elif wanted == "mps" and lacking is not None and (reason := lacking()):
+    elif wanted == "mps" and why_not is not None and (reason := why_not()):
         raise UserError(f"--device mps: {reason}; use --device cpu")
     device = torch.device(wanted)
     if device.index is not None:
@@ -53,7 +53,7 @@ def pick_device(wanted: str = "auto", lacking: Callable[[], str | None] | None =
 
 def placed(model: LM, tokenizer: Tokenizer, wanted: str) -> LM:
     """The model, which is on the CPU, on the device of this name, to read and write with. UserError as in `pick_device`."""
-    return model.to(pick_device(wanted, functools.partial(lacking_in_reading, model, tokenizer)))
+    return model.to(pick_device(wanted, functools.partial(why_not_read, model, tokenizer)))
 
 
 def n_gpus() -> int:
