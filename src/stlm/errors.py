@@ -4,8 +4,10 @@
 class UserError(Exception):
     """A fault of the input: one line that says what is wrong, where, and what would be right.
 
-    The command line prints the message and exits with status 2.
+    The command line prints the message and exits with ``status``.
     """
+
+    status = 2
 
 
 def in_one_line(error: BaseException) -> str:

@@ -27,7 +27,7 @@ RECIPE = Recipe("Does it matter?", "The lowest mean.", "minutes", 0.3, ARMS, "wo
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare, "_cores", lambda: 2)
+    monkeypatch.setattr(compare, "available_cores", lambda: 2)
 
 
 def work_of(recipe: Recipe = RECIPE, at_once: int = 1, cores: int = 2) -> Work:

@@ -42,18 +42,18 @@ def small(name: str) -> RunConfig:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_run_there(name):
-    assert why_not_train(small(name), CPU) is None
+    assert why_not_train(small(name), gpu=CPU) is None
 
 
 @pytest.mark.parametrize("kind", kinds(ObjectiveConfig))
 def test_objectives_run_there(kind):
     objective = resolve(ObjectiveConfig, kind, "objective")()
-    assert why_not_train(dataclasses.replace(small("demo"), objective=objective), CPU) is None
+    assert why_not_train(dataclasses.replace(small("demo"), objective=objective), gpu=CPU) is None
 
 
 @pytest.mark.parametrize("name", ["demo", "10m"])
 def test_as_they_are(name):
-    assert why_not_train(PRESETS[name](), CPU) is None
+    assert why_not_train(PRESETS[name](), gpu=CPU) is None
 
 
 def test_every_kind_runs_there():
@@ -66,7 +66,7 @@ def test_every_kind_runs_there():
         run = dataclasses.replace(demo(), model=small_config(cell), optim=muon.Config())
         if cell[0] == "subword":
             run = dataclasses.replace(run, data=dataclasses.replace(run.data, tokenizer=subword.Config(vocab_size=300)))
-        assert why_not_train(run, CPU) is None, cell
+        assert why_not_train(run, gpu=CPU) is None, cell
 
 
 class Broken(ngrams.NGrams):
@@ -97,23 +97,23 @@ def test_what_cannot_run_there_is_named(further, needs, monkeypatch):
     run, tokenizer = small("demo"), demo().data.tokenizer.outline()
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, embedding=Config()))
     message = f"embedding = {__name__} needs {needs}"
-    assert why_not_train(run, CPU) == message
+    assert why_not_train(run, gpu=CPU) == message
     assert why_not_read(LM(run.model, tokenizer).eval(), tokenizer, CPU) == message
 
 
 def test_what_only_the_optimizer_needs_is_found(monkeypatch):
     monkeypatch.setattr(apple, "OPERATIONS", OPERATIONS - {"_fused_adamw_"})
-    assert why_not_train(small("demo"), CPU).startswith("this model needs aten::_fused_adamw_, ")
+    assert why_not_train(small("demo"), gpu=CPU).startswith("this model needs aten::_fused_adamw_, ")
 
 
 def test_what_only_the_backward_pass_needs_is_found(monkeypatch):
     monkeypatch.setattr(apple, "OPERATIONS", OPERATIONS - {"_embedding_bag_backward"})
-    assert "needs aten::_embedding_bag_backward" in why_not_train(small("demo"), CPU)
+    assert "needs aten::_embedding_bag_backward" in why_not_train(small("demo"), gpu=CPU)
 
 
 def test_a_gpu_that_fails():
     """The device that has no numbers stands for one on which an operation fails."""
-    assert why_not_train(small("demo"), torch.device("meta")).startswith("a small step fails there (")
+    assert why_not_train(small("demo"), gpu=torch.device("meta")).startswith("a small step fails there (")
 
 
 @pytest.mark.parametrize(("off", "message"), [(NEAR / 9, None), (2.0, "this Apple GPU computes other scores than the CPU")])
@@ -128,14 +128,18 @@ def test_a_gpu_that_computes_something_else(off, message, monkeypatch):
 
 def test_an_older_pytorch(monkeypatch):
     monkeypatch.setattr(torch, "__version__", type(torch.__version__)("2.9.1"))
-    assert why_not_train(demo(), CPU) == f"Apple GPUs need PyTorch {READ_FROM} or newer, and this is 2.9.1"
+    assert why_not_train(demo(), gpu=CPU) == f"Apple GPUs need PyTorch {READ_FROM} or newer, and this is 2.9.1"
+
+
+def test_several_processes():
+    assert why_not_train(demo(), processes=2, gpu=CPU) == "several processes can't exchange gradients there"
 
 
 def test_random_numbers_stay_the_same():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    why_not_train(small("demo"), CPU)
+    why_not_train(small("demo"), gpu=CPU)
     assert torch.rand(1) == expected
 
 

@@ -9,6 +9,7 @@ from stlm.data.batch import Inputs
 from stlm.errors import UserError
 from stlm.train import machine
 from stlm.train.device import check_device, in_double, memory_of, name_of, pick_device, sum_dtype
+from stlm.train.processes import Processes
 
 APPLE = torch.device("mps")
 
@@ -127,3 +128,9 @@ def test_batches_wait_where_copies_are_unsafe(monkeypatch):
     for name in ("cpu", "mps", "cuda"):
         Inputs(torch.zeros(1, 1, dtype=torch.long)).to(torch.device(name))
     assert waits == {"cpu": True, "mps": True, "cuda": False}
+
+
+def test_several_processes_take_a_gpu_each():
+    with pytest.raises(UserError, match=r"^--device cuda:1: each process takes a GPU of its own; use --device cuda$"):
+        Processes.device(SimpleNamespace(), torch.device("cuda:1"))
+    assert Processes.device(SimpleNamespace(), torch.device("cpu")) == torch.device("cpu")

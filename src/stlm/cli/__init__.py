@@ -7,6 +7,7 @@ import os
 import sys
 
 from stlm.cli import streams
+from stlm.cli.processes import launch, speaks, take_processes
 from stlm.cli.threads import use_threads
 from stlm.cli.usage import SYNONYMS, THREADED, VERBS, usage, verb_usage
 from stlm.config.suggest import did_you_mean
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        return _refuse(str(error))
+        return _refuse(str(error), error.status)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the program that reads our output has ended
@@ -52,9 +53,14 @@ def _run(arguments: list[str]) -> int:
         return 0 if rest else 2
     if verb in THREADED:
         rest = use_threads(rest)
+    if verb == "train":
+        n, rest = take_processes(rest)
+        if n > 1:
+            return launch(n, [verb, *rest])
     return importlib.import_module(f"stlm.cli.{verb}").run(rest)
 
 
-def _refuse(message: str) -> int:
-    print(f"stlm: {streams.one_line(message)}", file=sys.stderr)
-    return 2
+def _refuse(message: str, status: int = 2) -> int:
+    if speaks():
+        print(f"stlm: {streams.one_line(message)}", file=sys.stderr)
+    return status

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from pathlib import Path
@@ -17,6 +16,7 @@ from stlm.cli.compare_display import Display, save
 from stlm.cli.console import Console
 from stlm.cli.device import take_device
 from stlm.cli.parser import Parser, first_name
+from stlm.cli.processes import available_cores
 from stlm.compare import launch, record
 from stlm.compare.forecast import Work
 from stlm.compare.job import ROUNDS, Run, time_decoding
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
         raise UserError("--set: it is a setting of a cluster's jobs; give --cluster too")
     if not kind:
         check_device(wanted)
-    cores = 0 if kind else _cores()  # on a cluster, the scheduler decides
+    cores = 0 if kind else available_cores()  # on a cluster, the scheduler decides
     at_once = _at_once(given.jobs, kind)
     threads = max(1, cores // at_once) if cores else 0
     plan = make_plan(arguments, load_recipe(Path(recipe).expanduser()), threads)
@@ -116,10 +116,6 @@ def _settings(words: list[str]) -> dict[str, str]:
         if not re.fullmatch(r"\w+=.*", word):
             raise UserError(f"--set {word}: it has to be NAME=VALUE, such as timeout_min=60")
     return dict(word.split("=", 1) for word in words)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _at_once(jobs: int | None, kind: str | None) -> int:

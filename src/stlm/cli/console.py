@@ -8,16 +8,19 @@ import rich.console
 from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from stlm.cli.processes import speaks
 from stlm.cli.streams import printable
 
 NARROWEST = 40  # columns; no table fits into fewer, so a narrower terminal breaks the lines
 
 
 class Console(rich.console.Console):
-    """A console for texts from outside: nothing in a text is markup, and its control characters are shown and not obeyed."""
+    """A console for texts from outside: nothing in a text is markup, and its control characters are shown and not obeyed. Of
+    several processes only one shows something.
+    """
 
     def __init__(self, stderr: bool = True) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, quiet=not speaks())
 
     def say(self, line: str) -> None:
         """Print a line. Only the terminal breaks it, so that it can be searched and copied as one."""

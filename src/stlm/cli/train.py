@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from stlm.cli.console import Console
 from stlm.cli.device import take_device
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name, take_option
+from stlm.cli.processes import FLAG, launched
 from stlm.cli.runs import described, open_corpus, open_text, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import changed, encode
@@ -36,18 +39,22 @@ from stlm.report.commands import next_steps
 from stlm.report.run_page import write_report
 from stlm.train.apple_training import why_not_train
 from stlm.train.build import build_run
-from stlm.train.checkpoint import Checkpoint
+from stlm.train.checkpoint import Checkpoint, list_checkpoints
 from stlm.train.cli_args import apply, configure
 from stlm.train.device import pick_device
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.guard import Guarded
 from stlm.train.loop import Callback, Trainer
 from stlm.train.machine import check_fits
+from stlm.train.processes import open_ranks
+from stlm.train.ranks import LostProcess, Ranks
 from stlm.train.resuming import check_changes, finished, longer, refuse_without_effect
 from stlm.train.run_config import RunConfig
 from stlm.train.start import Start
 from stlm.train.trackers import build as build_trackers
 
+FSDP, FSDP_CHOICES = "--fsdp", ("auto", "on", "off")
+TOGETHER = 1.0  # seconds within which two signals are one request
 READ = 600  # bytes of held-out text for which the report shows patches and bits
 
 
@@ -56,56 +63,91 @@ def run(arguments: list[str]) -> int:
     wanted, arguments = take_device(arguments)
     preset, flags = first_name("train", arguments)
     name, flags = take_option(flags, "--name")
+    sharded, flags = take_option(flags, FSDP)
+    if sharded not in (None, *FSDP_CHOICES):
+        raise UserError(f"{FSDP} {sharded}: it has to be one of {', '.join(FSDP_CHOICES)}")
     resume, flags = "--resume" in flags, [flag for flag in flags if flag != "--resume"]
     program = f"stlm train {preset}"
     if "--help" in flags or "-h" in flags:
         configure(preset, flags, program, TRAIN_FLAGS)  # prints and exits
-    folder, saved = RunFolder(RUNS / _name(name, preset, resume)), None
+    ranks = open_ranks()
+    folder, saved = RunFolder(RUNS / ranks.from_main(lambda: _name(name, preset, resume))), None
     if resume and folder.exists:
         saved, config = folder.latest(), apply(folder.config(), flags, program, TRAIN_FLAGS)
         check_changes(folder, saved, config)
         if saved is not None and finished(folder, saved) and not changed(saved.config, config):
             console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}")
+            ranks.close()
             return 0
     else:
         _refuse_existing(folder)
         config = configure(preset, flags, program, TRAIN_FLAGS)
-    return _train(folder, config, preset, saved, wanted, console)
+    with ranks.explained():
+        return _train(folder, config, preset, saved, console, ranks, wanted, sharded or "auto")
 
 
-def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint | None, wanted: str, console: Console) -> int:
-    """Train a run from its first step, or from ``saved``. wanted: the device. Returns the exit status."""
-    device = pick_device(wanted, functools.partial(why_not_train, config))
-    with _told_where(saved is not None):
+def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint | None, console: Console, ranks: Ranks,
+           wanted: str, sharded: str) -> int:
+    """Train a run from its first step, or from ``saved``. wanted: the device. Returns the exit status. Only the main process
+    writes.
+    """
+    device = ranks.device(pick_device(wanted, functools.partial(why_not_train, config, ranks.size)))
+    with ranks.main_first(), _told_where(saved is not None):  # texts from the hub are fetched once
         source = open_text(config)
     corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source)), Display(console)
-    watching = _checked(folder, config, corpus_of_run, display)
-    with _told_where(saved is not None):
+    watching = _checked(folder, config, corpus_of_run, display) if ranks.is_main else []
+    with ranks.main_first(), _told_where(saved is not None):
         corpus = corpus_of_run()
     if saved is not None:
         refuse_without_effect(folder, saved, config, corpus)
     tokens = config.train.batch_size // config.train.grad_accum * config.train.seq_len
     check_fits(config.model, corpus.tokenizer, device, tokens)
     continues = folder.exists
-    with folder.locked():
+    with folder.locked() if ranks.is_main else contextlib.nullcontext():
         if not continues:
             _refuse_existing(folder)  # again, because another process may have trained it meanwhile
         console.say(f"{folder.path}: {described(source, corpus)}")
-        with Start(folder) as start, _enough_memory():
+        with contextlib.ExitStack() as during:
+            during.enter_context(_enough_memory())
+            start = [during.enter_context(Start(folder))] if ranks.is_main else []
             with console.status("measuring what is fast on this machine"):
-                trainer = build_run(folder, config, corpus, device, [*watching, start], folder.latest() if continues else None)
-            console.say(f"{count(trainer.model).unique:,} parameters")
+                trainer = build_run(folder, config, corpus, device, [*watching, *start], folder.latest() if continues else None,
+                                    ranks, sharded)
+            console.say(f"{count(trainer.model).unique:,} parameters{_spread(trainer)}")
             try:
                 with _stopping(trainer):
                     trainer.run()
+            except LostProcess as error:
+                raise LostProcess(f"{error}; {_saved(folder)}; continue with:  {_again(preset, folder)}") from None
             finally:
                 display.close()
+        ranks.close()
+        if not ranks.is_main:
+            return 0
         if not trainer.done:
-            console.say(f"stopped at step {trainer.step}, which is saved; "
-                        f"continue with:  {command('train', preset, '--name', folder.name, '--resume')}")
+            console.say(f"stopped at step {trainer.step}, which is saved; continue with:  {_again(preset, folder)}")
             return 130
         _finish(trainer, console, preset)
     return 0
+
+
+def _again(preset: str, folder: RunFolder) -> str:
+    """The command that goes on with a run."""
+    n = launched()
+    return command("train", preset, "--name", folder.name, "--resume", *([] if n is None else [FLAG, str(n)]))
+
+
+def _saved(folder: RunFolder) -> str:
+    saved = list_checkpoints(folder.checkpoints)
+    return f"{saved[-1].name} is saved" if saved else "nothing was saved yet"
+
+
+def _spread(trainer: Trainer) -> str:
+    """How a run is spread over its processes, as part of a line."""
+    if trainer.ranks.size == 1:
+        return ""
+    how = "each has all weights (DDP)" if trainer.parallel.keeps_all else "each has a part of the weights (FSDP2)"
+    return f", trained by {trainer.ranks.size} processes; {how}"
 
 
 def _refuse_existing(folder: RunFolder) -> None:
@@ -147,12 +189,16 @@ def _told_where(resumed: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stopping(trainer: Trainer) -> Iterator[None]:
-    """A context in which Ctrl-C, or a scheduler's SIGTERM, ends the run after the present step. A second one ends it at once.
+    """A context in which Ctrl-C, or a scheduler's SIGTERM, ends the run after the present step. A second one ends it at once,
+    unless it comes with the first: torchrun sends SIGTERM after a Ctrl-C that we have had already.
     """
+    asked = math.inf
+
     def request_stop(number: int, frame: object) -> None:
-        if trainer.stop:
+        nonlocal asked
+        if time.monotonic() > asked + TOGETHER:
             raise KeyboardInterrupt
-        trainer.stop = True
+        asked, trainer.stop = min(asked, time.monotonic()), True
 
     before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -108,6 +108,11 @@ class LM(nn.Module):
         """Whether the cost of a token changes in training."""
         return self.patching.flops_change or self.trunk.flops_change or self.config.sharing.flops_change
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a step of training may leave out some weights, so that they get no gradient."""
+        return self.trunk.leaves_out or self.config.sharing.leaves_out
+
     def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
         """Called before the first step of a new run. ``load(run, module)`` fills a module with the weights of another run."""
         self.patching.load_frozen(load)

@@ -55,13 +55,15 @@ class SparseStack(Stack, abc.ABC):
     def select(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
                chosen: Bool[Tensor, "batch seq"], room: int | None = None) -> Selection | None:
         """The chosen positions; None if there are none. room: the number of entries a row, at least as many as any row has
-        chosen positions; if None, the largest number of them is computed.
+        chosen positions; if None, the largest number of them is computed. In training something is always selected, at least
+        an entry that isn't used, so that a layer does the same work in all processes.
         """
         count = chosen.sum(dim=1)
         if room is None:
             fewest, room = (int(n) for n in count.aminmax())
-            if room == 0:
+            if room == 0 and not self.training:
                 return None
+            room = max(room, 1)
             if fewest == chosen.shape[1]:
                 return Selection(None, chosen, count, segment_ids, positions)
         order = (~chosen).byte().argsort(dim=1, stable=True)[:, :room]

@@ -95,6 +95,8 @@ class Stack(nn.Module):
     """The similarity at which a position exits early; None if no position can."""
     flops_change: bool = False
     """Whether the cost of a token changes in training."""
+    leaves_out: bool = False
+    """Whether a step of training may leave out some weights, so that they get no gradient."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()

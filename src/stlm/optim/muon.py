@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stlm.config.bounds import Positive, ShareBelowOne, Weight
+from stlm.nn.sharded import sharded_like, whole
 from stlm.nn.weights import ParameterInfo
 from stlm.optim import OptimConfig, split_parameters
 from stlm.optim.adamw import adamw
@@ -69,10 +70,12 @@ class Muon(Optimizer):
         buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         lookahead = torch._foreach_lerp(grads, buffers, group["momentum"])
-        updates = orthogonal(torch.stack(lookahead)).to(parameters[0].dtype)
+        # where processes hold parts of the weights, each computes all of the update, and keeps its part
+        updates = orthogonal(torch.stack([whole(each) for each in lookahead])).to(parameters[0].dtype)
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         scale = max(1.0, shape[0] / shape[1]) ** 0.5
-        torch._foreach_add_(weights, list(updates.unbind()), alpha=-group["lr"] * scale)
+        parts = [sharded_like(update, weight) for update, weight in zip(updates, weights, strict=True)]
+        torch._foreach_add_(weights, parts, alpha=-group["lr"] * scale)
 
 
 def orthogonal(matrices: Float[Tensor, "n rows columns"], steps: int = 5) -> Float[Tensor, "n rows columns"]:

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -70,7 +71,7 @@ def why_not(work: Callable[[M], Tensor], module: M, config: Any, gpu: torch.devi
 
 def parts_of(config: Any) -> dict[str, str]:
     """The parts of a run or a model, such as ``depth = mixture``, by the module of their kind; of two of a kind the first."""
-    found = {}
+    found = dict[str, str]()
     for name, hint in field_types(type(config)).items():
         value = getattr(config, name)
         if slot_of(hint) is not None:
@@ -87,7 +88,8 @@ class Trace(TorchDispatchMode):
 
     def __init__(self, parts: Mapping[str, str]) -> None:
         super().__init__()
-        self.parts, self.lacks = parts, None
+        self.parts = parts
+        self.lacks: str | None = None
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
@@ -106,9 +108,9 @@ class Trace(TorchDispatchMode):
 
     def _part(self) -> str:
         """The part of the model whose code is running."""
-        frame = sys._getframe()
+        frame: FrameType | None = sys._getframe()
         while frame is not None:
-            if (module := frame.f_globals.get("__name__")) in self.parts:
+            if (module := frame.f_globals.get("__name__", "")) in self.parts:
                 return self.parts[module]
             frame = frame.f_back
         return "this model"

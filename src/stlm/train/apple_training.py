@@ -15,16 +15,20 @@ from stlm.nn.weights import parameters_of
 from stlm.train.apple import APPLE, TEXT, TOKENS, why_not, why_not_read
 from stlm.train.loop import scale_and_clip
 from stlm.train.model_with_loss import ModelWithLoss
+from stlm.train.parallel import Parallel
 from stlm.train.run_config import RunConfig
 
 
-def why_not_train(config: RunConfig, gpu: torch.device = APPLE) -> str | None:
-    """Why this run can't be trained on an Apple GPU; None if it can. One step is tried, of a model that has seen no text."""
+def why_not_train(config: RunConfig, processes: int = 1, gpu: torch.device = APPLE) -> str | None:
+    """Why so many processes can't train this run on an Apple GPU; None if they can. A step of a fresh model is tried."""
+    if processes > 1:
+        return "several processes can't exchange gradients there"
+
     def step(own: ModelWithLoss) -> Tensor:
         optimizers = config.optim.build(parameters_of(own.model, own.objective))
         loss = own(batch.to(own.device))
         loss.total.backward()
-        scale_and_clip(list(own.parameters()), loss.count, config.train.grad_clip)
+        scale_and_clip(list(own.parameters()), loss.count, config.train.grad_clip, Parallel(own))
         for optimizer in optimizers:
             optimizer.step()
         return torch.ones(1)  # the loss may differ: devices draw other random numbers

@@ -20,7 +20,7 @@ from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
 from stlm.optim import OptimConfig
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
-from stlm.train.decisions import decide
+from stlm.train.decisions import decide, follow
 from stlm.train.folder import RunFolder, find_checkpoint
 from stlm.train.length import Counters, steps_of_run
 from stlm.train.loop import Callback, Trainer, copy_of
@@ -30,9 +30,14 @@ from stlm.train.run_config import RunConfig
 
 
 def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torch.device, callbacks: list[Callback],
-              resume: Checkpoint | None = None, ranks: Ranks | None = None) -> Trainer:
-    """A run at its first step, or at that of the checkpoint ``resume``. UserError if its parts or the checkpoint don't fit."""
+              resume: Checkpoint | None = None, ranks: Ranks | None = None, sharded: str = "auto") -> Trainer:
+    """A run at its first step, or at that of the checkpoint ``resume``. UserError if its parts or the checkpoint don't fit.
+    Each process of a run builds its own. sharded: as in `spread`.
+    """
     ranks, train = ranks or Ranks(), config.train
+    if (rows := train.batch_size // train.grad_accum) < ranks.size:
+        raise UserError(f"train.batch_size: a step has {rows} row{'s' * (rows > 1)} at a time, too few for {ranks.size} "
+                        "processes; increase --train.batch-size, decrease --train.grad-accum, or start fewer processes")
     torch.manual_seed(config.seed)
     model = LM(config.model, corpus.tokenizer)
     objective = config.objective.build(corpus.tokenizer, config.model)
@@ -43,17 +48,21 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     ema = copy_of(model, config, corpus) if train.ema else None
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
     source = config.batches.build(BatchPlan(corpus, objective, train.seq_len, train.batch_size, train.grad_accum, config.seed,
-                                            ends_of_bytes(model.patching, corpus.tokenizer.bos), counters.step, counters.rows))
+                                            ends_of_bytes(model.patching, corpus.tokenizer.bos), counters.step, counters.rows,
+                                            ranks.rank, ranks.size))
     model.set_progress(0.0)
     objective.set_progress(0.0)
-    decisions, notes = ranks.broadcast(decide(folder, config, with_loss, source, corpus, counters.step))
+    decisions, notes = ranks.from_main(lambda: decide(folder, config, with_loss, source, corpus, counters.step))
+    if not ranks.is_main:
+        follow(decisions, with_loss, source, counters.step)
     if resume is not None:
         _restore(resume, config, corpus, model, objective, ema, optimizers, source)
-    folder.rewind(counters.step)
+    if ranks.is_main:
+        folder.rewind(counters.step)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
     total = steps_of_run(train, corpus.train, counters)
     return Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
-                   callbacks, ranks, notes, changed(resume.config, config) if resume else {})
+                   callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
 
 
 def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Objective) -> None:

@@ -6,6 +6,7 @@ the machine is measured at every start, because a run may go on elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -80,14 +81,24 @@ def _kept(path: Path, wanted: TrainConfig, with_loss: ModelWithLoss, batch: Batc
     return Decisions(precision, compiled, kept.flops_per_byte, machine.peak_flops(with_loss.device, precision)), notes
 
 
-def record_start(folder: RunFolder, device: torch.device, decisions: Decisions, step: int, changes: dict[str, Any]) -> None:
-    """Write to ``env.json`` on which machine the run goes on from ``step``, and which fields of the run have changed there.
+def follow(decisions: Decisions, with_loss: ModelWithLoss, source: BatchSource, step: int) -> None:
+    """Get ready as the main process has decided. Where this process can't compile, it computes the same without."""
+    if decisions.compile:
+        with contextlib.suppress(UserError):
+            _compile(with_loss, machine.step_work(with_loss, source.probe(step).to(with_loss.device), decisions.precision))
+
+
+def record_start(folder: RunFolder, device: torch.device, decisions: Decisions, step: int, changes: dict[str, Any],
+                 processes: int = 1) -> None:
+    """Write to ``env.json`` on which machine the run goes on from ``step``, with how many processes, and which fields of the
+    run have changed there.
 
     The file describes the first machine, and lists all under ``starts``. A start that is like the one before isn't listed. A
     start from which no step was saved is replaced by the next.
     """
-    here = {**machine.describe(device), "precision": decisions.precision, "compile": decisions.compile}
-    record = read_table(folder.env) if folder.env.exists() else {**machine.describe(device), "decided": encode(decisions)}
+    here = {**machine.describe(device), "processes": processes, "precision": decisions.precision, "compile": decisions.compile}
+    record = read_table(folder.env) if folder.env.exists() else {
+        **machine.describe(device), "processes": processes, "decided": encode(decisions)}
     first = {name: value for name, value in {**record, **record["decided"]}.items() if name in here}
     starts = [start for start in _starts(record) or [{"step": 0, **first}] if start["step"] < step]
     if changes or not starts or any(starts[-1].get(name) != value for name, value in here.items()):

@@ -20,17 +20,15 @@ def check_device(wanted: str) -> None:
     if kind == "cuda":
         there = n_gpus()
         if not there:
-            built = torch.version.cuda or torch.version.hip
-            raise UserError(f"--device {wanted}: PyTorch sees no NVIDIA or AMD GPU here"
-                            f"{'' if built else ' (this PyTorch is built for CPUs only)'}; use --device cpu")
+            without = "" if torch.version.cuda or torch.version.hip else " (this PyTorch is built for CPUs only)"
+            raise UserError(f"--device {wanted}: PyTorch sees no NVIDIA or AMD GPU here{without}; use --device cpu")
         if number and int(number) >= there:
             several = "and" if there == 2 else "to"
             raise UserError(f"--device {wanted}: " + ("there is 1 GPU, cuda:0" if there == 1 else
                                                       f"there are {there} GPUs, cuda:0 {several} cuda:{there - 1}"))
     elif kind == "mps" and not torch.backends.mps.is_available():
-        built = torch.backends.mps.is_built()
-        raise UserError(f"--device mps: PyTorch sees no Apple GPU here"
-                        f"{'' if built else ' (this PyTorch is built without them)'}; use --device cpu")
+        without = "" if torch.backends.mps.is_built() else " (this PyTorch is built without them)"
+        raise UserError(f"--device mps: PyTorch sees no Apple GPU here{without}; use --device cpu")
 
 
 def pick_device(wanted: str = "auto", why_not: Callable[[], str | None] | None = None) -> torch.device:
@@ -41,8 +39,12 @@ def pick_device(wanted: str = "auto", why_not: Callable[[], str | None] | None =
     """
     check_device(wanted)
     if wanted == "auto":
-        apple = why_not is not None and torch.backends.mps.is_available() and not n_gpus() and why_not() is None
-        wanted = "cuda" if n_gpus() else "mps" if apple else "cpu"
+        if n_gpus():
+            wanted = "cuda"
+        elif torch.backends.mps.is_available() and why_not is not None and why_not() is None:
+            wanted = "mps"
+        else:
+            wanted = "cpu"
     elif wanted == "mps" and why_not is not None and (reason := why_not()):
         raise UserError(f"--device mps: {reason}; use --device cpu")
     device = torch.device(wanted)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from stlm.errors import UserError, in_one_line
 from stlm.train.loop import Callback, Trainer
+from stlm.train.ranks import LostProcess
 
 T = TypeVar("T")
 
@@ -41,6 +42,8 @@ class Guarded(Callback):
             return None
         try:
             return work()
+        except LostProcess:  # it came while we looked, and has nothing to do with us
+            raise
         except Exception as error:
             self._failed = True
             self._tell(f"{self._name} failed ({in_one_line(error)}); the run goes on without it")

@@ -21,6 +21,7 @@ from stlm.data.prefetch import Prefetch
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.model.lm import LM
+from stlm.nn.sharded import locals_of
 from stlm.nn.weights import all_finite
 from stlm.optim import set_learning_rate
 from stlm.schedule import rate_factor
@@ -30,7 +31,8 @@ from stlm.train.device import sum_dtype
 from stlm.train.folder import RunFolder
 from stlm.train.length import Counters, progress_of
 from stlm.train.model_with_loss import ModelWithLoss
-from stlm.train.ranks import Ranks
+from stlm.train.parallel import Parallel, spread
+from stlm.train.ranks import LostProcess, Ranks
 from stlm.train.run_config import RunConfig
 
 RECOUNT = 100  # steps between counts of FLOPs, for models whose cost changes during training
@@ -60,6 +62,9 @@ class Trainer:
     notes: what the user should know before the first step. changes: fields of the description that have changed since the run
     was saved. peak: the largest number of bytes of memory in use, set when the run ends. stop: set it to True to end the run
     after the present step; a checkpoint is saved.
+
+    With several processes, each has a trainer, and all do the same steps, each with its share of the rows. Only the main one
+    has callbacks.
     """
 
     folder: RunFolder
@@ -75,6 +80,7 @@ class Trainer:
     ema: LM | None = None
     callbacks: list[Callback] = dataclasses.field(default_factory=list)
     ranks: Ranks = dataclasses.field(default_factory=Ranks)
+    sharded: str = "auto"
     notes: Sequence[str] = ()
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     peak: int = 0
@@ -84,13 +90,20 @@ class Trainer:
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._logged_at = (self.counters.spent, self.counters.n_bytes)
         self.model, self.objective = self.with_loss.model, self.with_loss.objective
+        self.parallel = spread(self.with_loss, self.ema, self.optimizers, self.ranks, self.sharded)
         self.trained = list(self.with_loss.parameters())
+        self._in_update = False
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
         self._batches = Prefetch(self._batches_of) if self.device.type == "cuda" and self.source.pure else self._batches_of
 
     def _batches_of(self, step: int) -> list[Batch]:
         return self.source.batches(step, self.model)
+
+    @property
+    def _checkpoint(self) -> Path:
+        """The folder of a checkpoint of this step."""
+        return self.folder.checkpoints / f"step_{self.step:07d}"
 
     @property
     def step(self) -> int:
@@ -107,59 +120,89 @@ class Trainer:
     def save(self) -> Path:
         """Save a checkpoint of this step. Only the newest `keep` checkpoints stay. UserError if weights aren't finite."""
         self._refuse_broken_weights()
-        path = self.folder.checkpoints / f"step_{self.step:07d}"
+        path, parallel = self._checkpoint, self.parallel
+        optimizers = [parallel.state_of(optimizer) for optimizer in self.optimizers]
+        parts = [self.model, self.objective] + ([] if self.ema is None else [self.ema])
+        for part in parts:
+            parallel.gather(part)
         if self.ranks.is_main:
             self.folder.check_own()
             record = {**dataclasses.asdict(self.counters), "corpus": self.corpus.contents, "progress": self.progress()}
-            state = {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-                     "batches": self.source.state_dict()}
-            checkpoint.save(path, self.config, self.corpus.tokenizer, self.model, self.ema, self.objective, state, record)
+            model, objective, *ema = (parallel.plain(part) for part in parts)
+            checkpoint.save(path, self.config, self.corpus.tokenizer, model, ema[0] if ema else None, objective,
+                            {"optimizers": optimizers, "batches": self.source.state_dict()}, record)
             checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
-        self.ranks.barrier()
         return path
 
     def usable_model(self) -> LM:
         """A model with the present weights (the averaged ones if there are any), to evaluate and generate with. Every call
         returns the same model object. UserError if weights aren't finite, so that nothing is measured of a broken model.
+
+        If each process has only a part of the weights, these are the weights of the last step at which the run's own looks are
+        due (`TrainConfig.looks`).
         """
-        self._refuse_broken_weights()
+        if self.parallel.keeps_all:
+            self._refuse_broken_weights()
         return self._copied(self.ema or self.model).requires_grad_(False).eval()
 
     def _copied(self, weights: LM) -> LM:
         if self._copy is None:
             self._copy = copy_of(weights, self.config, self.corpus)
-        self._copy.load_state_dict(weights.state_dict())
+        self._copy.load_state_dict(self.parallel.plain(weights).state_dict())
         self._copy.set_progress(self.progress())
         return self._copy
 
     # --- the loop
 
     def run(self) -> None:
-        """Train to the end, or until `stop`."""
-        train = self.config.train
-        for callback in self.callbacks:
-            callback.on_train_begin(self)
+        """Train to the end, or until `stop`. `LostProcess` if another process was lost; what could be saved is saved."""
+        with self.ranks.alone():
+            for callback in self.callbacks:
+                callback.on_train_begin(self)
         if self.ranks.is_main:
-            record_start(self.folder, self.device, self.decisions, self.step, self.changes)
-        saved_at = self.step
+            record_start(self.folder, self.device, self.decisions, self.step, self.changes, self.ranks.size)
         machine.forget_peak_memory(self.device)
+        self.ranks.begin()
+        try:
+            with self.ranks.explained():
+                self._loop()
+        except LostProcess:
+            self._save_alone()
+            raise
+        self.peak = machine.peak_memory(self.device)
+        for callback in self.callbacks:
+            callback.on_train_end(self)
+
+    def _loop(self) -> None:
+        train, saved_at = self.config.train, self.step
         while not self.done and not self.stop:
             self.advance()
             if self.model.flops_change and self.step % RECOUNT == 0:
                 self._count_flops()
             if self.step % train.log_every == 0 or self.done:
                 self.log(self._figures())
-            for callback in self.callbacks:
-                if figures := callback.on_step_end(self):
-                    self.log(figures)
+            self._look()
             if self.step % train.checkpoint_every == 0 or self.done or self.stop:
                 saved_at = self.step
                 self.save()
         if saved_at != self.step:
             self.save()
-        self.peak = machine.peak_memory(self.device)
-        for callback in self.callbacks:
-            callback.on_train_end(self)
+
+    def _look(self) -> None:
+        """Let the callbacks look. All processes hear whether one of them wants to stop."""
+        if not self.parallel.keeps_all and (self.config.train.looks(self.step) or self.done):
+            self._refuse_broken_weights()
+            self.parallel.gather(self.ema or self.model)
+        with self.ranks.alone():
+            for callback in self.callbacks:
+                if figures := callback.on_step_end(self):
+                    self.log(figures)
+        self.stop = self.ranks.any(self.stop)
+
+    def _save_alone(self) -> None:
+        """Save after another process was lost, if this is the main process, has all weights, and isn't amid an update."""
+        if self.ranks.is_main and self.parallel.keeps_all and not self._in_update and not self._checkpoint.exists():
+            self.save()
 
     def log(self, figures: dict[str, float]) -> None:
         """Record figures of this step."""
@@ -180,33 +223,39 @@ class Trainer:
         set_learning_rate(self.optimizers, rate_factor(train.schedule, self.step, progress, train.warmup, train.cooldown))
         batches = self._batches(self.step)
         count = self._backward(batches)
-        norm = scale_and_clip(self.trained, count, train.grad_clip)
+        norm = scale_and_clip(self.trained, count, train.grad_clip, self.parallel)
         self._sums["grad_norm"].append(torch.stack([norm.to(exact), torch.ones_like(norm, dtype=exact)]))
         if self.device.type == "cpu" or (self.step + 1) % train.log_every == 0:
             self._refuse_broken_gradient(float(norm))
+        rows = torch.tensor(sum(len(batch.inputs) for batch in batches))
+        read = self.ranks.sum(torch.stack([rows, *(batch.total_bytes for batch in batches)]))
+        n_bytes = int(read[1:].sum())
+        self._in_update = True
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
-            average, current = list(self.ema.parameters()), list(self.model.parameters())
-            torch._foreach_lerp_([p.data for p in average], [p.data for p in current], 1 - train.ema)
-        rows = torch.tensor(sum(len(batch.inputs) for batch in batches))
-        read = self.ranks.sum(torch.stack([rows, *(batch.total_bytes for batch in batches)]))
-        n_bytes = int(read[1:].sum())
+            torch._foreach_lerp_(locals_of(self.ema.parameters()), locals_of(self.model.parameters()), 1 - train.ema)
         counters.step, counters.rows = counters.step + 1, counters.rows + int(read[0])
         counters.n_bytes, counters.flops = counters.n_bytes + n_bytes, counters.flops + n_bytes * counters.flops_per_byte
         counters.spent += time.perf_counter() - start
+        self._in_update = False
+        if self.ranks.size > 1:  # by the clock of the main process
+            spent = counters.spent if self.ranks.is_main else 0.0
+            counters.spent = float(self.ranks.sum(torch.tensor(spent, dtype=torch.double)))
 
     def _backward(self, batches: list[Batch]) -> torch.Tensor:
         """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient. What
         the model draws at random is the same in all of them, so it doesn't matter how a step is split.
         """
         counts, seed, exact = [], seed_of_step(self.config.seed, self.step), sum_dtype(self.device)
-        for batch in batches:
+        for number, batch in enumerate(batches, start=1):
             torch.manual_seed(seed)
-            with machine.autocast(self.device, self.decisions.precision):
-                loss = self.with_loss(batch.to(self.device))
-            loss.total.backward()
+            with self.parallel.micro_batch(last=number == len(batches)):
+                with machine.autocast(self.device, self.decisions.precision):
+                    loss = self.parallel.step(batch.to(self.device))
+                self.ranks.tick()
+                loss.total.backward()
             counts.append(loss.count)
             for name, pair in loss.metrics.items():
                 self._sums[name].append(torch.stack([item.to(exact) for item in pair]))
@@ -214,9 +263,13 @@ class Trainer:
 
     def _count_flops(self) -> None:
         """Count FLOPs per byte again. They change when learned patches get longer, or when more layers become active."""
+        self.parallel.gather(self.model)
+        self.counters.flops_per_byte = self.ranks.from_main(self._counted_flops)
+
+    def _counted_flops(self) -> float:
         with_loss = ModelWithLoss(self._copied(self.model).requires_grad_(True).train(), self.objective)
         batch = self.source.probe(self.step).to(self.device)
-        self.counters.flops_per_byte = machine.count_flops(with_loss, batch) / float(batch.total_bytes)
+        return machine.count_flops(with_loss, batch) / float(batch.total_bytes)
 
     def _refuse_broken_gradient(self, norm: float) -> None:
         if not math.isfinite(norm):
@@ -224,7 +277,8 @@ class Trainer:
 
     def _refuse_broken_weights(self) -> None:
         averaged = self.ema.parameters() if self.ema is not None else ()
-        if not all_finite([*self.trained, *averaged]):
+        broken = not all_finite(locals_of([*self.trained, *averaged]))
+        if broken if self.parallel.keeps_all else self.ranks.any(broken):
             raise self._broken(self.step, "some weights are not finite any more")
 
     def _broken(self, step: int, what: str) -> UserError:
@@ -254,13 +308,13 @@ def seed_of_step(seed: int, step: int) -> int:
 
 
 @torch.no_grad()
-def scale_and_clip(parameters: list[nn.Parameter], count: torch.Tensor, most: float) -> torch.Tensor:
+def scale_and_clip(parameters: list[nn.Parameter], count: torch.Tensor, most: float, parallel: Parallel) -> torch.Tensor:
     """Divide gradients of a sum by ``count``, and scale them to a norm of at most ``most``, in one pass. Returns the norm after
     the division and before the scaling.
     """
-    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    count = torch.where(count == 0, 1, count).to(grads[0].dtype)
-    norm = torch.nn.utils.get_total_norm(grads) / count
+    grads = locals_of(parameter.grad for parameter in parameters if parameter.grad is not None)
+    count = torch.where(count == 0, 1, count).to(grads[0].dtype) / parallel.averaged_over
+    norm = parallel.norm(grads) / count
     torch._foreach_mul_(grads, (most / (norm + 1e-6)).clamp(max=1.0) / count)
     return norm
 

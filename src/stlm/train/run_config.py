@@ -104,6 +104,10 @@ class TrainConfig(Checked):
         if self.batch_size % self.grad_accum:
             raise ValueError(f"batch_size = {self.batch_size} has to be a multiple of grad_accum = {self.grad_accum}")
 
+    def looks(self, step: int) -> bool:
+        """Whether something looks at the weights after this step."""
+        return any(step % every == 0 for every in (self.evaluate_every, self.sample_every, self.tasks_every))
+
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig(Checked):

@@ -48,6 +48,8 @@ class Config(DepthConfig):
 
 
 class EarlyExit(Stack):
+    leaves_out = True
+
     def __init__(self, blocks: Sequence[Block], config: Config) -> None:
         super().__init__(blocks)
         self.weight, self.dropout = config.weight, config.dropout

@@ -34,6 +34,11 @@ class SharingConfig(Slot):
         """Whether the number of layers that run changes in training."""
         return False
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a step of training may leave out some weights, so that they get no gradient."""
+        return False
+
     def layers_at(self, progress: float, layers: int) -> int:
         """How many layers run when the share ``progress`` of training is over."""
         return layers
@@ -53,6 +58,10 @@ class AdaptedConfig(SharingConfig):
     @property
     def adapted(self) -> bool:
         return self.rank > 0 or self.own_norms or self.own_scales
+
+    @property
+    def leaves_out(self) -> bool:
+        return self.adapted  # norms of the shared part that each use has of its own, and layers that don't run yet
 
 
 @dataclasses.dataclass(frozen=True)
