@@ -64,7 +64,7 @@ def finished(tmp_path_factory):
     """A folder with a finished run, and what its training said. Nothing is written to it."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(TINY)
-    return folder, train(folder, "tiny.toml", "--name", "mine", "--train.steps", "12")
+    return folder, train(folder, "tiny.toml", "--name", "mine", "--train.steps", "12", "--device", "cpu")
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_a_run_from_nothing_to_text(capsys, trained):
     status, out, err = stlm(capsys, "generate", "mine", "Long ago", "--max-bytes", "40", "--seed", "1")
     assert (status, err) == (0, "")
     assert 1 <= len(out.encode()) <= 41
-    assert stlm(capsys, "generate", "runs/mine", "Long ago", "--max-bytes", "40", "--seed", "1")[1] == out
+    assert stlm(capsys, "generate", "--device=cpu", "runs/mine", "Long ago", "--max-bytes", "40", "--seed", "1")[1] == out
     assert stlm(capsys, "generate", "mine", "Long ago", "--max-bytes", "40", "--seed", "2")[1] != out
 
 

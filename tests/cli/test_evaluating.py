@@ -116,7 +116,7 @@ def test_the_benchmarks_of_the_paper(capsys, real_data):
 
 
 def test_a_text_and_a_judge(capsys):
-    status, _, said = stlm(capsys, "eval", "tiny", "--text", "text.txt")
+    status, _, said = stlm(capsys, "eval", "tiny", "--text", "text.txt", "--device", "cpu")
     assert status == 0 and "bits per byte" in said and results()["results"]["bits"]["bytes"] == 34 * 40
     status, _, said = stlm(capsys, "eval", "tiny", "--text", "text.txt", "--tasks", "writing", "--judge", "tiny")
     assert status == 0 and "bits per byte under the judge" in said

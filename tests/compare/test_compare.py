@@ -12,6 +12,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from stlm.cli import main
 from stlm.compare import job, launch
@@ -39,10 +40,11 @@ RECIPE = Recipe(question="Does it matter?", rule="The lowest mean.", equal="mega
 class Here(launch.Job):
     """A run that is trained and measured in this process, when it is started: a process of its own imports torch twice."""
 
-    def __init__(self, run: Run, threads: int) -> None:
+    def __init__(self, run: Run, threads: int, device: str) -> None:
         super().__init__(run)
+        self.device = device
         self.run.folder.mkdir(parents=True, exist_ok=True)
-        assert run.carry_out() == 0
+        assert device == "cpu" and run.carry_out(device) == 0
 
     def over(self) -> bool:
         return True
@@ -74,13 +76,25 @@ def compared(tmp_path_factory):
         patch.setattr("stlm.cli.train.write_report", lambda folder: None)  # pictures take longer than training
         patch.setattr("stlm.cli.train.check_fits", lambda *about: None)
         patch.setattr("stlm.cli.compare_display.write_page", last(write_page))
-        assert main(["compare", "tiny.py", "--jobs", "2"]) == 0
+        assert main(["compare", "tiny.py", "--jobs", "2", "--device", "cpu"]) == 0
     return folder
 
 
 def last(write):
     """The page that is written when all runs were measured in turns; those before it, of fewer runs, are left out."""
     return lambda plan, found: all(run.finished and run.timed_in_turns for _, _, run in plan.runs()) and write(plan, found)
+
+
+def test_the_device_of_training_and_measuring(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    failing = SimpleNamespace(run=lambda command, **_: said.append(command) or SimpleNamespace(returncode=1))
+    monkeypatch.setattr(job, "subprocess", failing)
+    assert Run("one", ["demo"], {}).carry_out("cuda:1") == 1 and said[0][-2:] == ["--device", "cuda:1"]
+    checkpoint = SimpleNamespace(build_model=lambda: torch.nn.Identity(), tokenizer=None, config=SimpleNamespace(train=None))
+    monkeypatch.setattr(job, "placed", lambda model, tokenizer, wanted: said.append(wanted) or model)
+    monkeypatch.setattr(job, "bytes_per_second", lambda model, tokenizer: 1.0)
+    assert job.measure(checkpoint, {}, "cuda:1")["texts"] == {} and said[1] == "cuda:1"
 
 
 def test_the_record(compared):

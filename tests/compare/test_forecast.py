@@ -27,7 +27,7 @@ RECIPE = Recipe("Does it matter?", "The lowest mean.", "minutes", 0.3, ARMS, "wo
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare, "_cores", lambda: 2)
+    monkeypatch.setattr(compare, "available_cores", lambda: 2)
 
 
 def work_of(recipe: Recipe = RECIPE, at_once: int = 1, cores: int = 2) -> Work:
@@ -114,8 +114,9 @@ def said(*arguments: str) -> tuple[int, str]:
 class Instant(launch.Job):
     """A run that is finished at once, or fails if its words say so."""
 
-    def __init__(self, run: Run, threads: int) -> None:
+    def __init__(self, run: Run, threads: int, device: str) -> None:
         super().__init__(run)
+        self.device = device
         if "stride" not in run.words:
             finish(run, 2.0 + 0.01 * len(run.name) + int(run.name[-1]))
             return

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_a_cluster_that_is_not_there(monkeypatch):
 class Trivial(Run):
     """A run that is carried out in no time."""
 
-    def command(self) -> list[str]:
+    def command(self, device: str = "auto") -> list[str]:
         write = [f"Path('runs/{self.name}/{name}.json').write_text({json.dumps(fields)!r})"
                  for name, fields in (("results", RESULTS), ("measures", MEASURES))]
         return [sys.executable, "-c", "; ".join(["from pathlib import Path", *write, "print('done')"])]
@@ -133,6 +134,37 @@ def test_a_process_of_its_own():
     run, seen = Trivial("one", [], {}), Seen()
     launch.carry_out([run], lambda run: launch.Process(run, 1), 1, seen)
     assert seen.names("ended") == ["one"] and (run.folder / launch.LOG).read_text() == "done\n"
+
+
+@pytest.mark.parametrize(("device", "gpus", "expected"), [
+    ("auto", 2, ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:1"]),
+    ("cuda", 3, ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]), ("cuda:1", 2, ["cuda:1"] * 5),
+    ("cpu", 2, ["cpu"] * 5), ("auto", 1, ["auto"] * 5), ("mps", 0, ["mps"] * 5)])
+@pytest.mark.usefixtures("fakes")
+def test_runs_share_the_gpus(device, gpus, expected, monkeypatch):
+    """A run gets the GPU with the fewest. In the end, the second run is over, so its GPU is free."""
+    commands, over = [], [False] * 5
+
+    def popen(command, **_):
+        commands.append(command)
+        number = len(commands) - 1
+        return SimpleNamespace(poll=lambda: 0 if over[number] else None)
+
+    monkeypatch.setattr(launch.subprocess, "Popen", popen)
+    monkeypatch.setattr(launch, "n_gpus", lambda: gpus)
+    processes = launch.Processes(device, threads=1)
+    for number in range(4):
+        processes.start(Run(f"r{number}", [], {}))
+    over[1] = True
+    processes.start(Run("r4", [], {}))
+    assert [command[-1] for command in commands] == expected
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_clusters_job_gets_the_device():
+    submitted = []
+    launch.Submitted(Run("one", [], {}), SimpleNamespace(submit=lambda *given: submitted.append(given)), "cuda")
+    assert submitted[0][1][-1] == "cuda"
 
 
 @pytest.mark.slow

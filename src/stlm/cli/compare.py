@@ -14,6 +14,7 @@ from rich.text import Text
 
 from stlm.cli.compare_display import Display, save
 from stlm.cli.console import Console
+from stlm.cli.device import take_device
 from stlm.cli.parser import Parser, first_name
 from stlm.cli.processes import available_cores
 from stlm.compare import launch, record
@@ -28,11 +29,13 @@ from stlm.config.writing import check_folder
 from stlm.errors import UserError
 from stlm.report.quantities import quantity
 from stlm.train.checkpoint import list_checkpoints
+from stlm.train.device import check_device
 from stlm.train.folder import RUNS, RunFolder
 
 
 def run(arguments: list[str]) -> int:
     recipe, flags = first_name("compare", arguments)
+    wanted, flags = take_device(flags)
     parser = Parser("compare")
     parser.number("--jobs", Annotated[int, Range(1, 1000)])
     parser.text("--cluster")
@@ -41,14 +44,16 @@ def run(arguments: list[str]) -> int:
     kind, settings = given.cluster, _settings(given.set)
     if settings and not kind:
         raise UserError("--set: it is a setting of a cluster's jobs; give --cluster too")
+    if not kind:
+        check_device(wanted)
     cores = 0 if kind else available_cores()  # on a cluster, the scheduler decides
     at_once = _at_once(given.jobs, kind)
     threads = max(1, cores // at_once) if cores else 0
     plan = make_plan(arguments, load_recipe(Path(recipe).expanduser()), threads)
-    executor = launch.cluster(kind, settings) if kind else None
+    executor, processes = launch.cluster(kind, settings) if kind else None, launch.Processes(wanted, threads)
 
     def start(run: Run) -> launch.Job:
-        return launch.Submitted(run, executor) if executor else launch.Process(run, threads)
+        return launch.Submitted(run, executor, wanted) if executor else processes.start(run)
 
     console = Console()
     recorded = record.on_record(plan)

@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 
 from stlm.cli.console import Console
+from stlm.cli.device import take_device
 from stlm.cli.outputs import FORCE, check_scores
 from stlm.cli.parser import Parser
 from stlm.cli.runs import open_corpus, page_line, scoring_bar
@@ -24,13 +25,14 @@ from stlm.evaluate.task import TaskConfig, choose
 from stlm.evaluate.texts import Texts
 from stlm.report.scores_page import write_page
 from stlm.train.checkpoint import Checkpoint
+from stlm.train.device import check_device, placed
 from stlm.train.folder import RUNS, find_checkpoint
-from stlm.train.machine import pick_device
 
 HUGGING_FACE = "hf:"
 
 
 def run(arguments: list[str]) -> int:
+    wanted, arguments = take_device(arguments)
     parser = Parser("eval")
     parser.text("run")
     parser.text("--tasks")
@@ -46,14 +48,15 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     tasks = choose(given.tasks or ("bits" if given.text else "paper"))
     _check_options(given, tasks)
+    check_device(wanted)
     console, checkpoint = Console(), _checkpoint(given.run)
     # read only once, and only if a task needs it
     texts = Texts(given.text, functools.cache(lambda: _own_text(checkpoint, console)) if checkpoint else None,
                   given.field or "text")
     if given.text and (about := texts.given.about(scoring=True)):
         console.say(f"{texts.given.name}: {about}")
-    scorer = open_scorer(given.run, checkpoint)
-    judge = open_scorer(given.judge, _checkpoint(given.judge)) if given.judge else None
+    scorer = open_scorer(given.run, checkpoint, wanted)
+    judge = open_scorer(given.judge, _checkpoint(given.judge), wanted) if given.judge else None
     folder = given.output or _folder(given.run, checkpoint)
     check_folder(folder)
     if given.output:
@@ -96,11 +99,12 @@ def _check_options(given: argparse.Namespace, tasks: list[TaskConfig]) -> None:
         raise UserError("--field: it names the field of a given text; give --text too")
 
 
-def open_scorer(name: str, checkpoint: Checkpoint | None) -> Scorer:
-    """The scorer of a run, or of ``hf:NAME``, which has no checkpoint."""
+def open_scorer(name: str, checkpoint: Checkpoint | None, wanted: str) -> Scorer:
+    """The scorer of a run, or of ``hf:NAME``, which has no checkpoint. wanted: its device."""
     if checkpoint is None:
-        return HuggingFaceScorer.load(name.removeprefix(HUGGING_FACE))
-    return NativeScorer.of(name, checkpoint, pick_device())
+        return HuggingFaceScorer.load(name.removeprefix(HUGGING_FACE), wanted)
+    model = placed(checkpoint.build_model(), checkpoint.tokenizer, wanted)
+    return NativeScorer(name, model, checkpoint.tokenizer, checkpoint.config.train.seq_len)
 
 
 def _checkpoint(name: str) -> Checkpoint | None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated
 
+from stlm.cli.device import take_device
 from stlm.cli.parser import Parser
 from stlm.cli.streams import is_utf8
 from stlm.config.bounds import Layers, Range, Seed, Share, hints_of
@@ -13,11 +14,12 @@ from stlm.errors import UserError
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import characters, write
+from stlm.train.device import check_device, placed
 from stlm.train.folder import find_checkpoint
-from stlm.train.machine import pick_device
 
 
 def run(arguments: list[str]) -> int:
+    wanted, arguments = take_device(arguments)
     parser, sampling = Parser("generate"), hints_of(Sampling)
     parser.text("run")
     parser.add_argument("prompt")
@@ -31,8 +33,9 @@ def run(arguments: list[str]) -> int:
     parser.number("--exit-threshold", Share)
     given = parser.parse_args(arguments)
     how = Sampling(given.temperature, given.top_p, given.min_p)
+    check_device(wanted)
     checkpoint = find_checkpoint(given.run)
-    model = checkpoint.build_model().to(pick_device())
+    model = placed(checkpoint.build_model(), checkpoint.tokenizer, wanted)
     if given.exit_threshold is not None:
         if model.trunk.exit_threshold is None:
             raise UserError(f"--exit-threshold: {given.run} has no early exits; train with --model.depth early_exit")

@@ -16,8 +16,8 @@ from stlm.data.concat import open_sources
 from stlm.errors import UserError
 from stlm.evaluate.surprise import Reading, read
 from stlm.report.patch_marks import Mark, marks, record
+from stlm.train.device import pick_device
 from stlm.train.folder import find_checkpoint
-from stlm.train.machine import pick_device
 
 BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # from 0 bits to 8 bits or more
 DIGITS = "01234567"  # the same where there are no bars

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from stlm.cli.busy import BusyMachine
 from stlm.cli.console import Console
+from stlm.cli.device import take_device
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name, take_option
 from stlm.cli.processes import FLAG, launched
@@ -36,13 +37,15 @@ from stlm.model.lm import LM
 from stlm.report import patch_marks
 from stlm.report.commands import next_steps
 from stlm.report.run_page import write_report
+from stlm.train.apple_training import why_not_train
 from stlm.train.build import build_run
 from stlm.train.checkpoint import Checkpoint, list_checkpoints
 from stlm.train.cli_args import apply, configure
+from stlm.train.device import pick_device
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.guard import Guarded
 from stlm.train.loop import Callback, Trainer
-from stlm.train.machine import check_fits, pick_device
+from stlm.train.machine import check_fits
 from stlm.train.processes import open_ranks
 from stlm.train.ranks import LostProcess, Ranks
 from stlm.train.resuming import check_changes, finished, longer, refuse_without_effect
@@ -57,6 +60,7 @@ READ = 600  # bytes of held-out text for which the report shows patches and bits
 
 def run(arguments: list[str]) -> int:
     console = Console()
+    wanted, arguments = take_device(arguments)
     preset, flags = first_name("train", arguments)
     name, flags = take_option(flags, "--name")
     sharded, flags = take_option(flags, FSDP)
@@ -80,20 +84,23 @@ def run(arguments: list[str]) -> int:
         config = configure(preset, flags, program, TRAIN_FLAGS)
     try:
         with ranks.explained():
-            return _train(folder, config, preset, saved, console, ranks, sharded or "auto")
+            return _train(folder, config, preset, saved, console, ranks, wanted, sharded or "auto")
     except LostProcess as error:
         raise LostProcess(f"{error}; {_saved(folder)}; continue with:  {_again(preset, folder)}") from None
 
 
 def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint | None, console: Console, ranks: Ranks,
-           sharded: str) -> int:
-    """Train a run from its first step, or from ``saved``. Returns the exit status. Only the main process writes."""
+           wanted: str, sharded: str) -> int:
+    """Train a run from its first step, or from ``saved``. wanted: the device. Returns the exit status. Only the main process
+    writes.
+    """
+    device = ranks.device(pick_device(wanted, functools.partial(why_not_train, config, ranks.size)))
     with ranks.main_first(), _told_where(saved is not None):  # texts from the hub are fetched once
         source = open_text(config)
     corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source)), Display(console)
     watching = _checked(folder, config, corpus_of_run, display) if ranks.is_main else []
     with ranks.main_first(), _told_where(saved is not None):
-        corpus, device = corpus_of_run(), ranks.device(pick_device())
+        corpus = corpus_of_run()
     if saved is not None:
         refuse_without_effect(folder, saved, config, corpus)
     tokens = config.train.batch_size // config.train.grad_accum * config.train.seq_len
@@ -208,7 +215,8 @@ def _enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+        said = any(words in str(error) for words in ("allocate memory", "MPS backend out of memory"))
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not said:
             raise
         raise UserError("a step needs more memory than there is; increase --train.grad-accum, "
                         "or decrease --train.batch-size or --train.seq-len") from None

@@ -54,11 +54,14 @@ SLOTS = {
 # Verbs that compute with several threads.
 THREADED = ("train", "generate", "eval", "patches")
 _THREADS: Row = ("--threads N", "threads of the CPU (default: one for each core). Fewer may be faster beside busy programs")
+_DEVICE: Row = ("--device NAME", "cpu, cuda, cuda:N (the N-th GPU, from 0) or mps (an Apple GPU) (default: auto, a GPU if "
+                                 "there is one)")
 
 # Flags of `stlm train` that aren't fields of a run.
 TRAIN_FLAGS: list[Row] = [
     ("--name NAME", "folder of the run in runs/ (default: the preset's name)"),
     ("--resume", "continue the run of that name, or start it if there is none"),
+    _DEVICE,
     _THREADS,
 ]
 
@@ -104,6 +107,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("--exit-threshold X", "skip the remaining layers once a layer hardly changes a patch (similarity 0 to 1; try 0.98; 0: "
                                "never). Faster; the text changes. For models trained with --model.depth early_exit (default: "
                                "as trained)"),
+        _DEVICE,
         _THREADS,
         "",
         "  Only the text goes to standard output, as it is written.",
@@ -146,6 +150,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("--judge RUN|hf:NAME", "a larger model that scores what the model writes"),
         ("--output DIR", "where results.json and scores.html go (default: runs/RUN/eval)"),
         ("--force", "replace scores of another model in that folder"),
+        _DEVICE,
         _THREADS,
         "",
         "  Answers are saved as they come: the same command continues an evaluation that was stopped.",
@@ -188,6 +193,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         "",
         ("--jobs N", "number of runs at the same time; they share the cores, so a minute of training comes to less for each "
                      "(default: 1)"),
+        ("--device NAME", "of the runs, as for train. If there are several GPUs, auto and cuda share them among the runs"),
         ("--cluster KIND", "slurm; or local, to try it without a cluster. Needs  pip install 'stlm[cluster]'"),
         ("--set NAME=VALUE", "a setting of the cluster's jobs, named as in submitit; may be given several times"),
         "",

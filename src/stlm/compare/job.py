@@ -24,8 +24,8 @@ from stlm.data.shards import Shard
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
 from stlm.train.checkpoint import Checkpoint
+from stlm.train.device import placed
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
-from stlm.train.machine import pick_device
 
 FURTHER = 300_000  # bytes of each further text that are scored
 ROUNDS = 3  # rounds in which the speed of each finished run is measured once
@@ -78,20 +78,21 @@ class Run:
         """The results of training and measuring."""
         return {**read_json(self._results), **read_json(self._measures)}
 
-    def command(self) -> list[str]:
-        """The command that carries it out. A run that was stopped is continued."""
-        return [sys.executable, "-m", "stlm.compare.job", json.dumps(dataclasses.asdict(self))]
+    def command(self, device: str = "auto") -> list[str]:
+        """The command that carries it out on a device. A run that was stopped is continued."""
+        return [sys.executable, "-m", "stlm.compare.job", json.dumps(dataclasses.asdict(self)), device]
 
-    def carry_out(self) -> int:
+    def carry_out(self, device: str = "auto") -> int:
         """Train in a process of its own, then measure in this process. Returns the exit status."""
         if not self.trained:
-            train = [sys.executable, "-m", "stlm", "train", *self.words, "--name", self.name, "--resume"]
+            train = [sys.executable, "-m", "stlm", "train", *self.words, "--name", self.name, "--resume",
+                     "--device", device]
             if status := subprocess.run(train, check=False).returncode:
                 if status < 0:
                     print(f"stlm: training was ended by {signal.Signals(-status).name}"
                           + (", perhaps because memory ran out" if status == -signal.SIGKILL else ""), file=sys.stderr)
                 return status
-        found = {**measure(find_checkpoint(self.name), self.texts), "provenance": provenance(self.folder)}
+        found = {**measure(find_checkpoint(self.name), self.texts, device), "provenance": provenance(self.folder)}
         if self._measures.exists():  # keep the results of other recipes' texts
             found["texts"] = {**read_json(self._measures).get("texts", {}), **found["texts"]}
         write_json(self._measures, found)
@@ -127,9 +128,10 @@ def _version() -> str:
     return commit.stdout.strip() + ("-changed" if changed.returncode == 1 else "")
 
 
-def measure(checkpoint: Checkpoint, texts: dict[str, str]) -> dict[str, Any]:
+def measure(checkpoint: Checkpoint, texts: dict[str, str], device: str = "auto") -> dict[str, Any]:
     """Bits per byte of further texts, and a first estimate of the bytes written per second, while other runs may be active."""
-    model, tokenizer, train = checkpoint.build_model().to(pick_device()), checkpoint.tokenizer, checkpoint.config.train
+    tokenizer, train = checkpoint.tokenizer, checkpoint.config.train
+    model = placed(checkpoint.build_model(), tokenizer, device)
     shards = {name: Shard.of(_beginnings(text), tokenizer) for name, text in texts.items()}
     found = {name: score(model, shard, tokenizer, train.seq_len, train.batch_size, train.seq_len // 2).bits_per_byte
              for name, shard in shards.items()}
@@ -159,4 +161,4 @@ def _beginnings(text: str) -> Iterator[bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(Run(**json.loads(sys.argv[1])).carry_out())
+    sys.exit(Run(**json.loads(sys.argv[1])).carry_out(sys.argv[2]))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from stlm.compare.job import Run
 from stlm.errors import UserError
+from stlm.train.device import n_gpus
 from stlm.train.folder import RUNS, RunFolder
 
 LOG = "log.txt"
@@ -42,13 +43,14 @@ class Job(abc.ABC):
 
 
 class Process(Job):
-    """A job on this machine with a given number of threads. Its output goes to the run's ``log.txt``."""
+    """A job on a device of this machine, with a given number of threads. Its output goes to the run's ``log.txt``."""
 
-    def __init__(self, run: Run, threads: int) -> None:
+    def __init__(self, run: Run, threads: int, device: str = "auto") -> None:
         super().__init__(run)
+        self.device = device
         run.folder.mkdir(parents=True, exist_ok=True)
         with open(run.folder / LOG, "a") as log:
-            self._process = subprocess.Popen(run.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            self._process = subprocess.Popen(run.command(device), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                              env={**os.environ, "OMP_NUM_THREADS": str(threads)}, start_new_session=True)
 
     def over(self) -> bool:
@@ -61,13 +63,28 @@ class Process(Job):
         _wait_for(self.run)
 
 
+class Processes:
+    """Starts jobs on this machine, each on the device with the fewest. device: as in `pick_device`."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        several = n_gpus() if device in ("auto", "cuda") else 0
+        self._devices = [f"cuda:{number}" for number in range(several)] if several > 1 else [device]
+        self._threads, self._jobs = threads, list[Process]()
+
+    def start(self, run: Run) -> Process:
+        self._jobs = [job for job in self._jobs if not job.over()]
+        busy = [job.device for job in self._jobs]
+        self._jobs.append(Process(run, self._threads, min(self._devices, key=busy.count)))
+        return self._jobs[-1]
+
+
 class Submitted(Job):
     """A job on a cluster, submitted by submitit."""
 
-    def __init__(self, run: Run, executor: Any) -> None:
+    def __init__(self, run: Run, executor: Any, device: str = "auto") -> None:
         super().__init__(run)
         run.folder.mkdir(parents=True, exist_ok=True)
-        self._job = executor.submit(_execute, run.command(), str(run.folder / LOG), str(Path.cwd()))
+        self._job = executor.submit(_execute, run.command(device), str(run.folder / LOG), str(Path.cwd()))
 
     def over(self) -> bool:
         return self._job.done()

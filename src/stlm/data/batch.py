@@ -33,8 +33,10 @@ class Inputs:
     bidirectional: bool = False
 
     def to(self: T, device: torch.device) -> T:
-        """The same on ``device``. Copies from pinned memory overlap with computation."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        """The same on ``device``. Copies from pinned memory overlap with computation. That is safe with CUDA; a copy to an
+        Apple GPU may read memory that is already used for something else (pytorch/pytorch#189690).
+        """
+        return self._each(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def pinned(self: T) -> T:
         """The same in pinned memory if there is a GPU; unchanged otherwise."""

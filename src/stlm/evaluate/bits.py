@@ -17,6 +17,7 @@ from stlm.data.stream import Stream
 from stlm.model.lm import LM, ends_of_bytes
 from stlm.model.scores import check_finite
 from stlm.text.tokenizer import Tokenizer
+from stlm.train.device import in_double
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +66,7 @@ def score(model: LM, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_siz
         batch = stream.batch(number)
         moved = batch.to(model.device)
         output = model(moved)
-        each = output.scores.surprisal(moved.targets).double() * moved.scored
-        nats += each.sum().cpu()
+        nats += in_double(output.scores.surprisal(moved.targets) * moved.scored).sum().cpu()
         n_bytes += int(batch.total_bytes)
         patches += int((output.ends & moved.counted).sum())
         progress((number + 1) / batches)

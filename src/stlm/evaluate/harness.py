@@ -14,8 +14,8 @@ from typing import Any
 from stlm.errors import UserError
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.scorer import Scorer
+from stlm.train.device import pick_device
 from stlm.train.folder import find_checkpoint
-from stlm.train.machine import pick_device
 
 try:
     from lm_eval.api.model import LM

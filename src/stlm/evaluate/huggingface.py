@@ -18,7 +18,7 @@ import torch
 from stlm.errors import UserError
 from stlm.evaluate.scorer import Likelihood, Pair, Progress, Scorer, cut_at, nothing
 from stlm.evaluate.windows import Found, Tally, Window, cut, n_common, ranked
-from stlm.train.machine import pick_device
+from stlm.train.device import in_double, pick_device
 
 TOKENS = 8192  # most tokens that are read at once
 SCORES = 1 << 25  # most scores (tokens times vocab_size) at once
@@ -26,10 +26,10 @@ LONGEST = 4096  # most tokens of a window, also for models that could read more:
 
 
 class HuggingFaceScorer(Scorer):
-    """A model and its tokenizer. limit: the number of positions of the model, `LONGEST` at most."""
+    """A model and its tokenizer. device: as in `pick_device`. limit: the model's number of positions, `LONGEST` at most."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
-        self.name, self.model, self.tokenizer = name, model.eval().to(pick_device()), tokenizer
+    def __init__(self, name: str, model: Any, tokenizer: Any, device: str = "auto") -> None:
+        self.name, self.model, self.tokenizer = name, model.eval().to(pick_device(device)), tokenizer
         positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.limit = min(LONGEST, int(positions or LONGEST), int(tokenizer.model_max_length))
         self.n_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -52,7 +52,7 @@ class HuggingFaceScorer(Scorer):
         self._check_causal()
 
     @classmethod
-    def load(cls, name: str) -> HuggingFaceScorer:
+    def load(cls, name: str, device: str = "auto") -> HuggingFaceScorer:
         """Load from the hub or a folder. Weights have to be safetensors, and no code of the model's repository is run."""
         try:
             from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -66,7 +66,7 @@ class HuggingFaceScorer(Scorer):
             raise UserError(f"hf:{name}: cannot be loaded ({message[0] if message else type(error).__name__}); give the name "
                             "of a causal language model on the hub, or a folder with config.json, model.safetensors and a "
                             "tokenizer") from None
-        return cls(name, model, tokenizer)
+        return cls(name, model, tokenizer, device)
 
     def likelihoods(self, pairs: Sequence[Pair], progress: Progress = nothing) -> list[Likelihood]:
         windows = []
@@ -193,6 +193,6 @@ class HuggingFaceScorer(Scorer):
                     scores = logits[row, window.first - 1:len(window) - 1].float().log_softmax(-1)
                     targets = torch.from_numpy(window.tokens[window.first:]).to(read.device)
                     own, greedy, level = ranked(scores, targets)
-                    tally.add(window, Found(float(own.double().sum()), bool(greedy.all()), bool(level.all())))
+                    tally.add(window, Found(float(in_double(own).sum()), bool(greedy.all()), bool(level.all())))
             progress(tally.done())
         return tally.found()

@@ -27,6 +27,7 @@ from stlm.model.count import count
 from stlm.model.lm import LM, Cache
 from stlm.text.tokenizer import Tokenizer
 from stlm.train.checkpoint import Checkpoint
+from stlm.train.device import in_double
 
 TOKENS = 16_384  # most tokens that are read at once
 WIDTH = 1024  # tokens in a row of packed short texts: the trunk's attention costs more in longer rows
@@ -194,8 +195,8 @@ class NativeScorer(Scorer):
 
 def _scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The log-probability of each target in float64, whether all other scores are lower, and whether none is higher."""
-    logits = logits.double()
-    own, greedy, level = ranked(logits, targets)
+    logits = in_double(logits)
+    own, greedy, level = ranked(logits, targets.to(logits.device))
     return (own - logits.logsumexp(-1)).cpu(), greedy.cpu(), level.cpu()
 
 

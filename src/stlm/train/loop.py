@@ -27,6 +27,7 @@ from stlm.optim import set_learning_rate
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
 from stlm.train.decisions import Decisions, record_start
+from stlm.train.device import sum_dtype
 from stlm.train.folder import RunFolder
 from stlm.train.length import Counters, progress_of
 from stlm.train.model_with_loss import ModelWithLoss
@@ -215,7 +216,7 @@ class Trainer:
 
     def advance(self) -> None:
         """One step."""
-        start, train, counters = time.perf_counter(), self.config.train, self.counters
+        start, train, counters, exact = time.perf_counter(), self.config.train, self.counters, sum_dtype(self.device)
         progress = self.progress()
         self.model.set_progress(progress)
         self.objective.set_progress(progress)
@@ -223,7 +224,7 @@ class Trainer:
         batches = self._batches(self.step)
         count = self._backward(batches)
         norm = scale_and_clip(self.trained, count, train.grad_clip, self.parallel)
-        self._sums["grad_norm"].append(torch.stack([norm.double(), torch.ones_like(norm, dtype=torch.double)]))
+        self._sums["grad_norm"].append(torch.stack([norm.to(exact), torch.ones_like(norm, dtype=exact)]))
         if self.device.type == "cpu" or (self.step + 1) % train.log_every == 0:
             self._refuse_broken_gradient(float(norm))
         rows = torch.tensor(sum(len(batch.inputs) for batch in batches))
@@ -247,7 +248,7 @@ class Trainer:
         """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient. What
         the model draws at random is the same in all of them, so it doesn't matter how a step is split.
         """
-        counts, seed = [], seed_of_step(self.config.seed, self.step)
+        counts, seed, exact = [], seed_of_step(self.config.seed, self.step), sum_dtype(self.device)
         for number, batch in enumerate(batches, start=1):
             torch.manual_seed(seed)
             with self.parallel.micro_batch(last=number == len(batches)):
@@ -257,7 +258,7 @@ class Trainer:
                 loss.total.backward()
             counts.append(loss.count)
             for name, pair in loss.metrics.items():
-                self._sums[name].append(torch.stack([item.double() for item in pair]))
+                self._sums[name].append(torch.stack([item.to(exact) for item in pair]))
         return self.ranks.sum(torch.stack(counts).sum())
 
     def _count_flops(self) -> None:

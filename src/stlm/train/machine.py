@@ -20,18 +20,16 @@ from stlm.model.lm import LM
 from stlm.model.model_config import ModelConfig
 from stlm.nn.stack import Stack
 from stlm.text.tokenizer import Tokenizer
+from stlm.train.device import memory_of, name_of
 from stlm.train.model_with_loss import ModelWithLoss
-
-
-def pick_device() -> torch.device:
-    """The first GPU, or the CPU if there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def synchronize(device: torch.device) -> None:
     """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
@@ -58,10 +56,7 @@ def check_fits(config: ModelConfig, tokenizer: Tokenizer, device: torch.device, 
     """
     with torch.device("meta"):
         n = sum(parameter.numel() for parameter in LM(config, tokenizer).parameters())
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_of(device)
     if 16 * n > memory:
         raise UserError(f"this model has {n:,} parameters and needs {16 * n / 2**30:.1f} GiB to train, but there are "
                         f"{memory / 2**30:.1f} GiB of memory; lower --model.dim or --model.layers")
@@ -82,12 +77,12 @@ def describe(device: torch.device) -> dict[str, object]:
     return {
         "stlm": importlib.metadata.version("stlm"), "torch": torch.__version__, "python": platform.python_version(),
         "system": platform.system(), "cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": name_of(device),
     }
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Reset the peak that `peak_memory` returns. On the CPU only Linux can do this."""
+    """Reset the peak that `peak_memory` returns. On the CPU only Linux can do this, on an Apple GPU nobody."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
@@ -98,6 +93,8 @@ def peak_memory(device: torch.device) -> int:
     """The largest number of bytes that this process has used at once, of GPU memory or, on a CPU, of main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()  # freed memory stays in PyTorch's pool, so it hardly ever falls
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as file:
         return 1024 * int(next(line for line in file if line.startswith("VmHWM")).split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
@@ -117,7 +114,7 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) 
 
 def peak_flops(device: torch.device, precision: str) -> float:
     """Floating-point operations per second of a large matrix product. MFU is relative to this."""
-    return _product_flops(device, precision, 8192 if device.type == "cuda" else 1536)
+    return _product_flops(device, precision, {"cuda": 8192, "mps": 4096}.get(device.type, 1536))
 
 
 def _product_flops(device: torch.device, precision: str, n: int) -> float:
@@ -140,9 +137,14 @@ def faster_precision(with_loss: ModelWithLoss, batch: Batch) -> str:
     the batch isn't tried: on a CPU with only AVX2 it takes a hundred times as long as in fp32.
     """
     device = with_loss.device
-    if _product_flops(device, "bf16", 256) < _product_flops(device, "fp32", 256) / 4:
+    unsupported = (RuntimeError, TypeError) if device.type == "mps" else ()  # bf16 is newer there than the operations
+    try:
+        if _product_flops(device, "bf16", 256) < _product_flops(device, "fp32", 256) / 4:
+            return "fp32"
+        took = {name: seconds(step_work(with_loss, batch, name), device, 2) for name in ("fp32", "bf16")}
+    except unsupported:
+        with_loss.zero_grad(set_to_none=True)
         return "fp32"
-    took = {name: seconds(step_work(with_loss, batch, name), device, 2) for name in ("fp32", "bf16")}
     return min(took, key=took.__getitem__)
 
 
@@ -159,7 +161,8 @@ def count_flops(with_loss: ModelWithLoss, batch: Batch) -> int:
     # PyTorch's own counter counts fused attention only on GPUs
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     own = {fused: attention, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward}
-    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=own) as counter:
+    gpu = [with_loss.device] if with_loss.device.type == "cuda" else []
+    with torch.random.fork_rng(gpu), FlopCounterMode(display=False, custom_mapping=own) as counter:
         step_work(with_loss, batch, "fp32")()
     return counter.get_total_flops()
 

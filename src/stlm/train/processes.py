@@ -54,6 +54,8 @@ class Processes(Ranks):
     def device(self, wanted: torch.device) -> torch.device:
         if wanted.type != "cuda":
             return wanted
+        if wanted.index is not None:
+            raise UserError(f"--device {wanted}: each process takes a GPU of its own; use --device cuda")
         there = torch.cuda.device_count()
         if self._local_rank >= there:
             raise UserError(f"there are {self._local_rank + 1} or more processes on this machine, but {there} GPUs; start as "
