@@ -62,7 +62,6 @@ def speed(config: RunConfig, record: Path, imports: float) -> None:
     started = time.perf_counter()
     device = machine.pick_device()
     corpus = open_corpus(config, Console())
-    machine.forget_peak_memory(device)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = _fitting(Path(scratch), config, corpus, device)
         ready = imports + time.perf_counter() - started
@@ -95,6 +94,7 @@ def _fitting(scratch: Path, config: RunConfig, corpus: Corpus, device: torch.dev
 
 def _timed(trainer: Trainer, device: torch.device) -> dict[str, Any]:
     train, counters, decided = trainer.config.train, trainer.counters, trainer.decisions
+    machine.forget_peak_memory(device)  # what precision is faster was tried in both
     before, steps, start = counters.n_bytes, 0, time.perf_counter()
     while steps < 2 or time.perf_counter() - start < TIMED:
         trainer.advance()

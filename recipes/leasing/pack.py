@@ -26,7 +26,8 @@ KEPT = ("*.pyc", "__pycache__")
 # for text these do 0.2 % better than the preset's own
 PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0, "dict_size": 64 << 20}]
 WORST = 2  # a document is taken to fit where a part of so many of its bytes does: text packs better than that
-LAG = 1 << 17  # bytes that the compressor may hold back
+LAG = 1 << 16  # bytes that the compressor may hold back
+LEAST = 1e5  # bytes for training text
 TOLD = 20_000_000  # bytes between lines about what was read
 SYSTEMS = [f"manylinux_2_{minor}_x86_64" for minor in (39, 35, 34, 31, 28, 27, 24, 17, 12, 5)] + ["manylinux2014_x86_64"]
 
@@ -124,7 +125,7 @@ def _pack_text(folder: Path, sources: Sequence[str], field: str, limit: float, s
         train[name] = list(text.documents(TRAIN))
         say(f"{name}: {sum(map(len, held)) / 1e6:.2f} MB held out, {sum(map(len, train[name])) / 1e6:.1f} MB to choose from")
     room, total = limit * 1e6 - 1e6 * _megabytes(folder), sum(len(text) for texts in train.values() for text in texts)
-    if room < 1e5:
+    if room < LEAST:
         raise UserError(f"--limit {limit:g}: without training text it is {_megabytes(folder):.1f} MB already; give more room, "
                         "or fewer texts")
     say(f"compressing text into {room / 1e6:.1f} MB; a core reads about 1 MB a second")

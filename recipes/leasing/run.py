@@ -19,14 +19,15 @@ from stlm.errors import UserError
 
 RUNS = Path("runs")
 # steps that suit a large GPU. The rate of 10m is for such steps (recipes/batch_rates.py); the others have theirs
-ON_GPU = {"10m": "--train.seq-len 2048 --train.batch-size 128 --train.warmup 300 --optim.lr 4e-3".split(),
-          "50m": "--train.seq-len 2048 --train.batch-size 64 --train.warmup 300".split(),
-          "100m": "--train.seq-len 2048 --train.batch-size 64 --train.warmup 300".split()}
+ALL_ON_GPU = "--train.seq-len 2048 --train.warmup 300 --train.precision bf16 "
+ON_GPU = {preset: (ALL_ON_GPU + flags).split() for preset, flags in {
+    "10m": "--train.batch-size 128 --optim.lr 4e-3", "50m": "--train.batch-size 64", "100m": "--train.batch-size 64"}.items()}
 TOLD = 15.0  # seconds between lines about the training
 REFRESH = 5.0  # seconds between looks at what there is to keep
 BROUGHT = 90.0  # seconds between copies of the weights during training
-READY = 45.0  # seconds until the first step of a run, where none was measured
+READY, READY_CPU = 45.0, 6.0  # seconds until the first step of a run, where none was measured
 BESIDE = 1.06  # seconds of a run per second of its steps: looks at held-out text, samples, checkpoints
+SHORTEST = 1.0  # seconds that a training has to have
 QUICK = 500  # items of each benchmark that are scored first, so that there is a score
 
 
@@ -176,12 +177,12 @@ class Lease:
         """Train until the plan says so. Returns the run's folder."""
         found = sorted((figures for figures in self.figures if figures["preset"] == preset),
                        key=lambda figures: figures["bytes_per_second"], reverse=True)
-        best, ready = next(iter(found), None), READY if self.machine["cuda"] else READY / 3
+        best, ready = next(iter(found), None), READY if self.machine["cuda"] else READY_CPU
         if found:  # what was compiled is kept, so the second time takes less
             ready = 3 + (best["ready_seconds"] + min(figures["ready_seconds"] for figures in found)) / 2
         closing = min(20.0, 0.1 * self.plan.trained)  # its own score and its page
         seconds = (self.plan.trained - self.now - ready - closing) / BESIDE
-        if seconds < 2:
+        if seconds < SHORTEST:
             raise UserError(f"{self.now:.0f} s are over, so nothing is left for the training; give more --minutes, less text, "
                             "or --measure none")
         name = next(name for n in range(1, 10_000) if not (RUNS / (name := f"lease-{Path(preset).stem}-{n}")).exists())
