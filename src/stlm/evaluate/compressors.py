@@ -8,8 +8,9 @@ import lzma
 
 
 def baselines(data: bytes) -> dict[str, float]:
-    """Bits per byte of ``data`` with gzip -9, xz -9e and zstd -19, each on the whole text at once. Where zstandard can't be imported, its
-    figure is left out: a run on a machine where nothing can be installed gets its score all the same.
+    """Bits per byte of ``data`` with gzip -9, xz -9e and zstd -19, each on the whole text at once.
+
+    Where zstandard can't be imported, its figure is left out, so that a run is scored also where nothing can be installed.
     """
     packed = {"gzip -9": gzip.compress(data, 9, mtime=0), "xz -9e": lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)}
     with contextlib.suppress(ImportError):
