@@ -27,12 +27,15 @@ REFRESH = 5.0  # seconds between looks at what there is to keep
 BROUGHT = 90.0  # seconds between copies of the weights during training
 READY, READY_CPU = 45.0, 6.0  # seconds until the first step of a run, where none was measured
 BESIDE = 1.06  # seconds of a run per second of its steps: looks at held-out text, samples, checkpoints
+COMPILING = 45.0  # seconds beyond those for measuring, for the compiled ways of the preset that is trained
 SHORTEST = 1.0  # seconds that a training has to have
 QUICK = 500  # items of each benchmark that are scored first, so that there is a score
 
 
 class Lease:
     """One use of a machine. started: the time by `time.monotonic` from which the minutes count."""
+
+    scratch: Path
 
     def __init__(self, out: Path, minutes: float, measured: Sequence[str], trained: str | None, data: str | None, bring: float,
                  flags: Sequence[str], started: float) -> None:
@@ -112,8 +115,10 @@ class Lease:
         record = self.scratch / "look.json"
         child = self.child("look", [*MEASURE, "look", str(record), preset, "--data", self.data, *self.flags])
         status = child.wait(self.until(0.6 * self.plan.trained))
-        if status != 0:
-            raise UserError(f"{child.last_line()} (after {self.now:.0f} s; preparing the text)" + _missing(child.last_line()))
+        if status is None:
+            raise UserError(f"preparing the text took over {self.now:.0f} s; give more --minutes or less text")
+        if status:
+            raise UserError(child.last_line() + _missing(child.last_line()))
         self.machine = read_json(record)
         self.say("{device}, torch {torch}, {cores} cores; {text}".format(**self.machine))
         self.save()
@@ -125,14 +130,16 @@ class Lease:
                 *(self.flags if preset == (self.trained or preset) else [])]
 
     def _measure(self) -> None:
-        """Time all presets in eager mode, then the other ways, first those of the preset that is trained."""
+        """Time all presets in eager mode, then the other ways, first those of the preset that is trained. These may take
+        longer, because the training gains from what they find and what they compile.
+        """
         eager, *others = sorted(self.machine["ways"], key=lambda way: way != "off")
         end = min(self.now + self.plan.measuring, self.plan.scored)
         ordered = sorted(self.measured, key=lambda preset: preset != self.trained)
         todo = [(preset, way) for ways in ([eager], others) for preset in ordered for way in ways]
         waiting: Child | None = None  # has imported everything when its turn comes
         for number, (preset, way) in enumerate(todo):
-            left = end - self.now
+            left = end - self.now + (min(COMPILING, 0.1 * self.plan.end) if preset == self.trained and way != eager else 0)
             if left < 1:
                 self.say(f"no time to measure {', '.join(f'{preset} {way}' for preset, way in todo[number:])}")
                 break
