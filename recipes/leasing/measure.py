@@ -23,7 +23,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from stlm.cli.console import Console
-from stlm.cli.runs import described, open_corpus, open_text
+from stlm.cli.runs import open_corpus
 from stlm.config.decode import encode, field_types
 from stlm.config.writing import write_json
 from stlm.data.shards import Corpus
@@ -44,9 +44,8 @@ TOP = 25  # operations that are listed
 
 def look(config: RunConfig) -> dict[str, Any]:
     """What there is on this machine. The text is in the cache afterwards."""
-    device, source = machine.pick_device(), open_text(config)
-    corpus = open_corpus(config, Console(), source)
-    found = {**machine.describe(device), "text": described(source, corpus), "train_bytes": corpus.train.n_bytes,
+    device, corpus = machine.pick_device(), open_corpus(config, Console())
+    found = {**machine.describe(device), "train_bytes": corpus.train.n_bytes, "held_out_bytes": corpus.validation.n_bytes,
              "cuda": device.type == "cuda",
              "ways": [way for way in typing.get_args(field_types(TrainConfig)["compile"]) if way != "auto"]}
     if device.type == "cuda":

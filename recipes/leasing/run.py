@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ BROUGHT = 90.0  # seconds between copies of the weights during training
 READY, READY_CPU = 45.0, 6.0  # seconds until the first step of a run, where none was measured
 BESIDE = 1.06  # seconds of a run per second of its steps: looks at held-out text, samples, checkpoints
 COMPILING = 45.0  # seconds beyond those for measuring, for the compiled ways of the preset that is trained
+PAGE, COMPRESSED = 2.0, 0.5e6  # seconds to draw the page of a run; bytes a second that compressors read
 SHORTEST = 1.0  # seconds that a training has to have
 QUICK = 500  # items of each benchmark that are scored first, so that there is a score
 
@@ -120,7 +122,9 @@ class Lease:
         if status:
             raise UserError(child.last_line() + _missing(child.last_line()))
         self.machine = read_json(record)
-        self.say("{device}, torch {torch}, {cores} cores; {text}".format(**self.machine))
+        train, held_out = (self.machine[f"{split}_bytes"] / 1e6 for split in ("train", "held_out"))
+        self.say("{device}, torch {torch}, {cores} cores".format(**self.machine)
+                 + f"; {train:.1f} MB of text to train on, {held_out:.2f} MB held out")
         self.save()
 
     def _flags_of(self, preset: str) -> list[str]:
@@ -187,7 +191,7 @@ class Lease:
         best, ready = next(iter(found), None), READY if self.machine["cuda"] else READY_CPU
         if found:  # what was compiled is kept, so the second time takes less
             ready = 3 + (best["ready_seconds"] + min(figures["ready_seconds"] for figures in found)) / 2
-        closing = min(20.0, 0.1 * self.plan.trained)  # its own score and its page
+        closing = self._closing(best)
         seconds = (self.plan.trained - self.now - ready - closing) / BESIDE
         if seconds < SHORTEST:
             raise UserError(f"{self.now:.0f} s are over, so nothing is left for the training; give more --minutes, less text, "
@@ -210,11 +214,19 @@ class Lease:
         self.save()
         return folder
 
+    def _closing(self, best: dict[str, Any] | None) -> float:
+        """Seconds that a run takes for its own score, for the compressors' figures, and for its page. Scoring a text is at
+        least twice as fast as learning from it.
+        """
+        n_bytes = self.machine["held_out_bytes"]
+        return PAGE + n_bytes / COMPRESSED + (n_bytes / best["bytes_per_second"] / 2 if best else 0.0)
+
     def _look_at_training(self, child: Child, folder: Path) -> None:
         self._watch()
         if self.now - self._told > TOLD:
             self._told = self.now
-            self.say(child.last_line())
+            if child.last_line() not in self.events[-1]:
+                self.say(child.last_line())
         if self._bringing is not None and self._bringing[0].ended:
             self._end_bringing(self.now)
         step = _last_step(folder)
@@ -254,7 +266,7 @@ class Lease:
             self._end_bringing(self.plan.scored)
         self.output.keep("eval/results.json", folder / "eval" / "results.json")
         if not (folder / "results.json").exists():
-            self._eval(folder, "held-out text", ["--tasks", "bits"])
+            self._eval(folder, "held-out text", ["--tasks", "bits"], share=0.5)
         benchmarks = ["--data", str(BENCHMARKS)] if BENCHMARKS.is_dir() else []
         if benchmarks or os.environ.get("STLM_DATA"):
             for limit in ([f"--limit={QUICK}"], []):
@@ -277,12 +289,13 @@ class Lease:
                 self.say(f"{task}: {scores[task]['acc,none']:.1%} of {scores[task]['n']:,} items")
         return True
 
-    def _eval(self, folder: Path, what: str, words: list[str]) -> None:
+    def _eval(self, folder: Path, what: str, words: list[str], share: float = 1.0) -> None:
+        """Score. share: of the time that is left, at most."""
         if self.plan.scored - self.now < 2:
             self.say(f"{what}: no time to score")
             return
         child = self.child(f"eval-{len(self.events)}", [*STLM, "eval", folder.name, *words])
-        status = child.wait(self.until(self.plan.scored), self._watch, settle=1.0)
+        status = child.wait(self.until(self.now + share * (self.plan.scored - self.now)), self._watch, settle=1.0)
         self.say(f"{what}: " + ("scored" if status == 0 else "out of time" if status is None else child.last_line()))
         self.save()
 
@@ -306,5 +319,5 @@ def _last_step(folder: Path) -> int:
 
 def _missing(line: str) -> str:
     """What to do about a missing package, if a line says that one is missing."""
-    name = line.partition("No module named ")[2].strip("'\"").partition(".")[0].strip("'")
-    return f"; pack it: python recipes/lease.py pack --packages {name}" if name else ""
+    found = re.search(r"No module named '(\w+)", line)
+    return f"; pack it: python recipes/lease.py pack --packages {found[1]}" if found else ""
