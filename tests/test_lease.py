@@ -83,14 +83,14 @@ def test_a_package_has_code_benchmarks_and_the_same_split(tmp_path, texts):
 
 
 def test_a_limit_leaves_out_training_text_drawn_by_the_seed(tmp_path, texts):
-    for text in texts:  # 0.6 MB that no compressor makes smaller than half
+    for text in texts:  # 0.3 MB that no compressor makes smaller than half
         with open(next(Path(text).glob("[at]*.jsonl")), "a") as file:
-            file.writelines(json.dumps({"text": random.Random(i).randbytes(4000).hex()}) + "\n" for i in range(80))
+            file.writelines(json.dumps({"text": random.Random(i).randbytes(4000).hex()}) + "\n" for i in range(40))
     full, found = {text: all_of(text, "train") for text in texts}, []
     for number, seed in enumerate((1, 1, 2)):
         folder = tmp_path / f"part{number}"
-        packed(folder, texts, limit=1.4, seed=seed)
-        assert 1.2 < pack._megabytes(folder) <= 1.4
+        packed(folder, texts, limit=1.15, seed=seed)
+        assert 1.0 < pack._megabytes(folder) <= 1.15
         there = {text: all_of(str(folder / "text" / Path(text).name), "train") for text in texts}
         assert all(set() < there[text] < full[text] for text in texts)
         assert all_of(str(folder / "text/tales"), "validation") == all_of(texts[0], "validation")
@@ -243,8 +243,8 @@ def rehearsal(tmp_path, texts) -> Rehearsal:
 
 def test_a_short_training_ends_by_the_clock(rehearsal, tmp_path):
     """How much is reached depends on the machine; that it is in time and told does not."""
-    status, said, took = rehearsal.run(0.25, "--measure", "none", "--train", "tiny.toml", "--train.compile", "off")
-    assert took < 15 + 3, said
+    status, said, took = rehearsal.run(0.3, "--measure", "none", "--train", "tiny.toml", "--train.compile", "off")
+    assert took < 18 + 3, said
     record = rehearsal.record()
     events = json.loads(record["lease.json"])["events"]
     assert said.splitlines() == events and ("finished" in events[-1] or "ended" in events[-1])

@@ -119,8 +119,9 @@ def _profile(trainer: Trainer, device: torch.device, milliseconds: float) -> dic
     spent = collections.Counter[str]()
     calls = collections.Counter[str]()
     kernels = 0
-    for event in watched.key_averages():
-        if on_gpu == (event.device_type == torch.autograd.DeviceType.CUDA) and not event.is_user_annotation:
+    for event in watched.key_averages():  # without the marks of whole passes, which hold other events
+        marked = getattr(event, "is_user_annotation", False)
+        if on_gpu == (event.device_type == torch.autograd.DeviceType.CUDA) and not marked:
             time_of_it = event.self_device_time_total if on_gpu else event.self_cpu_time_total
             spent[event.key] += time_of_it / 1e3 / PROFILED
             calls[event.key] += event.count / PROFILED

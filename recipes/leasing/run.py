@@ -26,7 +26,7 @@ ON_GPU = {preset: (ALL_ON_GPU + flags).split() for preset, flags in {
 TOLD = 15.0  # seconds between lines about the training
 REFRESH = 5.0  # seconds between looks at what there is to keep
 BROUGHT = 90.0  # seconds between copies of the weights during training
-READY, READY_CPU = 45.0, 6.0  # seconds until the first step of a run, where none was measured
+READY, READY_CPU = 45.0, 4.0  # seconds until the first step of a run, where none was measured
 BESIDE = 1.06  # seconds of a run per second of its steps: looks at held-out text, samples, checkpoints
 COMPILING = 45.0  # seconds beyond those for measuring, for the compiled ways of the preset that is trained
 PAGE, COMPRESSED = 2.0, 0.5e6  # seconds to draw the page of a run; bytes a second that compressors read
@@ -127,10 +127,11 @@ class Lease:
                  + f"; {train:.1f} MB of text to train on, {held_out:.2f} MB held out")
         self.save()
 
-    def _flags_of(self, preset: str) -> list[str]:
-        """Flags of ``stlm train`` for a preset on this machine. What the user gave comes last, for the preset that is trained.
+    def _flags_of(self, preset: str, found: Sequence[str] = ()) -> list[str]:
+        """Flags of ``stlm train`` for a preset on this machine. found: those that measurements have found. What the user gave
+        for the preset that is trained comes last, so it counts.
         """
-        return ["--data", self.data, *(ON_GPU.get(preset, []) if self.machine["cuda"] else []),
+        return ["--data", self.data, *(ON_GPU.get(preset, []) if self.machine["cuda"] else []), *found,
                 *(self.flags if preset == (self.trained or preset) else [])]
 
     def _measure(self) -> None:
@@ -197,7 +198,7 @@ class Lease:
             raise UserError(f"{self.now:.0f} s are over, so nothing is left for the training; give more --minutes, less text, "
                             "or --measure none")
         name = next(name for n in range(1, 10_000) if not (RUNS / (name := f"lease-{Path(preset).stem}-{n}")).exists())
-        words = ["train", preset, "--name", name, *self._flags_of(preset), *_cadence(best),
+        words = ["train", preset, "--name", name, *self._flags_of(preset, _cadence(best)),
                  "--train.minutes", f"{seconds / 60:.3f}"]
         self.say(f"training {preset} for {seconds:.0f} s: stlm {' '.join(words)}")
         folder = RUNS / name
