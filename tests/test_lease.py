@@ -101,6 +101,9 @@ def test_a_limit_leaves_out_training_text_drawn_by_the_seed(tmp_path, texts):
 def test_what_does_not_fit_is_said(tmp_path, texts):
     with pytest.raises(UserError, match="without training text it is .* MB already"):
         packed(tmp_path / "package", texts, limit=0.1)
+    assert not (tmp_path / "package").exists(), "so that the command can be given again"
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/mine").touch()
     with pytest.raises(UserError, match="files in it already"):
         packed(tmp_path / "package", texts)
 
@@ -255,8 +258,11 @@ def test_a_short_training_ends_by_the_clock(rehearsal, tmp_path):
 
 
 def test_a_wrong_flag_ends_it_at_once(rehearsal):
+    with zipfile.ZipFile(rehearsal.folder / "packages/own-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("own.py", "")
     status, said, took = rehearsal.run(5, "--train", "tiny.toml", "--train.stepz", "5")
     assert status == 2 and took < 60 and "--train.stepz" in said
+    assert (rehearsal.folder / "packages/own.py").exists(), "packages are unpacked before anything needs them"
     assert "--train.stepz" in json.loads(rehearsal.record()["lease.json"])["events"][-1]
 
 

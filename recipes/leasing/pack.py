@@ -11,14 +11,13 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from leasing import BENCHMARKS, PACKAGES, ROOT, TASKS, TEXT
 from stlm.data.listing import TRAIN, VALIDATION
-from stlm.data.sources import open_source
+from stlm.data.sources import Source, open_source
 from stlm.errors import UserError
 
 CODE = ("src/stlm", "recipes/lease.py", "recipes/leasing")
@@ -44,12 +43,20 @@ def pack(folder: Path, sources: Sequence[str], field: str, limit: float, package
     """
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"--to {folder}: there are files in it already; give a new or an empty folder")
-    _copy_code(folder)
-    say(f"source code: {_megabytes(folder):.1f} MB")
-    for name in packages:
-        say(_fetch(name, folder / PACKAGES.name, python))
-    say(_copy_benchmarks(folder / BENCHMARKS.name))
-    _pack_text(folder, sources, field, limit, seed, say)
+    names = [Path(source).name for source in sources]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--data: two texts are named {twice[0]}; rename one of them")
+    texts = {name: open_source(source, field=field, seed=seed) for name, source in zip(names, sources, strict=True)}
+    try:
+        _copy_code(folder)
+        say(f"source code: {_megabytes(folder):.1f} MB")
+        for name in packages:
+            say(_fetch(name, folder / PACKAGES.name, python))
+        say(_copy_benchmarks(folder / BENCHMARKS.name))
+        _pack_text(folder, texts, limit, seed, say)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # it was new or empty
+        raise
     say(f"{folder}: {_megabytes(folder):.1f} of {limit:g} MB. Copy it to the machine; there, in this folder:\n"
         "  python recipes/lease.py run --minutes 9.5 --out OUTPUT --train 10m")
 
@@ -73,7 +80,8 @@ def _copy_code(folder: Path) -> None:
 
 
 def _fetch(name: str, folder: Path, python: str) -> str:
-    """Unpack the wheel of a package. Returns what was done; a package that can't be had is left out."""
+    """Take the wheel of a package along; it is unpacked there. Returns what was done. A package that can't be had is left out.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         systems = [word for system in SYSTEMS for word in ("--platform", system)]
         words = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version", python,
@@ -86,10 +94,8 @@ def _fetch(name: str, folder: Path, python: str) -> str:
         if fault:
             return f"package {name}: left out ({fault})"
         wheel = next(Path(scratch).glob("*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)
-            size = sum(info.file_size for info in archive.infolist())
-        return f"package {wheel.name}: {size / 1e6:.1f} MB"
+        shutil.copy2(wheel, folder / wheel.name)
+        return f"package {wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB"
 
 
 def _copy_benchmarks(folder: Path) -> str:
@@ -113,11 +119,7 @@ def _copy_benchmarks(folder: Path) -> str:
     return f"benchmarks: {', '.join(sizes)}"
 
 
-def _pack_text(folder: Path, sources: Sequence[str], field: str, limit: float, seed: int, say: Say) -> None:
-    names = [Path(source).name for source in sources]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"--data: two texts are named {twice[0]}; rename one of them")
-    texts = {name: open_source(source, field=field, seed=seed) for name, source in zip(names, sources, strict=True)}
+def _pack_text(folder: Path, texts: dict[str, Source], limit: float, seed: int, say: Say) -> None:
     train = {}
     for name, text in texts.items():
         held = list(text.documents(VALIDATION))
@@ -138,7 +140,7 @@ def _pack_text(folder: Path, sources: Sequence[str], field: str, limit: float, s
         say(f"{name}: {taken:,} of {len(train[name]):,} documents, {read / 1e6:.1f} MB in {len(packed) / 1e6:.2f} MB")
 
     with ThreadPoolExecutor() as pool:  # the compressor lets other threads run
-        list(pool.map(shrink, names))
+        list(pool.map(shrink, texts))
 
 
 def _write(folder: Path, name: str, split: str, packed: bytes) -> None:

@@ -6,11 +6,12 @@ import os
 import re
 import tempfile
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from leasing import BENCHMARKS, TASKS, TEXT
+from leasing import BENCHMARKS, PACKAGES, TASKS, TEXT
 from leasing.child import MEASURE, STLM, Child, stop_all
 from leasing.output import Output
 from leasing.plan import Plan, clock
@@ -113,6 +114,9 @@ class Lease:
 
     def _prepare(self) -> None:
         """Look at the machine and at the words of the command, and read the text into the cache."""
+        for wheel in PACKAGES.glob("*.whl"):
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(PACKAGES)
         preset = self.trained or self.measured[0]
         record = self.scratch / "look.json"
         child = self.child("look", [*MEASURE, "look", str(record), preset, "--data", self.data, *self.flags])
