@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import pkgutil
 import re
+import runpy
 import shlex
 import sys
 import tomllib
@@ -33,10 +34,11 @@ from tests.markdown import anchors, blocks, links, spans
 from tests.train.tiny import tiny_config, tiny_trainer
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/results.md", "docs/parts.md"]
+PAGES = ["README.md", "docs/results.md", "docs/parts.md", "docs/gpu.md"]
 LINKING = [*PAGES, "CHANGELOG.md", "docs/architecture.md", "docs/log.md", "models/10m-en/README.md"]
 FOLDERS = ("benchmarks", "docs", "models", "recipes", "results", "src", "tests")
-OTHERS = ("pip", "open", "xdg-open", ".")  # programs that are not ours
+OTHERS = ("pip", "open", "xdg-open", "scp", ".")  # programs that are not ours
+LEASE = runpy.run_path(str(ROOT / "recipes/lease.py"))
 PARTS = (ROOT / "docs/parts.md").read_text(encoding="utf-8")
 
 
@@ -88,7 +90,7 @@ def commands(page: str) -> list[list[str]]:
     """Commands in blocks and in sentences, as words; comments are left out."""
     text = read(page)
     lines = [line for block in blocks(text, "sh") for line in block.splitlines()]
-    lines += [span for span in spans(text) if re.match(r"(stlm|make|python -m|pip) ", span)]
+    lines += [span for span in spans(text) if re.match(r"(stlm|make|python|pip|scp) ", span)]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
@@ -105,6 +107,9 @@ def check_command(words: list[str]) -> None:
     program, *rest = words
     if program == "make":
         assert re.search(rf"^{rest[0]}:", read("Makefile"), re.M)
+    elif words[:2] == ["python", "recipes/lease.py"]:
+        _, flags = LEASE["parse"](rest[1:])
+        configure("10m", flags, "stlm train")
     elif program == "python":
         assert rest[0] == "-m" and importlib.util.find_spec(rest[1])
         if rest[1] == "benchmarks" and len(rest) > 2:
@@ -155,7 +160,7 @@ def true_kinds(slot: type[Slot]) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_flags_in_sentences_exist(page):
     of_run = dict(fields_of(RunConfig))
-    of_verbs = set(re.findall(r"--[a-z][\w.-]*", " ".join(map(verb_usage, VERBS))))
+    of_verbs = set(re.findall(r"--[a-z][\w.-]*", " ".join([*map(verb_usage, VERBS), read("recipes/lease.py")])))
     for span in spans(read(page)):
         words = span.split()
         for place, word in enumerate(words):

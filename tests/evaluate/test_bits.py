@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -99,6 +100,11 @@ def test_more_context_is_what_windows_see():
 def test_limit_scores_a_part():
     result = score(small_model(CELL), shard_of([b"word " * 500]), TOKENIZER, 16, 2, limit=100)
     assert 100 <= result.n_bytes <= 132
+
+
+def test_a_compressor_that_is_missing_is_left_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert [*baselines(b"abc " * 200)] == ["gzip -9", "xz -9e"]
 
 
 def test_compressors():

@@ -41,10 +41,13 @@ def start(folder: Path, *more: str) -> subprocess.Popen:
 
 
 def process_of(launcher: subprocess.Popen, rank: int) -> int:
-    """The number of the process that has this rank."""
-    for child in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split():
-        if f"RANK={rank}" in Path(f"/proc/{child}/environ").read_text().split("\0"):
-            return int(child)
+    """The number of the process that has this rank. It is waited for."""
+    end = time.monotonic() + SOON
+    while time.monotonic() < end:
+        for child in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split():
+            if f"RANK={rank}" in Path(f"/proc/{child}/environ").read_text().split("\0"):
+                return int(child)
+        time.sleep(0.05)
     raise AssertionError(f"there is no process of rank {rank}")
 
 
@@ -87,7 +90,6 @@ def test_whoever_is_lost(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux says which process is which")
 def test_one_that_is_lost_while_it_starts(tmp_path):
     launcher = start(tmp_path)
-    time.sleep(0.5)
     os.kill(process_of(launcher, 1), signal.SIGKILL)
     _, said = launcher.communicate(timeout=2 * SOON)
     assert launcher.returncode == 1 and said.count("stlm: ") == 1 and "process 1 of 2" in said and "SIGKILL" in said, said

@@ -14,7 +14,7 @@ from stlm.data.readers import records_of
 from stlm.errors import UserError
 
 Record = dict[str, Any]
-KINDS = (".jsonl.zst", ".jsonl.gz", ".jsonl", ".parquet")
+KINDS = (".jsonl.zst", ".jsonl.gz", ".jsonl.xz", ".jsonl", ".parquet")
 
 
 @dataclasses.dataclass(frozen=True)
