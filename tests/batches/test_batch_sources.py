@@ -16,7 +16,7 @@ from stlm.config.slot import kinds
 from stlm.data.shards import Shard, add_column, prepare
 from stlm.data.sources import open_source
 from stlm.data.stream import Stream
-from stlm.model.lm import ends_of_bytes
+from stlm.model.room import from_tokens
 from stlm.objective import Objective
 from stlm.objective.causal import Causal
 from stlm.text.tokenizer import bytes as byte_tokenizer
@@ -38,7 +38,7 @@ class DropEveryTenth(Objective):
 
 def plan(objective=None, grad_accum=1, **ranks: int) -> BatchPlan:
     model = small_model(("whitespace", "mean", "conv", "tied"))
-    return BatchPlan(tiny_corpus(), objective or Causal(), 32, 4, grad_accum, 7, ends_of_bytes(model.patching, 256), **ranks)
+    return BatchPlan(tiny_corpus(), objective or Causal(), 32, 4, grad_accum, 7, from_tokens(model), **ranks)
 
 
 def same(one, other) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from stlm.batches import BatchesConfig, BatchPlan, BatchSource
 from stlm.data.batch import Batch
-from stlm.data.stream import Stream, with_ends
+from stlm.data.stream import Stream, completed
 from stlm.model.lm import LM
 
 
@@ -44,4 +44,4 @@ class TextBatches(BatchSource):
         """This process's rows of the part of a step that begins with row ``part``."""
         first = part + self._own.start
         draws = [np.random.default_rng([self._plan.seed, first + row]) for row in range(len(self._own))]
-        return with_ends(self._plan.objective.prepare(self._stream.batch_from(first), draws), self._plan.boundaries)
+        return completed(self._plan.objective.prepare(self._stream.batch_from(first), draws), self._plan.from_tokens)

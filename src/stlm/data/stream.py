@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,39 +20,28 @@ from stlm.data.batch import Batch
 from stlm.data.shards import Shard
 from stlm.text.tokenizer import Tokenizer
 
-PATCH_ROOM = 16  # the number of patches per row is rounded up to a multiple of this, so that few shapes occur
-
-# Finds where patches end in rows of tokens. None if tokens alone don't decide it.
-Boundaries = Callable[[Tensor], Tensor] | None
+# Finds what a model can say of rows of tokens alone: fields of `Inputs`, by name.
+FromTokens = Callable[[Tensor], dict[str, Any]]
 
 
-def rounded_up(n_patches: int) -> int:
-    """The number of patches per row, rounded up to a multiple of `PATCH_ROOM`."""
-    return -(-n_patches // PATCH_ROOM) * PATCH_ROOM
-
-
-def with_ends(batch: Batch, boundaries: Boundaries) -> Batch:
-    """The batch and its parts with the ends of their patches."""
-    if boundaries is None:
-        return batch
-    ends = boundaries(batch.inputs)
-    return dataclasses.replace(batch, ends=ends, n_patches=rounded_up(int(ends.sum(dim=1).max())),
-                               parts=tuple(with_ends(part, boundaries) for part in batch.parts))
+def completed(batch: Batch, from_tokens: FromTokens) -> Batch:
+    """The batch and its parts with what ``from_tokens`` finds: ends of patches and sizes."""
+    return dataclasses.replace(batch, **from_tokens(batch.inputs),
+                               parts=tuple(completed(part, from_tokens) for part in batch.parts))
 
 
 class Stream:
     """Batches of ``batch_size`` rows of ``seq_len`` tokens.
 
     seed: seed of the order; None keeps the order of the shard. stride: the number of new targets in a row. The other targets
-    are context with weight 0; in the first row of an epoch all targets count. boundaries: finds where patches end in the
-    inputs, if bytes alone decide it.
+    are context with weight 0; in the first row of an epoch all targets count. from_tokens: finds what the inputs alone decide.
     """
 
     def __init__(self, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_size: int, seed: int | None,
-                 stride: int | None = None, boundaries: Boundaries = None) -> None:
+                 stride: int | None = None, from_tokens: FromTokens = lambda tokens: {}) -> None:
         if shard.n_documents == 0:
             raise ValueError("a stream needs at least one document")
-        self._shard, self._bos, self._boundaries = shard, tokenizer.bos, boundaries
+        self._shard, self._bos, self._from_tokens = shard, tokenizer.bos, from_tokens
         self._n_bytes = torch.tensor([len(token) for token in tokenizer.token_bytes])
         self._scored = torch.tensor([token == tokenizer.mark or len(data) > 0
                                      for token, data in enumerate(tokenizer.token_bytes)])
@@ -80,7 +70,7 @@ class Stream:
         extra = dict(zip(self._shard.columns, columns, strict=True))
         batch = Batch(inputs=inputs, targets=targets, weights=counted.float(), counted=counted,
                       scored=self._scored[targets] & counted, n_bytes=self._n_bytes[targets] * counted, extra=extra)
-        return with_ends(batch, self._boundaries)
+        return completed(batch, self._from_tokens)
 
     def _row(self, number: int) -> list[np.ndarray]:
         """Inputs, targets, which targets are counted in this row, and each column at the targets."""

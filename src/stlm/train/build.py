@@ -15,7 +15,8 @@ from stlm.config.decode import changed
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.model.init_from import init_from
-from stlm.model.lm import LM, ends_of_bytes
+from stlm.model.lm import LM
+from stlm.model.room import from_tokens
 from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
 from stlm.optim import OptimConfig
@@ -43,7 +44,7 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     ema = copy_of(model, config, corpus) if train.ema else None
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
     source = config.batches.build(BatchPlan(corpus, objective, train.seq_len, train.batch_size, train.grad_accum, config.seed,
-                                            ends_of_bytes(model.patching, corpus.tokenizer.bos), counters.step, counters.rows))
+                                            from_tokens(model, few=device.type != "cpu"), counters.step, counters.rows))
     model.set_progress(0.0)
     objective.set_progress(0.0)
     decisions, notes = ranks.broadcast(decide(folder, config, with_loss, source, corpus, counters.step))
