@@ -25,6 +25,11 @@ class Loss:
         return Loss(self.total + weight * other.total, self.count, {**other.metrics, **self.metrics})
 
 
+def exact(value: Tensor) -> Tensor:
+    """``value`` in the type in which figures are added up: the widest float that devices have."""
+    return value.double()
+
+
 def figure(value: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """A figure for `Loss.metrics`: a sum and its count. Without a count, ``value`` is one figure for each row [batch]."""
     value = value.detach()

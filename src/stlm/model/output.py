@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from stlm.data.batch import Batch
-from stlm.model.loss import Loss, figure
+from stlm.model.loss import Loss, Metrics, figure
 from stlm.model.scores import Scores
 
 
@@ -37,10 +37,11 @@ class Output:
         them. A row's loss counts as often as the row has targets, so it doesn't matter how rows are split into batches.
         """
         counts = batch.weights.sum(dim=1)
-        total, metrics = counts.new_zeros(()), {name: figure(value) for name, value in self.metrics.items()}
+        metrics: Metrics = {}
+        total = counts.new_zeros(())
         for scores, weight in self.exits:
             total = total + weight * (scores.surprisal(batch.targets) * batch.weights).sum()
         for name, loss in self.aux_losses.items():
             total = total + (loss * counts.to(loss.dtype)).sum()
             metrics[f"loss/{name}"] = figure(loss)
-        return Loss(total, counts.sum(), metrics)
+        return Loss(total, counts.sum(), metrics | {name: figure(value) for name, value in self.metrics.items()})

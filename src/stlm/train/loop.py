@@ -21,12 +21,14 @@ from stlm.data.prefetch import Prefetch
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.model.lm import LM
+from stlm.model.loss import exact
 from stlm.nn.weights import all_finite
 from stlm.optim import set_learning_rate
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
 from stlm.train.decisions import Decisions, record_start
 from stlm.train.folder import RunFolder
+from stlm.train.gradients import GradientSum
 from stlm.train.length import Counters, progress_of
 from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.ranks import Ranks
@@ -80,13 +82,13 @@ class Trainer:
     stop: bool = False
 
     def __post_init__(self) -> None:
-        self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._sums: dict[tuple[str, ...], list[torch.Tensor]] = defaultdict(list)  # sums and counts of figures, by their names
         self._logged_at = (self.counters.spent, self.counters.n_bytes)
         self.model, self.objective = self.with_loss.model, self.with_loss.objective
         self.trained = list(self.with_loss.parameters())
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
-        self._batches = Prefetch(self._batches_of) if self.device.type == "cuda" and self.source.pure else self._batches_of
+        self._batches = Prefetch(self._batches_of) if self.device.type != "cpu" and self.source.pure else self._batches_of
 
     def _batches_of(self, step: int) -> list[Batch]:
         return self.source.batches(step, self.model)
@@ -180,7 +182,7 @@ class Trainer:
         batches = self._batches(self.step)
         count = self._backward(batches)
         norm = scale_and_clip(self.trained, count, train.grad_clip)
-        self._sums["grad_norm"].append(torch.stack([norm.double(), torch.ones_like(norm, dtype=torch.double)]))
+        self._sums["grad_norm",].append(exact(torch.stack([norm, torch.ones_like(norm)])[None]))
         if self.device.type == "cpu" or (self.step + 1) % train.log_every == 0:
             self._refuse_broken_gradient(float(norm))
         for optimizer in self.optimizers:
@@ -201,14 +203,18 @@ class Trainer:
         the model draws at random is the same in all of them, so it doesn't matter how a step is split.
         """
         counts, seed = [], seed_of_step(self.config.seed, self.step)
+        apart = GradientSum(self.trained) if self.device.type != "cpu" and len(batches) > 1 else None
         for batch in batches:
             torch.manual_seed(seed)
             with machine.autocast(self.device, self.decisions.precision):
                 loss = self.with_loss(batch.to(self.device))
             loss.total.backward()
             counts.append(loss.count)
-            for name, pair in loss.metrics.items():
-                self._sums[name].append(torch.stack([item.double() for item in pair]))
+            self._sums[loss.names].append(loss.figures)
+            if apart is not None:
+                apart.take()
+        if apart is not None:
+            apart.give()
         return self.ranks.sum(torch.stack(counts).sum())
 
     def _count_flops(self) -> None:
@@ -234,10 +240,11 @@ class Trainer:
 
     def _figures(self) -> dict[str, float]:
         """Figures of the steps since the last call."""
-        figures: dict[str, float] = {}
-        for name, pairs in self._sums.items():
-            total, count = self.ranks.sum(torch.stack(pairs).sum(dim=0)).tolist()
-            figures[f"train/{name}"] = total / (count or 1.0)
+        sums: dict[str, list[float]] = {}
+        for names, pairs in self._sums.items():
+            for name, pair in zip(names, self.ranks.sum(torch.stack(pairs).sum(dim=0)).tolist(), strict=True):
+                sums[name] = [one + other for one, other in zip(sums.get(name, (0.0, 0.0)), pair, strict=True)]
+        figures = {f"train/{name}": total / (count or 1.0) for name, (total, count) in sums.items()}
         self._sums.clear()
         spent, n_bytes = self.counters.spent - self._logged_at[0], self.counters.n_bytes - self._logged_at[1]
         self._logged_at = (self.counters.spent, self.counters.n_bytes)

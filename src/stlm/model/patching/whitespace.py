@@ -52,7 +52,7 @@ class Whitespace(Patching[WordMemory]):
         self.register_buffer("table", torch.tensor(space_like), persistent=False)
 
     def new_memory(self, batch: int, device: torch.device) -> WordMemory:
-        return WordMemory(torch.tensor([[0, 1]], device=device).expand(batch, -1))
+        return WordMemory(torch.arange(2, device=device).expand(batch, -1))  # no bytes since an end, after a space
 
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: WordMemory | None,
