@@ -34,6 +34,7 @@ from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.ranks import Ranks
 from stlm.train.run_config import RunConfig
 
+AHEAD = 4  # steps whose batches are prepared while a GPU computes
 RECOUNT = 100  # steps between counts of FLOPs, for models whose cost changes during training
 
 
@@ -88,7 +89,7 @@ class Trainer:
         self.trained = list(self.with_loss.parameters())
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
-        self._batches = Prefetch(self._batches_of) if self.device.type != "cpu" and self.source.pure else self._batches_of
+        self._batches = Prefetch(self._batches_of, AHEAD if self.device.type != "cpu" and self.source.pure else 0)
 
     def _batches_of(self, step: int) -> list[Batch]:
         return self.source.batches(step, self.model)
@@ -158,6 +159,7 @@ class Trainer:
                 self.save()
         if saved_at != self.step:
             self.save()
+        self._batches.close()
         self.peak = machine.peak_memory(self.device)
         for callback in self.callbacks:
             callback.on_train_end(self)

@@ -88,7 +88,8 @@ class Pointer(Copying[WordsMemory]):
         separators = self.separators.cpu()
 
         def find(tokens: Tensor, segment_ids: Tensor, positions: Tensor) -> dict[str, Any]:
-            keys = words_so_far(tokens, separators[tokens], None) + segment_ids * MIX
+            parted = separators.index_select(0, tokens.flatten()).view_as(tokens)
+            keys = words_so_far(tokens, parted, None) + segment_ids * MIX
             return {"n_pairs": few_sizes(count_pairs(keys.numpy()), PER_OCTAVE)}
         return find
 

@@ -57,7 +57,7 @@ class Whitespace(Patching[WordMemory]):
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: WordMemory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Boundaries:
-        space = self.table[tokens]
+        space = self.table.index_select(0, tokens.flatten()).view_as(tokens)
         state = (memory or self.new_memory(len(tokens), tokens.device)).state
         before = torch.cat([state[:, 1:].bool(), space[:, :-1]], dim=1)
         natural = (space & ~before) | (positions == 0)
