@@ -103,3 +103,19 @@ def test_columns_of_vectors():
     batch = Stream(shard, byte_tokenizer.Config().build(), 10, 1, seed=None).batch(0)
     assert batch.extra["pair"].shape == (1, 10, 2)
     assert torch.equal(batch.extra["pair"][0, batch.scored[0], 1].long(), batch.targets[0, batch.scored[0]])
+
+
+def test_sizes_are_found_for_every_part():
+    """In a mix each part has its own rows, and so its own sizes."""
+    class Mixed(DropEveryTenth):
+        def prepare(self, batch, draws):
+            other = dataclasses.replace(batch, inputs=torch.full_like(batch.inputs, 65))
+            return dataclasses.replace(batch, parts=(super().prepare(batch, draws), other))
+
+    model = small_model(("whitespace", "last", "conv", "tied", "tokens", "pointer"))
+    found = {few: text.Config().build(dataclasses.replace(plan(Mixed()), from_tokens=from_tokens(model, few))).probe()
+             for few in (False, True)}
+    assert all(part.n_patches % 16 == 0 and part.n_pairs is None for part in (found[False], *found[False].parts))
+    batch, (same, other) = found[True], found[True].parts
+    assert same.n_pairs == batch.n_pairs > 0 and other.n_pairs != batch.n_pairs and other.n_patches != batch.n_patches
+    assert torch.equal(same.ends, batch.ends) and not torch.equal(other.ends, batch.ends)

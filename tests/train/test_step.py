@@ -116,6 +116,21 @@ def test_without_room_for_pairs_a_step_waits():
     assert "repeat_interleave.Tensor" in waiting(operations_of(*step_of(tiny_with_pointer(), few=False)))
 
 
+def test_what_changes_in_every_step_is_not_compiled_anew():
+    config = decode(RunConfig, {"objective": {"kind": "mix", "final_weight": 0.1, "second": "causal"}}, tiny_config())
+    with_loss, batch = step_of(config)
+    graphs = list[torch.fx.GraphModule]()
+    torch.compiler.reset()
+    compiled = torch.compile(with_loss, fullgraph=True, dynamic=False,
+                             backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+    found = []
+    for progress in (0.0, 0.25, 0.5):
+        with_loss.objective.set_progress(progress)
+        found.append(float(compiled(batch).total.detach()))
+        assert found[-1] == pytest.approx(float(with_loss(batch).total.detach()))
+    assert len(graphs) == 1 and found == sorted(found, reverse=True) and found[0] > found[-1]
+
+
 # --- the loop around it
 
 class Watch(TorchDispatchMode):

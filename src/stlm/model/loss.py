@@ -20,7 +20,7 @@ class Loss:
     count: Tensor
     metrics: Metrics = dataclasses.field(default_factory=dict)
 
-    def plus(self, other: Loss, weight: float = 1.0) -> Loss:
+    def plus(self, other: Loss, weight: float | Tensor = 1.0) -> Loss:
         """This loss plus ``weight`` times the sum of another loss. The count of this loss stays the divisor."""
         return Loss(self.total + weight * other.total, self.count, {**other.metrics, **self.metrics})
 
