@@ -82,8 +82,7 @@ def launches(preset: str, data: str, way: str) -> dict[str, Any]:
     kernels = sum(n for name, n in counts.items() if "cpp_fused" in name)
     total = sum(counts.values())
     return {"operations": total / STEPS, "kernels": kernels / STEPS, "matrix products": products / STEPS,
-            "other operations": (total - kernels - products) / STEPS, "seconds to compile": seconds,
-            "most": {name: n / STEPS for name, n in counts.most_common(12) if "cpp_fused" not in name}}
+            "other operations": (total - kernels - products) / STEPS, "seconds to compile": seconds}
 
 
 def started(event: FunctionEvent) -> Counter[str]:

@@ -65,9 +65,9 @@ class Stream:
         if self.seed is None:
             numbers = [row for row in numbers if row < self.epoch_rows]
         with self._drawn:
-            tokens, counted, *columns = self._rows(numbers)
-        inputs, targets, counted = (torch.from_numpy(part) for part in (  # of whole rows, side by side in memory
-            tokens[:, :-1].astype(np.int64), tokens[:, 1:].astype(np.int64), counted))
+            tokens, own, *columns = self._rows(numbers)
+        inputs, targets, counted = (torch.from_numpy(part) for part in (
+            tokens[:, :-1].astype(np.int64), tokens[:, 1:].astype(np.int64), own))
         extra = {name: torch.from_numpy(np.ascontiguousarray(column[:, 1:]))
                  for name, column in zip(self._shard.columns, columns, strict=True)}
         scored, n_bytes = (facts.index_select(0, targets.flatten()).view_as(targets) for facts in (self._scored, self._n_bytes))
