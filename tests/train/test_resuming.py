@@ -41,13 +41,13 @@ class Reads(Callback):
         self.rows: list[tuple[int, ...]] = []
 
     def on_train_begin(self, trainer):
-        made = trainer._batches
+        made = trainer.source.batches
 
-        def noted(step):
-            batches = made(step)
+        def noted(step, model):
+            batches = made(step, model)
             self.rows += [tuple(row.tolist()) for batch in batches for row in batch.inputs]
             return batches
-        trainer._batches = noted
+        trainer.source.batches = noted
 
 
 # --- rows, bytes, steps
