@@ -160,6 +160,27 @@ def on_meta(trainer: Trainer) -> Trainer:
                                optimizers=[torch.optim.AdamW([{"params": list(with_loss.parameters()), "peak_lr": 1e-3}])])
 
 
+@pytest.mark.parametrize(("fields", "waits"), [
+    *(({"model": {"copying": "pointer", **model}}, False) for model in (
+        {}, {"patching": "stride"}, {"patching": "none", "pooling": "last"}, {"depth": "mixture"}, {"depth": "early_exit"},
+        {"trunk": "linear"}, {"local": "attention"}, {"pooling": "attention"}, {"sharing": "ffn"}, {"head": "untied"})),
+    ({"objective": "mix"}, False), ({"objective": "multi_byte"}, False),
+    *(({"model": {slot: kind}}, True) for slot, kind in (("depth", "skip"), ("patching", "dynamic"), ("patching", "entropy"))),
+], ids=str)
+def test_which_kinds_wait_for_their_device(monkeypatch, fields, waits):
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)  # it doesn't know this device
+    with_loss, batch = step_of(decode(RunConfig, fields, decode(RunConfig, {"model": {"layers": 3}}, tiny_config())))
+    with_loss.to("meta")
+
+    def step() -> None:
+        with_loss(batch.to(torch.device("meta"))).total.backward()
+    if waits:
+        with pytest.raises(RuntimeError, match="meta tensors|scalarType"):
+            step()
+    else:
+        step()
+
+
 @pytest.mark.parametrize("grad_accum", [1, 2])
 def test_a_step_reads_nothing_from_its_device(tmp_path, monkeypatch, grad_accum):
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)  # it doesn't know this device
