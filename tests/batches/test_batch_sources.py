@@ -16,7 +16,7 @@ from stlm.config.slot import kinds
 from stlm.data.shards import Shard, add_column, prepare
 from stlm.data.sources import open_source
 from stlm.data.stream import Stream
-from stlm.model.lm import ends_of_bytes
+from stlm.model.room import from_tokens
 from stlm.objective import Objective
 from stlm.objective.causal import Causal
 from stlm.text.tokenizer import bytes as byte_tokenizer
@@ -38,7 +38,7 @@ class DropEveryTenth(Objective):
 
 def plan(objective=None, grad_accum=1, **ranks: int) -> BatchPlan:
     model = small_model(("whitespace", "mean", "conv", "tied"))
-    return BatchPlan(tiny_corpus(), objective or Causal(), 32, 4, grad_accum, 7, ends_of_bytes(model.patching, 256), **ranks)
+    return BatchPlan(tiny_corpus(), objective or Causal(), 32, 4, grad_accum, 7, from_tokens(model), **ranks)
 
 
 def same(one, other) -> bool:
@@ -103,3 +103,19 @@ def test_columns_of_vectors():
     batch = Stream(shard, byte_tokenizer.Config().build(), 10, 1, seed=None).batch(0)
     assert batch.extra["pair"].shape == (1, 10, 2)
     assert torch.equal(batch.extra["pair"][0, batch.scored[0], 1].long(), batch.targets[0, batch.scored[0]])
+
+
+def test_sizes_are_found_for_every_part():
+    """In a mix each part has its own rows, and so its own sizes."""
+    class Mixed(DropEveryTenth):
+        def prepare(self, batch, draws):
+            other = dataclasses.replace(batch, inputs=torch.full_like(batch.inputs, 65))
+            return dataclasses.replace(batch, parts=(super().prepare(batch, draws), other))
+
+    model = small_model(("whitespace", "last", "conv", "tied", "tokens", "pointer"))
+    found = {few: text.Config().build(dataclasses.replace(plan(Mixed()), from_tokens=from_tokens(model, few))).probe()
+             for few in (False, True)}
+    assert all(part.n_patches % 16 == 0 and part.n_pairs is None for part in (found[False], *found[False].parts))
+    batch, (same, other) = found[True], found[True].parts
+    assert same.n_pairs == batch.n_pairs > 0 and other.n_pairs != batch.n_pairs and other.n_patches != batch.n_patches
+    assert torch.equal(same.ends, batch.ends) and not torch.equal(other.ends, batch.ends)

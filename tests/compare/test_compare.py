@@ -109,7 +109,7 @@ def test_the_record(compared):
             assert 0 < run["texts"]["other"] < 9 and run["written_bytes_per_second"] > 0
             assert json.loads((compared / "runs" / run["run"] / "measures.json").read_text())["in_turns"]
             how = run["provenance"]
-            assert how["threads"] == 1 and how["precision"] == "fp32" and not how["compile"]
+            assert how["threads"] == 1 and how["precision"] == "fp32" and how["compile"] == "off"
             n_bytes, seconds, flops, bits = run["curve"][-1]
             assert (n_bytes, flops) == (run["trained_bytes"], run["flops"]) and seconds > 0 and 0 < bits < 9
     assert list(record["arms"]["words"]["p"]) == ["strides"] and 0 < record["arms"]["strides"]["p"]["words"] < 1

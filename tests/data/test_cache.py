@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from stlm.data.shards import RECORD, SCRATCH, Corpus, add_column, prepare
 from stlm.errors import UserError
 from stlm.text.tokenizer import bpe
 from stlm.text.tokenizer import bytes as byte_tokenizer
-from stlm.train.machine import compile_blocks
+from stlm.train.compiling import compile_step
 from stlm.train.presets import PRESETS
 
 TEXT = b"Some words that come again and again, 123 times. " * 60
@@ -295,5 +296,5 @@ def test_compiled_code_is_kept_where_corpora_are(homeless, monkeypatch):
     """PyTorch's own choice of a folder asks for the user's name."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it's put back at the end
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    compile_blocks(torch.nn.Linear(1, 1))
+    compile_step(SimpleNamespace(model=torch.nn.Linear(1, 1)), "blocks")
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(homeless / "compiled")

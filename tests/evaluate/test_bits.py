@@ -82,13 +82,13 @@ def test_a_uniform_model_costs_the_logarithm_of_its_vocabulary():
 
 def test_a_dropped_target_is_noticed(monkeypatch):
     from stlm.data.stream import Stream
-    whole = Stream._row
+    whole = Stream._rows
 
-    def careless(self, number):
-        inputs, targets, weights = whole(self, number)
-        weights[-1] = 0
-        return inputs, targets, weights
-    monkeypatch.setattr(Stream, "_row", careless)
+    def careless(self, numbers):
+        tokens, counted = whole(self, numbers)
+        counted[:, -1] = False
+        return tokens, counted
+    monkeypatch.setattr(Stream, "_rows", careless)
     assert score(small_model(CELL), shard_of(TEXTS), TOKENIZER, 16, 3).n_bytes != sum(map(len, TEXTS))
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stlm.data.batch import Inputs
+from stlm.data.batch import Batch, Inputs
 from stlm.model.checks import tokens_of
 from stlm.model.copying import pointer
+from stlm.model.room import few_sizes, from_tokens
+from stlm.objective.causal import Causal
 from tests.conftest import small_model
 
 pytestmark = pytest.mark.shapes
@@ -82,3 +86,52 @@ def test_settings_that_make_no_sense():
     for wrong in ({"dim": 0}, {"window": 0}):
         with pytest.raises(ValueError):
             pointer.Config(**wrong)
+
+
+@given(keys=st.lists(st.lists(st.integers(0, 3), min_size=30, max_size=30), min_size=1, max_size=3),
+       seq=st.integers(2, 30), window=st.integers(1, 40), spare=st.integers(0, 50))
+def test_pairs_in_room_are_the_same_pairs(keys, seq, window, spare):
+    rows = torch.tensor(keys)[:, :seq]
+    whole = pointer.same_words(rows, window, seq)
+    count = pointer.count_pairs(rows.numpy())
+    assert count == len(pointer.same_words(rows, seq, seq)[0]) >= len(whole[0])
+    row, later, earlier, used = pointer.same_words_in_room(rows, window, count + spare)
+    assert all(torch.equal(found[used], expected) for found, expected in zip((row, later, earlier), whole, strict=True))
+    assert torch.equal(used, torch.arange(count + spare) < len(whole[0]))
+    assert all(((found >= 0) & (found < end)).all() for found, end in ((row, len(rows)), (later, seq), (earlier, seq - 1)))
+
+
+def test_room_for_more_pairs_and_patches_changes_no_number():
+    """Loss, figures and gradients are the same: to the last bit with more room for pairs."""
+    model = small_model(("whitespace", "last", "conv", "tied", "tokens", "pointer"))
+    tokens = torch.tensor([tokens_of(b"the cat saw that the cat sat then", BOS),
+                           tokens_of(b"one on one, so one on two, so on.", BOS)])
+    shape = tokens[:, 1:].shape
+    batch = Batch(tokens[:, :-1], targets=tokens[:, 1:], weights=torch.ones(shape), counted=torch.ones(shape, dtype=torch.bool),
+                  scored=torch.ones(shape, dtype=torch.bool), n_bytes=torch.ones(shape, dtype=torch.long))
+    found = from_tokens(model, few=True)(batch.inputs)
+    assert found["n_pairs"] > 100 and found.keys() == {"ends", "n_patches", "n_pairs"}
+    assert from_tokens(model)(batch.inputs).keys() == {"ends", "n_patches"}
+
+    def outcome(**sizes: int) -> list[torch.Tensor]:
+        model.zero_grad()
+        loss = Causal()(model, dataclasses.replace(batch, **{**found, "n_pairs": None, **sizes}))
+        loss.total.backward()
+        grads = [parameter.grad for parameter in model.parameters()]
+        return [loss.total.detach(), *(part for pair in loss.metrics.values() for part in pair), *grads]
+    plain = outcome()
+    for n_pairs in (found["n_pairs"], 4 * found["n_pairs"] + 1):
+        assert all(torch.equal(one, other) for one, other in zip(plain, outcome(n_pairs=n_pairs), strict=True))
+    for one, other in zip(plain, outcome(n_patches=found["n_patches"] + 7), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        scores = [model(dataclasses.replace(batch, n_pairs=n)).logits for n in (None, found["n_pairs"])]
+    torch.testing.assert_close(*scores, rtol=1e-12, atol=1e-12)
+
+
+@given(n=st.integers(0, 10**7), per_octave=st.sampled_from([1, 2, 4]))
+def test_few_sizes(n, per_octave):
+    room = few_sizes(n, per_octave)
+    assert n <= room <= max(n + 1, n + n / per_octave) and room == few_sizes(room, per_octave)
+    octave = {few_sizes(size, per_octave) for size in range(65, 129)}
+    assert len(octave) == per_octave

@@ -13,8 +13,8 @@ from tests.train.tiny import tiny_config, tiny_trainer
 from stlm.config.decode import decode
 from stlm.config.slot import kinds
 from stlm.data.batch import Batch, Inputs
-from stlm.data.stream import Stream, with_ends
-from stlm.model.lm import ends_of_bytes
+from stlm.data.stream import Stream, completed
+from stlm.model.room import from_tokens
 from stlm.nn.weights import parameters_of
 from stlm.objective import ObjectiveConfig, causal, mix, multi_byte
 from stlm.text.tokenizer.bytes import ByteTokenizer
@@ -42,7 +42,7 @@ def batch_of(objective, model, rows: int, number: int = 0) -> Batch:
     """A batch some of whose rows end early, as the objective wants it."""
     stream = Stream(shard_of(TEXTS), ByteTokenizer(), 40, rows, seed=5)
     prepared = objective.prepare(stream.batch(number), [np.random.default_rng(row) for row in range(rows)])
-    return with_ends(prepared, ends_of_bytes(model.patching, 256))
+    return completed(prepared, from_tokens(model))
 
 
 def split(batch: Batch, size: int) -> list[Batch]:

@@ -15,7 +15,7 @@ from stlm.config.decode import changed
 from stlm.data.stream import Stream
 from stlm.errors import UserError
 from stlm.optim import adamw, muon
-from stlm.train import machine
+from stlm.train import compiling, machine
 from stlm.train.checkpoint import TRAINER, sha256
 from stlm.train.folder import RunFolder, read_lines
 from stlm.train.length import Counters, progress_of, steps_of_run
@@ -41,13 +41,13 @@ class Reads(Callback):
         self.rows: list[tuple[int, ...]] = []
 
     def on_train_begin(self, trainer):
-        made = trainer._batches
+        made = trainer.source.batches
 
-        def noted(step):
-            batches = made(step)
+        def noted(step, model):
+            batches = made(step, model)
             self.rows += [tuple(row.tolist()) for batch in batches for row in batch.inputs]
             return batches
-        trainer._batches = noted
+        trainer.source.batches = noted
 
 
 # --- rows, bytes, steps
@@ -236,8 +236,9 @@ def test_a_start_from_which_nothing_was_saved_is_replaced(tmp_path):
     assert [start.get("changes") for start in starts] == [None, {"train.batch_size": [4, 8]}]
 
 
-@pytest.mark.parametrize("decided", [{}, {"precision": "fp8"}, {"compile": 1}, {"flops_per_byte": "many"}, {"peak_flops": 0},
-                                     None, {"flops_per_byte": -1.0}, {"quantised": True}], ids=str)
+@pytest.mark.parametrize("decided", [{}, {"precision": "fp8"}, {"compile": 1}, {"compile": "wholly"},
+                                     {"flops_per_byte": "many"}, {"peak_flops": 0}, None, {"flops_per_byte": -1.0},
+                                     {"quantised": True}], ids=str)
 def test_decisions_of_another_version(begun, tmp_path, decided):
     shutil.copytree(begun, tmp_path / "run")
     path = tmp_path / "run" / "env.json"
@@ -260,9 +261,9 @@ def test_a_machine_that_cannot_compile_goes_on_without(tmp_path, monkeypatch):
 
     def no_compiler(model):
         raise RuntimeError("no C++ compiler was found\nat all")
-    monkeypatch.setattr(machine, "compile_blocks", no_compiler)
+    monkeypatch.setattr(compiling, "compile_blocks", no_compiler)
     trainer = tiny_trainer(tmp_path / "run", resume=True, compile="auto")
-    assert not trainer.decisions.compile
+    assert trainer.decisions.compile == "off"
     assert trainer.notes == ["train.compile: this machine can't compile (no C++ compiler was found): the rest of this run "
                              "isn't compiled"]
     trainer.run()

@@ -22,7 +22,7 @@ from stlm.model.patching.entropy import reader
 from stlm.objective import causal
 from stlm.optim import adamw, muon
 from stlm.text.tokenizer.bytes import ByteTokenizer
-from stlm.train import loop, machine
+from stlm.train import compiling, loop, machine
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import EXCERPT_BITS, RunFolder, read_lines
 from stlm.train.loop import Callback
@@ -202,10 +202,10 @@ def test_bf16_that_is_emulated_is_not_tried(tmp_path, monkeypatch, bf16, tried):
 def test_a_machine_that_cannot_compile_trains_eagerly(tmp_path, monkeypatch):
     def no_compiler(model):
         raise RuntimeError("no C++ compiler was found")
-    monkeypatch.setattr("stlm.train.machine.compile_blocks", no_compiler)
-    monkeypatch.setattr("stlm.train.decisions.PAYS_FROM", 0.0)
+    monkeypatch.setattr("stlm.train.compiling.compile_blocks", no_compiler)
+    monkeypatch.setattr("stlm.train.decisions.PAYS_FROM", dict.fromkeys(compiling.WAYS, 0.0))
     trainer = tiny_trainer(tmp_path / "run", compile="auto")
-    assert not trainer.decisions.compile
+    assert trainer.decisions.compile == "off"
     trainer.run()
     assert trainer.step == 12
 
@@ -281,7 +281,7 @@ def test_compiled_training_learns_the_same_and_goes_on(tmp_path):
     train("eager", 12, "off")
     train("compiled", 6, "on")
     train("compiled", 12, "on")
-    assert json.loads((tmp_path / "compiled" / "env.json").read_text())["decided"]["compile"]
+    assert json.loads((tmp_path / "compiled" / "env.json").read_text())["decided"]["compile"] == "blocks"
     for (step, loss), (_, other) in zip(losses(tmp_path / "eager"), losses(tmp_path / "compiled"), strict=True):
         assert loss == pytest.approx(other, rel=0.02), f"step {step}"
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from stlm.config.slot import Slot
 from stlm.data.batch import Batch
 from stlm.data.shards import Corpus
-from stlm.data.stream import Boundaries
+from stlm.data.stream import FromTokens
 from stlm.model.lm import LM
 from stlm.objective import Objective
 
@@ -17,9 +17,9 @@ from stlm.objective import Objective
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
     """What a source is built from. seq_len: tokens in a row; batch_size: rows in a step, in ``grad_accum`` micro-batches;
-    boundaries: a function that finds the ends of patches, None if that needs the model and not only tokens. first_step,
-    first_row: the step at which the run goes on, and the number of rows that the steps before it have read. rank, ranks: the
-    number of this process and of all; each reads its share of the rows of a micro-batch.
+    from_tokens: a function that finds what tokens alone decide, for `completed`. first_step, first_row: the step at which the
+    run goes on, and the number of rows that the steps before it have read. rank, ranks: the number of this process and of all;
+    each reads its share of the rows of a micro-batch.
     """
 
     corpus: Corpus
@@ -28,7 +28,7 @@ class BatchPlan:
     batch_size: int
     grad_accum: int
     seed: int
-    boundaries: Boundaries
+    from_tokens: FromTokens
     first_step: int = 0
     first_row: int = 0
     rank: int = 0
@@ -52,7 +52,7 @@ class BatchSource(abc.ABC):
 
     @abc.abstractmethod
     def batches(self, step: int, model: LM) -> list[Batch]:
-        """The micro-batches of one step, on the CPU, prepared by the objective and with the ends of patches."""
+        """The micro-batches of one step, on the CPU, prepared by the objective and completed."""
 
     @abc.abstractmethod
     def probe(self, step: int = 0) -> Batch:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from stlm.batches import BatchesConfig, BatchPlan, BatchSource
 from stlm.data.batch import Batch
-from stlm.data.stream import Stream, with_ends
+from stlm.data.stream import Stream, completed
 from stlm.model.lm import LM
 
 
@@ -18,6 +20,21 @@ class Config(BatchesConfig):
 
     def build(self, plan: BatchPlan) -> TextBatches:
         return TextBatches(plan)
+
+
+class Draws(Sequence[np.random.Generator]):
+    """A generator for each row of a batch that begins with row ``first``. It is made when it is asked for: few objectives draw,
+    and making one takes as long as reading a row.
+    """
+
+    def __init__(self, seed: int, first: int, rows: int) -> None:
+        self._seed, self._rows = seed, range(first, first + rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: Any) -> Any:
+        return np.random.default_rng([self._seed, self._rows[row]])
 
 
 class TextBatches(BatchSource):
@@ -43,5 +60,5 @@ class TextBatches(BatchSource):
     def _batch(self, part: int) -> Batch:
         """This process's rows of the part of a step that begins with row ``part``."""
         first = part + self._own.start
-        draws = [np.random.default_rng([self._plan.seed, first + row]) for row in range(len(self._own))]
-        return with_ends(self._plan.objective.prepare(self._stream.batch_from(first), draws), self._plan.boundaries)
+        prepared = self._plan.objective.prepare(self._stream.batch_from(first), Draws(self._plan.seed, first, len(self._own)))
+        return completed(prepared, self._plan.from_tokens)

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from stlm.cli.console import Console
+from stlm.train.compiling import in_words
 from stlm.train.folder import EXCERPT_BITS
 from stlm.train.loop import Callback, Trainer
 
@@ -30,7 +31,7 @@ class Display(Callback):
         goal = (f"{trainer.total:,} steps" if trainer.total is not None else f"{train.minutes:g} minutes" if train.minutes
                 else f"{train.teraflops:g} teraflops")
         resumed = f", continued from step {trainer.step}" if trainer.step else ""
-        compiled = ", compiled" if decided.compile else ""
+        compiled = f", {words}" if (words := in_words(decided.compile)) else ""
         for note in trainer.notes:
             self.console.say(note)
         self.console.say(f"training for {goal}{resumed}, in {decided.precision}{compiled}; Ctrl-C saves and stops")

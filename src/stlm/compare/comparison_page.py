@@ -18,6 +18,7 @@ from stlm.config.writing import write_whole
 from stlm.report import patch_marks
 from stlm.report.html import INK, MUTED, drawing, render, svg
 from stlm.report.quantities import prefix
+from stlm.train.compiling import in_words
 from stlm.train.folder import BITS
 
 LINE = 0.19  # inches between names in a column
@@ -58,7 +59,7 @@ def _provenance(arms: dict[str, Any]) -> list[tuple[str, int]]:
     def words(by: dict[str, Any]) -> str:
         machine, s = by["cpu"] if by["device"] == "cpu" else by["device"], "" if by["threads"] == 1 else "s"
         return (f"{by['threads']} thread{s} of {machine}, torch {by['torch']}, "
-                f"{by['precision']}{', compiled' if by['compile'] else ''}, version {by['git']}")
+                f"{', '.join(filter(None, (by['precision'], in_words(by['compile']))))}, version {by['git']}")
     return Counter(words(seed["provenance"]) for found in arms.values() for seed in found["seeds"]).most_common()
 
 

@@ -24,6 +24,7 @@ from stlm.data.shards import Shard
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
 from stlm.train.checkpoint import Checkpoint
+from stlm.train.compiling import named
 from stlm.train.device import placed
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 
@@ -110,12 +111,12 @@ class Run:
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """The version of this project, the machine, the precision, and whether blocks were compiled. Times of two runs can be
+    """The version of this project, the machine, the precision, and how it was compiled. Times of two runs can be
     compared only if these are equal.
     """
     env = read_json(RunFolder(folder).env)
     return {"git": _version(), **{name: env[name] for name in ("cpu", "device", "threads", "torch")},
-            **{name: env["decided"][name] for name in ("precision", "compile")}}
+            "precision": env["decided"]["precision"], "compile": named(env["decided"]["compile"])}
 
 
 def _version() -> str:

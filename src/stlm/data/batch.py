@@ -17,8 +17,9 @@ T = TypeVar("T", bound="Inputs")
 class Inputs:
     """Rows of tokens to read.
 
-    ends, n_patches: where patches end, and the largest number of patches in a row. The source of batches sets them if bytes
-    alone decide where patches end. If they are None, the model computes them.
+    ends, n_patches: where patches end, and the room for patches in a row, at least their largest number. n_pairs: the room for
+    pairs of places that a copying part compares, at least their number. The source of batches sets them where tokens alone
+    decide. If they are None, the model computes them, for which a GPU waits.
     lengths: the number of tokens of each row that count, for ragged rows with a cache; None means all.
     positions: the position of each token; None means the position within its document.
     bidirectional: whether tokens attend to later tokens too. Parts of a model that can't do this raise an error that names
@@ -28,6 +29,7 @@ class Inputs:
     inputs: Int[Tensor, "batch seq"]
     ends: Bool[Tensor, "batch seq"] | None = None
     n_patches: int | None = None
+    n_pairs: int | None = None
     lengths: Int[Tensor, " batch"] | None = None
     positions: Int[Tensor, "batch seq"] | None = None
     bidirectional: bool = False

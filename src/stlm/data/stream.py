@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,39 +20,28 @@ from stlm.data.batch import Batch
 from stlm.data.shards import Shard
 from stlm.text.tokenizer import Tokenizer
 
-PATCH_ROOM = 16  # the number of patches per row is rounded up to a multiple of this, so that few shapes occur
-
-# Finds where patches end in rows of tokens. None if tokens alone don't decide it.
-Boundaries = Callable[[Tensor], Tensor] | None
+# Finds what a model can say of rows of tokens alone: fields of `Inputs`, by name.
+FromTokens = Callable[[Tensor], dict[str, Any]]
 
 
-def rounded_up(n_patches: int) -> int:
-    """The number of patches per row, rounded up to a multiple of `PATCH_ROOM`."""
-    return -(-n_patches // PATCH_ROOM) * PATCH_ROOM
-
-
-def with_ends(batch: Batch, boundaries: Boundaries) -> Batch:
-    """The batch and its parts with the ends of their patches."""
-    if boundaries is None:
-        return batch
-    ends = boundaries(batch.inputs)
-    return dataclasses.replace(batch, ends=ends, n_patches=rounded_up(int(ends.sum(dim=1).max())),
-                               parts=tuple(with_ends(part, boundaries) for part in batch.parts))
+def completed(batch: Batch, from_tokens: FromTokens) -> Batch:
+    """The batch and its parts with what ``from_tokens`` finds: ends of patches and sizes."""
+    return dataclasses.replace(batch, **from_tokens(batch.inputs),
+                               parts=tuple(completed(part, from_tokens) for part in batch.parts))
 
 
 class Stream:
     """Batches of ``batch_size`` rows of ``seq_len`` tokens.
 
     seed: seed of the order; None keeps the order of the shard. stride: the number of new targets in a row. The other targets
-    are context with weight 0; in the first row of an epoch all targets count. boundaries: finds where patches end in the
-    inputs, if bytes alone decide it.
+    are context with weight 0; in the first row of an epoch all targets count. from_tokens: finds what the inputs alone decide.
     """
 
     def __init__(self, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_size: int, seed: int | None,
-                 stride: int | None = None, boundaries: Boundaries = None) -> None:
+                 stride: int | None = None, from_tokens: FromTokens = lambda tokens: {}) -> None:
         if shard.n_documents == 0:
             raise ValueError("a stream needs at least one document")
-        self._shard, self._bos, self._boundaries = shard, tokenizer.bos, boundaries
+        self._shard, self._bos, self._from_tokens = shard, tokenizer.bos, from_tokens
         self._n_bytes = torch.tensor([len(token) for token in tokenizer.token_bytes])
         self._scored = torch.tensor([token == tokenizer.mark or len(data) > 0
                                      for token, data in enumerate(tokenizer.token_bytes)])
@@ -75,31 +65,34 @@ class Stream:
         if self.seed is None:
             numbers = [row for row in numbers if row < self.epoch_rows]
         with self._drawn:
-            rows = [self._row(row) for row in numbers]
-        inputs, targets, counted, *columns = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
-        extra = dict(zip(self._shard.columns, columns, strict=True))
-        batch = Batch(inputs=inputs, targets=targets, weights=counted.float(), counted=counted,
-                      scored=self._scored[targets] & counted, n_bytes=self._n_bytes[targets] * counted, extra=extra)
-        return with_ends(batch, self._boundaries)
+            tokens, own, *columns = self._rows(numbers)
+        inputs, targets, counted = (torch.from_numpy(part) for part in (
+            tokens[:, :-1].astype(np.int64), tokens[:, 1:].astype(np.int64), own))
+        extra = {name: torch.from_numpy(np.ascontiguousarray(column[:, 1:]))
+                 for name, column in zip(self._shard.columns, columns, strict=True)}
+        scored, n_bytes = (facts.index_select(0, targets.flatten()).view_as(targets) for facts in (self._scored, self._n_bytes))
+        batch = Batch(inputs=inputs, targets=targets, weights=counted.float(), counted=counted, scored=scored & counted,
+                      n_bytes=n_bytes * counted, extra=extra)
+        return completed(batch, self._from_tokens)
 
-    def _row(self, number: int) -> list[np.ndarray]:
-        """Inputs, targets, which targets are counted in this row, and each column at the targets."""
-        epoch, row = divmod(number, self.epoch_rows)
-        self._enter(epoch)
-        start = int(self._deal[row]) * self.stride
-        size = min(self.seq_len + 1, self._total - start)
-        counted = np.zeros(self.seq_len, dtype=bool)
-        counted[0 if start == 0 else self.seq_len - self.stride:size - 1] = True
-        tokens = self._padded(self._read(self._shard.tokens, self._bos, start, size, np.dtype(np.int64)))
-        columns = [self._padded(self._read(column, 0, start, size, column.dtype))[1:]
-                   for column in self._shard.columns.values()]
-        return [tokens[:-1], tokens[1:], counted, *columns]
-
-    def _padded(self, values: np.ndarray) -> np.ndarray:
-        """``values``, padded with zeros to the length ``seq_len + 1``."""
-        out = np.zeros((self.seq_len + 1, *values.shape[1:]), dtype=values.dtype)
-        out[:len(values)] = values
-        return out
+    def _rows(self, numbers: list[int]) -> list[np.ndarray]:
+        """Rows of ``seq_len + 1`` tokens, zeros behind the last one; which targets are counted in their row; and rows of each
+        column.
+        """
+        size, shard = self.seq_len + 1, self._shard
+        counted = np.zeros((len(numbers), self.seq_len), dtype=bool)
+        tokens = np.zeros((len(numbers), size), dtype=np.int32)
+        columns = [np.zeros((len(numbers), size, *column.shape[1:]), column.dtype) for column in shard.columns.values()]
+        for place, number in enumerate(numbers):
+            epoch, row = divmod(number, self.epoch_rows)
+            self._enter(epoch)
+            start = int(self._deal[row]) * self.stride
+            here = min(size, self._total - start)
+            counted[place, 0 if start == 0 else self.seq_len - self.stride:here - 1] = True
+            self._read(shard.tokens, self._bos, start, tokens[place, :here])
+            for column, values in zip(columns, shard.columns.values(), strict=True):
+                self._read(values, 0, start, column[place, :here])
+        return [tokens, counted, *columns]
 
     def _enter(self, epoch: int) -> None:
         """Draw the order of documents and rows of one epoch."""
@@ -116,10 +109,9 @@ class Stream:
         self._opens = np.concatenate([[0], np.cumsum(lengths + 1)])
         self._epoch = epoch
 
-    def _read(self, values: np.ndarray, opening: int, start: int, count: int, dtype: np.dtype) -> np.ndarray:
-        """``count`` entries of the epoch's sequence from ``start`` on, with ``opening`` where a document opens."""
-        out = np.empty((count, *values.shape[1:]), dtype=dtype)
-        done, index = 0, int(np.searchsorted(self._opens, start, side="right")) - 1
+    def _read(self, values: np.ndarray, opening: int, start: int, out: np.ndarray) -> None:
+        """Fill ``out`` with the epoch's sequence from ``start`` on, with ``opening`` where a document opens."""
+        count, done, index = len(out), 0, int(np.searchsorted(self._opens, start, side="right")) - 1
         while done < count:
             within = start + done - int(self._opens[index])
             if within == 0:
@@ -132,4 +124,3 @@ class Stream:
                 out[done:done + len(piece)] = piece
                 done += len(piece)
             index += 1
-        return out

@@ -14,7 +14,8 @@ import torch
 
 from stlm.data.shards import Shard
 from stlm.data.stream import Stream
-from stlm.model.lm import LM, ends_of_bytes
+from stlm.model.lm import LM
+from stlm.model.room import from_tokens
 from stlm.model.scores import check_finite
 from stlm.text.tokenizer import Tokenizer
 from stlm.train.device import in_double
@@ -56,7 +57,7 @@ def score(model: LM, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_siz
     if not 0 <= context < seq_len:
         raise ValueError(f"context = {context} has to be at least 0 and below seq_len = {seq_len}")
     stream = Stream(shard, tokenizer, seq_len, batch_size, seed=None, stride=seq_len - context,
-                    boundaries=ends_of_bytes(model.patching, tokenizer.bos))
+                    from_tokens=from_tokens(model))
     batches = stream.epoch_batches
     if limit is not None:
         tokens = limit * len(shard.tokens) / shard.n_bytes

@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stlm.data.stream import rounded_up
 from stlm.model.layout import START, Layout, changed, latest, layout, segment_positions, take
 from stlm.model.patching import Boundaries
 from stlm.model.pooling import Pooling
+from stlm.model.room import rounded_up
 from stlm.nn.memory import Memory
 from stlm.nn.stack import NOTHING, Stack, StackCache, StackOutput, update_cache
 

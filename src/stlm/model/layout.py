@@ -73,11 +73,10 @@ def segment_positions(opens: Bool[Tensor, "batch seq"], before: Int[Tensor, "bat
     opens: where a document begins. before: segment id and position of the token before these; `START` if None.
     """
     index = torch.arange(opens.shape[1], device=opens.device).expand(opens.shape)
-    if before is None:
-        before = torch.tensor([START], device=opens.device).expand(opens.shape[0], 2)
-    segment_ids = before[:, :1] + opens.long().cumsum(dim=1)
+    last_id, last_position = START if before is None else (before[:, :1], before[:, 1:])
+    segment_ids = last_id + opens.long().cumsum(dim=1)
     start = torch.where(opens, index, -1).cummax(dim=1).values
-    return segment_ids, torch.where(start >= 0, index - start, before[:, 1:] + 1 + index)
+    return segment_ids, torch.where(start >= 0, index - start, last_position + 1 + index)
 
 
 def latest(values: Tensor, lengths: Int[Tensor, " batch"] | None, before: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from stlm.data.batch import Inputs
@@ -16,7 +16,7 @@ from stlm.model.backbone import Backbone, PatchBackbone, TokenBackbone, TrunkOut
 from stlm.model.layout import START, latest, segment_positions
 from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
-from stlm.model.patching import Boundaries, Patching
+from stlm.model.patching import Boundaries
 from stlm.model.scores import Scores
 from stlm.nn.memory import Memory
 from stlm.nn.norm import RMSNorm, rms_norm
@@ -42,19 +42,6 @@ class Cache(Memory):
     recent: Int[Tensor, "batch past"]
     recent_ids: Int[Tensor, "batch past"]
     last: Int[Tensor, "batch 2"]
-
-
-def ends_of_bytes(patching: Patching, bos: int) -> Callable[[Tensor], Tensor] | None:
-    """A function that finds the ends of patches in rows of tokens on the CPU; None if that needs the model and not only tokens.
-    ``bos`` is the token that opens a document.
-    """
-    if not patching.in_stream:
-        return None
-    rule = copy.deepcopy(patching).cpu()
-
-    def find(inputs: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
-        return rule(inputs, *segment_positions(inputs == bos), None, None, None).ends
-    return find
 
 
 class LM(nn.Module):
@@ -159,7 +146,7 @@ class LM(nn.Module):
                                batch.bidirectional).states
         hidden = self.norm(decoded)
         scores = self.copying(self.head(hidden, self.table.to(hidden.dtype)), hidden, output, batch.inputs, segment_ids,
-                              cache.copying if cache else None, batch.lengths)
+                              cache.copying if cache else None, batch.lengths, batch.n_pairs)
         return scores, hidden
 
     def _embed(self, batch: Inputs, segment_ids: Int[Tensor, "batch seq"], cache: Cache | None

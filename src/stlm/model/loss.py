@@ -20,9 +20,14 @@ class Loss:
     count: Tensor
     metrics: Metrics = dataclasses.field(default_factory=dict)
 
-    def plus(self, other: Loss, weight: float = 1.0) -> Loss:
+    def plus(self, other: Loss, weight: float | Tensor = 1.0) -> Loss:
         """This loss plus ``weight`` times the sum of another loss. The count of this loss stays the divisor."""
         return Loss(self.total + weight * other.total, self.count, {**other.metrics, **self.metrics})
+
+
+def exact(value: Tensor) -> Tensor:
+    """``value`` in the type in which figures are added up: float64, which Apple GPUs lack."""
+    return value.float() if value.device.type == "mps" else value.double()
 
 
 def figure(value: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:

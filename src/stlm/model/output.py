@@ -37,7 +37,8 @@ class Output:
         them. A row's loss counts as often as the row has targets, so it doesn't matter how rows are split into batches.
         """
         counts = batch.weights.sum(dim=1)
-        total, metrics = counts.new_zeros(()), Metrics()
+        metrics: Metrics = {}
+        total = counts.new_zeros(())
         for scores, weight in self.exits:
             total = total + weight * (scores.surprisal(batch.targets) * batch.weights).sum()
         for name, loss in self.aux_losses.items():

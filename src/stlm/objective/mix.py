@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from stlm.config.bounds import Weight
 from stlm.data.batch import Batch
@@ -40,9 +41,13 @@ class Config(ObjectiveConfig):
 class Mix(Objective):
     """Both objectives read the same rows. Each prepares them for itself and has its own forward pass."""
 
+    weight: Tensor
+
     def __init__(self, first: Objective, second: Objective, config: Config) -> None:
         super().__init__()
-        self.first, self.second, self.config, self.weight = first, second, config, config.final_weight
+        self.first, self.second, self.config = first, second, config
+        # a tensor, because compiled code is compiled anew when a number in Python changes
+        self.register_buffer("weight", torch.tensor(config.final_weight), persistent=False)
 
     def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
         self.first.load_frozen(load)
@@ -51,7 +56,7 @@ class Mix(Objective):
     def set_progress(self, progress: float) -> None:
         self.first.set_progress(progress)
         self.second.set_progress(progress)
-        self.weight = between(self.config.schedule, self.config.weight, self.config.final_weight, progress)
+        self.weight.fill_(between(self.config.schedule, self.config.weight, self.config.final_weight, progress))
 
     def prepare(self, batch: Batch, draws: Sequence[np.random.Generator]) -> Batch:
         return dataclasses.replace(batch, parts=(self.first.prepare(batch, draws), self.second.prepare(batch, draws)))

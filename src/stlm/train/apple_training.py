@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from stlm.batches import BatchPlan
 from stlm.data.shards import Corpus, Shard
-from stlm.model.lm import LM, ends_of_bytes
+from stlm.model.lm import LM
 from stlm.model.model_config import ModelConfig
+from stlm.model.room import from_tokens
 from stlm.nn.weights import parameters_of
 from stlm.train.apple import APPLE, TEXT, TOKENS, why_not, why_not_read
 from stlm.train.loop import scale_and_clip
@@ -26,7 +27,7 @@ def why_not_train(config: RunConfig, processes: int = 1, gpu: torch.device = APP
 
     def step(own: ModelWithLoss) -> Tensor:
         optimizers = config.optim.build(parameters_of(own.model, own.objective))
-        loss = own(batch.to(own.device))
+        loss = own.objective(own.model, batch.to(own.device))  # without the figures, whose type goes by the device
         loss.total.backward()
         scale_and_clip(list(own.parameters()), loss.count, config.train.grad_clip, Parallel(own))
         for optimizer in optimizers:
@@ -41,7 +42,7 @@ def why_not_train(config: RunConfig, processes: int = 1, gpu: torch.device = APP
         objective.set_progress(0.0)
         with_loss, shard = ModelWithLoss(model, objective), Shard.of(TEXT, tokenizer)
         plan = BatchPlan(Corpus("", "", tokenizer, shard, shard, None), objective, TOKENS, 2, 1, 0,
-                         ends_of_bytes(model.patching, tokenizer.bos))
+                         from_tokens(model, few=True))
         batch = config.batches.build(plan).probe()
         if reason := why_not(step, with_loss, config, gpu):
             return reason

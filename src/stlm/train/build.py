@@ -15,16 +15,19 @@ from stlm.config.decode import changed
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.model.init_from import init_from
-from stlm.model.lm import LM, ends_of_bytes
+from stlm.model.lm import LM
+from stlm.model.room import from_tokens
 from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
 from stlm.optim import OptimConfig
+from stlm.train import compiling
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
 from stlm.train.decisions import decide, follow
 from stlm.train.folder import RunFolder, find_checkpoint
 from stlm.train.length import Counters, steps_of_run
 from stlm.train.loop import Callback, Trainer, new_model
 from stlm.train.model_with_loss import ModelWithLoss
+from stlm.train.parallel import possible_ways
 from stlm.train.ranks import Ranks
 from stlm.train.run_config import RunConfig
 
@@ -50,11 +53,12 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         ema.load_state_dict(model.state_dict())
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
     source = config.batches.build(BatchPlan(corpus, objective, train.seq_len, train.batch_size, train.grad_accum, config.seed,
-                                            ends_of_bytes(model.patching, corpus.tokenizer.bos), counters.step, counters.rows,
+                                            from_tokens(model, few=device.type != "cpu"), counters.step, counters.rows,
                                             ranks.rank, ranks.size))
     model.set_progress(0.0)
     objective.set_progress(0.0)
-    decisions, notes = ranks.from_main(lambda: decide(folder, config, with_loss, source, corpus, counters.step))
+    ways = possible_ways(compiling.ways_on(device), with_loss, ranks, sharded)
+    decisions, notes = ranks.from_main(lambda: decide(folder, config, with_loss, source, corpus, ways, counters.step))
     if not ranks.is_main:
         follow(decisions, with_loss, source, counters.step)
     if resume is not None:

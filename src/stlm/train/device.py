@@ -79,11 +79,6 @@ def memory_of(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def sum_dtype(device: torch.device) -> torch.dtype:
-    """The type for sums that stay on the device: float64, which Apple GPUs lack."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def in_double(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in float64, on the CPU where its device has no float64."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

@@ -21,20 +21,22 @@ from stlm.data.prefetch import Prefetch
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.model.lm import LM
+from stlm.model.loss import exact
 from stlm.nn.sharded import locals_of
 from stlm.nn.weights import all_finite
 from stlm.optim import set_learning_rate
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
 from stlm.train.decisions import Decisions, record_start
-from stlm.train.device import sum_dtype
 from stlm.train.folder import RunFolder
+from stlm.train.gradients import GradientSum
 from stlm.train.length import Counters, progress_of
 from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.parallel import Parallel, spread
 from stlm.train.ranks import LostProcess, Ranks
 from stlm.train.run_config import RunConfig
 
+AHEAD = 4  # steps whose batches are prepared while a GPU computes
 RECOUNT = 100  # steps between counts of FLOPs, for models whose cost changes during training
 
 
@@ -87,7 +89,7 @@ class Trainer:
     stop: bool = False
 
     def __post_init__(self) -> None:
-        self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._sums: dict[tuple[str, ...], list[torch.Tensor]] = defaultdict(list)  # sums and counts of figures, by their names
         self._logged_at = (self.counters.spent, self.counters.n_bytes)
         self.model, self.objective = self.with_loss.model, self.with_loss.objective
         self.parallel = spread(self.with_loss, self.ema, self.optimizers, self.ranks, self.sharded)
@@ -95,7 +97,7 @@ class Trainer:
         self._in_update = False
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
-        self._batches = Prefetch(self._batches_of) if self.device.type == "cuda" and self.source.pure else self._batches_of
+        self._batches = Prefetch(self._batches_of, AHEAD if self.device.type != "cpu" and self.source.pure else 0)
 
     def _batches_of(self, step: int) -> list[Batch]:
         return self.source.batches(step, self.model)
@@ -169,6 +171,7 @@ class Trainer:
         except LostProcess:
             self._save_alone()
             raise
+        self._batches.close()
         self.peak = machine.peak_memory(self.device)
         for callback in self.callbacks:
             callback.on_train_end(self)
@@ -216,7 +219,7 @@ class Trainer:
 
     def advance(self) -> None:
         """One step."""
-        start, train, counters, exact = time.perf_counter(), self.config.train, self.counters, sum_dtype(self.device)
+        start, train, counters = time.perf_counter(), self.config.train, self.counters
         progress = self.progress()
         self.model.set_progress(progress)
         self.objective.set_progress(progress)
@@ -224,7 +227,7 @@ class Trainer:
         batches = self._batches(self.step)
         count = self._backward(batches)
         norm = scale_and_clip(self.trained, count, train.grad_clip, self.parallel)
-        self._sums["grad_norm"].append(torch.stack([norm.to(exact), torch.ones_like(norm, dtype=exact)]))
+        self._sums["grad_norm",].append(exact(torch.stack([norm, torch.ones_like(norm)])[None]))
         if self.device.type == "cpu" or (self.step + 1) % train.log_every == 0:
             self._refuse_broken_gradient(float(norm))
         rows = torch.tensor(sum(len(batch.inputs) for batch in batches))
@@ -248,7 +251,8 @@ class Trainer:
         """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient. What
         the model draws at random is the same in all of them, so it doesn't matter how a step is split.
         """
-        counts, seed, exact = [], seed_of_step(self.config.seed, self.step), sum_dtype(self.device)
+        counts, seed = [], seed_of_step(self.config.seed, self.step)
+        apart = GradientSum(self.trained) if self.decisions.compile == "graphs" and len(batches) > 1 else None
         for number, batch in enumerate(batches, start=1):
             torch.manual_seed(seed)
             with self.parallel.micro_batch(last=number == len(batches)):
@@ -257,8 +261,11 @@ class Trainer:
                 self.ranks.tick()
                 loss.total.backward()
             counts.append(loss.count)
-            for name, pair in loss.metrics.items():
-                self._sums[name].append(torch.stack([item.to(exact) for item in pair]))
+            self._sums[loss.names].append(loss.figures)
+            if apart is not None:
+                apart.take()
+        if apart is not None:
+            apart.give()
         return self.ranks.sum(torch.stack(counts).sum())
 
     def _count_flops(self) -> None:
@@ -289,10 +296,11 @@ class Trainer:
 
     def _figures(self) -> dict[str, float]:
         """Figures of the steps since the last call."""
-        figures: dict[str, float] = {}
-        for name, pairs in self._sums.items():
-            total, count = self.ranks.sum(torch.stack(pairs).sum(dim=0)).tolist()
-            figures[f"train/{name}"] = total / (count or 1.0)
+        sums: dict[str, list[float]] = {}
+        for names, pairs in self._sums.items():
+            for name, pair in zip(names, self.ranks.sum(torch.stack(pairs).sum(dim=0)).tolist(), strict=True):
+                sums[name] = [one + other for one, other in zip(sums.get(name, (0.0, 0.0)), pair, strict=True)]
+        figures = {f"train/{name}": total / (count or 1.0) for name, (total, count) in sums.items()}
         self._sums.clear()
         spent, n_bytes = self.counters.spent - self._logged_at[0], self.counters.n_bytes - self._logged_at[1]
         self._logged_at = (self.counters.spent, self.counters.n_bytes)

@@ -14,11 +14,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from stlm.data.batch import Batch
-from stlm.data.cache import cache_folders, temporary_folder, writable
 from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.model.model_config import ModelConfig
-from stlm.nn.stack import Stack
 from stlm.text.tokenizer import Tokenizer
 from stlm.train.device import memory_of, name_of
 from stlm.train.model_with_loss import ModelWithLoss
@@ -165,27 +163,3 @@ def count_flops(with_loss: ModelWithLoss, batch: Batch) -> int:
     with torch.random.fork_rng(gpu), FlopCounterMode(display=False, custom_mapping=own) as counter:
         step_work(with_loss, batch, "fp32")()
     return counter.get_total_flops()
-
-
-def compile_blocks(model: LM) -> None:
-    """Compile every block of the stacks in place. The names of the weights don't change.
-
-    Blocks of one kind share their compiled code. So this takes a fraction of the time of compiling the whole model, and brings
-    most of the speed. The number of patches in the trunk's blocks differs from step to step; all other blocks always have the
-    same shapes. Compiled code is stored beside the corpora, and later runs use it again.
-    """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(writable([*cache_folders(), temporary_folder()]) / "compiled"))
-    for stack in _stacks(model):
-        for block in stack.blocks:
-            block.compile(dynamic=stack is model.trunk)
-
-
-def undo_compile(model: LM) -> None:
-    """Undo `compile_blocks`."""
-    for stack in _stacks(model):
-        for block in stack.blocks:
-            block._compiled_call_impl = None
-
-
-def _stacks(model: LM) -> list[Stack]:
-    return [module for module in model.modules() if isinstance(module, Stack)]

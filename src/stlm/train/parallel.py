@@ -156,21 +156,35 @@ def _apart(blocks: Iterable[nn.Module]) -> list[nn.Module]:
 def _move(optimizer: Optimizer, to: dict[nn.Parameter, nn.Parameter]) -> None:
     """Let an optimizer update other parameters, which stand for the same weights, with the state that it has."""
     state = defaultdict[Tensor, dict[str, Any]](dict)
-    for parameter, values in optimizer.state.items():
-        new = to[parameter]
-        state[new] = {name: sharded_like(value, new) if isinstance(value, Tensor) and value.dim() else value
-                      for name, value in values.items()}
+    for parameter, new in to.items():
+        if parameter in optimizer.state:
+            state[new] = {name: sharded_like(value, new) if isinstance(value, Tensor) and value.dim() else value
+                          for name, value in optimizer.state[parameter].items()}
     optimizer.state = state
     for group in optimizer.param_groups:
         group["params"] = [to[parameter] for parameter in group["params"]]
 
 
+def is_sharded(with_loss: ModelWithLoss, ranks: Ranks, sharded: str) -> bool:
+    """Whether each process holds only a part of the weights. sharded: ``on``, ``off``, or ``auto``, which goes by the size."""
+    large = sum(parameter.numel() for parameter in with_loss.parameters()) >= SHARDED_FROM
+    return ranks.size > 1 and (sharded == "on" or (sharded == "auto" and large))
+
+
+def possible_ways(ways: Sequence[str], with_loss: ModelWithLoss, ranks: Ranks, sharded: str) -> list[str]:
+    """Those of the ways to compile in which a step can be spread over the processes. DDP takes gradients where they're made, so
+    they can't lie in the memory of CUDA graphs. FSDP2 fetches weights between layers, so a step isn't one graph.
+    """
+    if is_sharded(with_loss, ranks, sharded):
+        return [way for way in ways if way == "blocks"]
+    return [way for way in ways if ranks.size == 1 or way != "graphs"]
+
+
 def spread(with_loss: ModelWithLoss, ema: nn.Module | None, optimizers: Sequence[Optimizer], ranks: Ranks, sharded: str
            ) -> Parallel:
-    """Spread what is trained over the processes. sharded: ``on``, ``off``, or ``auto``, which goes by the size."""
+    """Spread what is trained over the processes. sharded: as in `is_sharded`."""
     if ranks.size == 1:
         return Parallel(with_loss)
-    n = sum(parameter.numel() for parameter in with_loss.parameters())
-    if sharded == "on" or (sharded == "auto" and n >= SHARDED_FROM):
+    if is_sharded(with_loss, ranks, sharded):
         return Sharded(with_loss, ema, optimizers, ranks)
     return Replicated(with_loss, ranks)

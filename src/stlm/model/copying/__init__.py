@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stlm.config.slot import Slot
 from stlm.model.backbone import TrunkOutput
+from stlm.model.room import Part
 from stlm.model.scores import Scores
 from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
@@ -37,10 +38,14 @@ class Copying(nn.Module, abc.ABC, Generic[M]):
         """An empty memory for ``batch`` rows that are read piece by piece."""
         return Memory()  # type: ignore[return-value]
 
+    def from_tokens(self, few: bool) -> Part | None:
+        """A function that finds ``n_pairs``; None if there are no pairs, or if nobody needs their number (``few`` is False)."""
+        return None
+
     @abc.abstractmethod
     def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], output: TrunkOutput,
                 tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: M | None,
-                lengths: Int[Tensor, " batch"] | None) -> Scores:
+                lengths: Int[Tensor, " batch"] | None, n_pairs: int | None = None) -> Scores:
         """The head's logits, with evidence for single tokens. hidden: the input of the head; memory: None over whole rows, else
-        updated.
+        updated; n_pairs: the room for pairs over whole rows, if `from_tokens` has found it.
         """

@@ -27,5 +27,5 @@ class Config(CopyingConfig):
 class Nothing(Copying):
     def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], output: TrunkOutput,
                 tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: Memory | None,
-                lengths: Int[Tensor, " batch"] | None) -> Scores:
+                lengths: Int[Tensor, " batch"] | None, n_pairs: int | None = None) -> Scores:
         return Scores(logits)

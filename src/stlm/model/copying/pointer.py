@@ -14,7 +14,9 @@ hidden states as in Grave et al. 2017 (arXiv 1612.04426). New is the condition t
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -24,12 +26,15 @@ from stlm.model.backbone import TrunkOutput
 from stlm.model.copying import Copying, CopyingConfig
 from stlm.model.hashing import BASE, INVERSE, MIX
 from stlm.model.layout import take
+from stlm.model.room import Part, few_sizes
 from stlm.model.scores import Copies, Scores, wide
 from stlm.nn.memory import Memory
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, update_cache
 from stlm.nn.weights import linear
 from stlm.text.tokenizer import Tokenizer, parts_words
+
+PER_OCTAVE = 2  # sizes of the room for pairs: real text takes 1 or 2 of them, and 10 to 25 % more pairs (docs/log.md)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +82,20 @@ class Pointer(Copying[WordsMemory]):
         keys = self.gate.new_zeros(batch, 0, self.query_key.out_features // 2)
         return WordsMemory(torch.zeros(batch, 0, 3, dtype=torch.long, device=device), keys)
 
+    def from_tokens(self, few: bool) -> Part | None:
+        if not few:
+            return None
+        separators = self.separators.cpu()
+
+        def find(tokens: Tensor, segment_ids: Tensor, positions: Tensor) -> dict[str, Any]:
+            parted = separators.index_select(0, tokens.flatten()).view_as(tokens)
+            keys = words_so_far(tokens, parted, None) + segment_ids * MIX
+            return {"n_pairs": few_sizes(count_pairs(keys.numpy()), PER_OCTAVE)}
+        return find
+
     def forward(self, logits: Float[Tensor, "batch seq token"], hidden: Float[Tensor, "batch seq dim"], output: TrunkOutput,
                 tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"], memory: WordsMemory | None,
-                lengths: Int[Tensor, " batch"] | None) -> Scores:
+                lengths: Int[Tensor, " batch"] | None, n_pairs: int | None = None) -> Scores:
         queries, keys = self.query_key(self.norm(output.states)).chunk(2, dim=-1)
         queries, keys = rms_norm(queries) * (self.sharpness / queries.shape[-1]), rms_norm(keys)
         patch_index = output.patch_index
@@ -99,11 +115,15 @@ class Pointer(Copying[WordsMemory]):
             logits = wide(logits)
             odds = torch.zeros_like(logits[:, 0]).scatter_add(1, tokens[:, 1:].clamp(min=0), odds.to(logits.dtype))
             return Scores(torch.logaddexp(logits, odds.log()[:, None]))
-        row, later, earlier = same_words(word_keys, self.window, patch_index.shape[1])
+        row, later, earlier, *used = (same_words(word_keys, self.window, patch_index.shape[1]) if n_pairs is None else
+                                      same_words_in_room(word_keys, self.window, n_pairs))
         key_index = earlier if memory is not None else patch_index[row, earlier]
         found = (row * scores.shape[1] + patch_index[row, later]) * scores.shape[2] + key_index
-        score = scores.flatten().gather(0, found) + gate[row, later]
-        return Scores(logits, Copies(row * logits.shape[1] + later, tokens[row, earlier + 1], wide(score)))
+        place = row * logits.shape[1] + later
+        score = wide(scores.flatten().gather(0, found) + gate.flatten().gather(0, place))
+        for which in used:
+            score = score.masked_fill(~which, -torch.inf)
+        return Scores(logits, Copies(place, tokens[row, earlier + 1], score))
 
 
 def words_so_far(tokens: Int[Tensor, "batch seq"], separators: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch n"] | None
@@ -126,9 +146,37 @@ def same_words(keys: Int[Tensor, "batch total"], window: int, seq: int
     """All pairs of positions with equal keys: one of the last ``seq``, and an earlier one at most ``window`` before it.
 
     Returns the row of each pair, the later position (counted from the first of the ``seq``), and the earlier position (counted
-    from the first of all).
+    from the first of all). Their number depends on the keys, so a GPU waits for it.
     """
     batch, total = keys.shape
+    order, first, count = _runs(keys, window, seq)
+    later = torch.repeat_interleave(torch.arange(batch * total, device=keys.device), count)
+    nth = torch.arange(len(later), device=keys.device) - (count.cumsum(0) - count)[later]
+    row = later // total
+    return row, order[later] - (total - seq), order[row * total + first[later] + nth]
+
+
+def same_words_in_room(keys: Int[Tensor, "batch seq"], window: int, room: int
+                       ) -> tuple[Int[Tensor, " room"], Int[Tensor, " room"], Int[Tensor, " room"], Bool[Tensor, " room"]]:
+    """The pairs of `same_words` over whole rows, in the same order, and which of the ``room`` places hold one. The other places
+    hold any positions of a row, spread out, because additions to one address wait for each other on a GPU.
+    """
+    seq = keys.shape[1]
+    order, first, count = _runs(keys, window, seq)
+    place, until = torch.arange(room, device=keys.device), count.cumsum(0)
+    used = place < until[-1]
+    later = torch.where(used, torch.searchsorted(until, place, right=True), place % len(count))
+    nth = torch.where(used, place - (until - count)[later], 0)
+    row = later // seq
+    return row, order[later], torch.where(used, order[row * seq + first[later] + nth], 0), used
+
+
+def _runs(keys: Int[Tensor, "batch total"], window: int, seq: int
+          ) -> tuple[Int[Tensor, " place"], Int[Tensor, " place"], Int[Tensor, " place"]]:
+    """Sort each row by key and then by position. Returns for each place of the sorted rows: the position there, the place in
+    its row of the first position that it pairs with, and how many there are from that to itself.
+    """
+    total = keys.shape[1]
     index = torch.arange(total, device=keys.device).expand_as(keys)
     order = keys.argsort(dim=1, stable=True)
     ranked = keys.gather(1, order)
@@ -136,8 +184,13 @@ def same_words(keys: Int[Tensor, "batch total"], window: int, seq: int
     starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
     group = starts.long().cumsum(dim=1) * 2 * total  # plus an index, in ascending order
     first = torch.searchsorted(group + order, torch.maximum(group, group + order - window))
-    count = torch.where(order >= total - seq, index - first, 0).flatten()
-    later = torch.repeat_interleave(torch.arange(batch * total, device=keys.device), count)
-    nth = torch.arange(len(later), device=keys.device) - (count.cumsum(0) - count)[later]
-    row, order = later // total, order.flatten()
-    return row, order[later] - (total - seq), order[row * total + first.flatten()[later] + nth]
+    return order.flatten(), first.flatten(), torch.where(order >= total - seq, index - first, 0).flatten()
+
+
+def count_pairs(keys: Int[np.ndarray, "batch seq"]) -> int:
+    """How many pairs of equal keys the rows have; at least as many as `same_words` finds in any window."""
+    ranked = np.sort(keys, axis=1)
+    opens = np.ones(ranked.shape, dtype=bool)
+    opens[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    sizes = np.diff(np.flatnonzero(opens), append=opens.size)
+    return (int(sizes @ sizes) - opens.size) // 2

@@ -80,7 +80,8 @@ class Mixture(SparseStack):
                 lengths: Int[Tensor, " batch"] | None = None, bidirectional: bool = False) -> StackOutput:
         refuse_bidirectional(bidirectional, "mixture")
         context = None if cache is not None else self._context(x, segment_ids, positions, None)
-        allowed, choices, selection = valid_mask(segment_ids, lengths), list[Choice](), None
+        choices: list[Choice] = []
+        allowed, selection = valid_mask(segment_ids, lengths), None
         for depth in range(self.active):
             span, layer_in_span = divmod(depth, self.span)
             if span not in self.routed:

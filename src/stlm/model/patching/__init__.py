@@ -7,19 +7,22 @@ a document (BOS) always end a patch, so that every position has a trunk output t
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from stlm.config.slot import Slot
+from stlm.model.room import Part, few_sizes, rounded_up
 from stlm.nn.memory import Memory
 from stlm.text.tokenizer import Tokenizer
 
 M = TypeVar("M", bound=Memory)
+PER_OCTAVE = 4  # sizes of the room for patches: real text takes 1 to 3 of them, and 3 to 7 % more patches (docs/log.md)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,20 @@ class Patching(nn.Module, abc.ABC, Generic[M]):
     def new_memory(self, batch: int, device: torch.device) -> M:
         """An empty memory for ``batch`` rows that are read piece by piece."""
         return Memory()  # type: ignore[return-value]
+
+    def from_tokens(self, few: bool) -> Part | None:
+        """A function that finds ``ends`` and ``n_patches`` on the CPU; None if that needs the model and not only tokens. few:
+        whether few sizes shall occur.
+        """
+        if not self.in_stream:
+            return None
+        rule = copy.deepcopy(self).cpu()
+
+        def find(tokens: Tensor, segment_ids: Tensor, positions: Tensor) -> dict[str, Any]:
+            ends = rule(tokens, segment_ids, positions, None, None, None).ends
+            most = int(ends.sum(dim=1).max())
+            return {"ends": ends, "n_patches": min(few_sizes(most, PER_OCTAVE), ends.shape[1]) if few else rounded_up(most)}
+        return find
 
     def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
         """Called before the first step of a new run. ``load(run, module)`` fills a module with the weights of another run."""

@@ -52,12 +52,12 @@ class Whitespace(Patching[WordMemory]):
         self.register_buffer("table", torch.tensor(space_like), persistent=False)
 
     def new_memory(self, batch: int, device: torch.device) -> WordMemory:
-        return WordMemory(torch.tensor([[0, 1]], device=device).expand(batch, -1))
+        return WordMemory(torch.arange(2, device=device).expand(batch, -1))  # no bytes since an end, after a space
 
     def forward(self, tokens: Int[Tensor, "batch seq"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], encoded: Float[Tensor, "batch seq dim"] | None, memory: WordMemory | None,
                 lengths: Int[Tensor, " batch"] | None) -> Boundaries:
-        space = self.table[tokens]
+        space = self.table.index_select(0, tokens.flatten()).view_as(tokens)
         state = (memory or self.new_memory(len(tokens), tokens.device)).state
         before = torch.cat([state[:, 1:].bool(), space[:, :-1]], dim=1)
         natural = (space & ~before) | (positions == 0)
