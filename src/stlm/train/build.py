@@ -67,8 +67,11 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         folder.rewind(counters.step)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
     total = steps_of_run(train, corpus.train, counters)
-    return Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
-                   callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
+    trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
+                      callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
+    if ranks.size > 1:
+        trainer.warm_up()
+    return trainer
 
 
 def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Objective) -> None:

@@ -268,6 +268,14 @@ class Trainer:
             apart.give()
         return self.ranks.sum(torch.stack(counts).sum())
 
+    def warm_up(self) -> None:
+        """Compute a step's gradients and forget them. In its first step DDP learns in which order gradients come, and orders
+        its sums anew. So that a run that goes on adds up in the same order, that happens before any step.
+        """
+        torch.manual_seed(seed_of_step(self.config.seed, self.step))  # all processes have to do the same
+        machine.step_work(self.with_loss, self.source.probe(self.step).to(self.device), self.decisions.precision,
+                          self.parallel.step)()
+
     def _count_flops(self) -> None:
         """Count FLOPs per byte again. They change when learned patches get longer, or when more layers become active."""
         self.parallel.gather(self.model)

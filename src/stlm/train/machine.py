@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from stlm.data.batch import Batch
@@ -120,11 +121,13 @@ def _product_flops(device: torch.device, precision: str, n: int) -> float:
     return 2 * n**3 / seconds(lambda: x @ x, device)
 
 
-def step_work(with_loss: ModelWithLoss, batch: Batch, precision: str) -> Callable[[], None]:
-    """A function that computes forward and backward of one batch and leaves the model's state unchanged."""
+def step_work(with_loss: ModelWithLoss, batch: Batch, precision: str, step: nn.Module | None = None) -> Callable[[], None]:
+    """A function that computes forward and backward of one batch and leaves the model's state unchanged. step: what is called
+    with the batch, if not the module itself.
+    """
     def work() -> None:
         with autocast(with_loss.device, precision):
-            loss = with_loss(batch)
+            loss = (step or with_loss)(batch)
         loss.total.backward()
         with_loss.zero_grad(set_to_none=True)
     return work
