@@ -31,6 +31,7 @@ FLAGS = {
     "--checkpoints": "--train.checkpoint-every", "--fine-tune": "--train.init-from", "--muon": "--optim muon",
     "--swiglu": "--model.trunk.ffn swiglu", "--depth": "--model.layers' or '--model.depth",
     "--rows": "--train.batch-size' or '--model.embedding.rows", "--model.trunk.head": "--model.trunk.heads' or '--model.head",
+    "--gpu": "--device", "--nproc-per-node": "--processes",
     "--window": "--model.trunk.window' or '--model.copying.window", "--train.precison": "--train.precision",
 }
 
@@ -54,8 +55,7 @@ def test_flags(flag, meant):
     ("--data.tokenizer.vocab-size", "(it goes with --data.tokenizer bpe or subword)"),
     ("--vocabulary", "(did you mean '--data.tokenizer.vocab-size'? It goes with --data.tokenizer bpe or subword)"),
     ("--model.stride", "(did you mean '--model.patching.stride'? It goes with --model.patching stride)"),
-    ("--momentum", "(did you mean '--optim.momentum'? It goes with --optim muon)"),
-    ("--device", "(a GPU is used where there is one)")])
+    ("--momentum", "(did you mean '--optim.momentum'? It goes with --optim muon)")])
 def test_flags_of_other_kinds_and_what_is_no_flag(flag, message):
     assert said(flag) == message
 

@@ -161,7 +161,7 @@ def stopped() -> Iterator[list]:
         patch.setattr("stlm.cli.train.open_corpus", opened)
         patch.setattr(Texts, "held_out", held_out)
         patch.setattr("stlm.cli.eval._checkpoint", lambda name: None)
-        patch.setattr("stlm.cli.eval.open_scorer", lambda name, checkpoint: scorer)
+        patch.setattr("stlm.cli.eval.open_scorer", lambda name, checkpoint, *device: scorer)
         patch.setattr("stlm.cli.eval.results.open_scores", lambda *about: {"results": {}})
         patch.setattr("stlm.data.sources.WORLD_VALIDATION", 1 << 12)
         yield found

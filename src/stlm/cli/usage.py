@@ -62,6 +62,10 @@ TRAIN_FLAGS: list[Row] = [
     ("--name NAME", "folder of the run in runs/ (default: the preset's name)"),
     ("--resume", "continue the run of that name, or start it if there is none"),
     _DEVICE,
+    ("--processes N", "train with so many processes of this machine, such as one for each GPU. The weights are those of one "
+                      "process. On several machines: torchrun -m stlm train ..."),
+    ("--fsdp WHEN", "auto, on or off: whether each of several processes holds only a part of the weights (default: auto, from "
+                    "100m on)"),
     _THREADS,
 ]
 

@@ -65,13 +65,12 @@ SYNONYMS = {
     "limit": "samples n-samples max-samples num-samples",
     "text": "file input corpus",
     "output": "out output-dir out-dir output-path",
+    "device": "devices gpu gpus cuda",
+    "processes": "nproc nproc-per-node num-processes n-processes world-size ngpus n-gpus num-gpus",
+    "fsdp": "fsdp2 sharded shard zero",
     "threads": "num-threads n-threads cpu-threads cores",
     "jobs": "parallel workers n-jobs processes",
     "cluster": "slurm",
-}
-# Flags that people try and that stlm doesn't have: what to do instead, and the names that they try.
-NOTES = {
-    "a GPU is used where there is one": "device devices gpu gpus cuda",
 }
 _COMMON = {"train", "model", "data", "size", "every", "with", "from", "that", "this", "max", "min", "num", "the", "no", "use"}
 
@@ -118,8 +117,6 @@ def flag_meant(flag: str, known: dict[str, str], fields: dict[str, list[str]] | 
             return f" (did you mean '--{name}'? It goes with {_either(fields[name])})"
     for kind in _misspelled(last, kinds):
         return _question(kinds[kind][:MOST])
-    if notes := [note for note, words in NOTES.items() if last in words.split()]:
-        return f" ({notes[0]})"
     found = _misspelled_flags(path, names) or _in_texts(last, {name.lstrip("-"): text for name, text in known.items()})
     return _question([f"--{name}" for name in found[:MOST]])
 
