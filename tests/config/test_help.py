@@ -55,7 +55,8 @@ def test_help_of_train_lists_every_field_and_every_kind(capsys, preset):
     assert stop.value.code == 0
     shown = rows(capsys.readouterr().out)
     fields = list(walk(PRESETS[preset]()))
-    assert {"--name", "--resume", "--device", "--processes", "--fsdp", "--threads", *SHORTHANDS, *(flag for flag, *_ in fields)} == set(shown)
+    own = {"--name", "--resume", "--device", "--processes", "--fsdp", "--threads"}
+    assert {*own, *SHORTHANDS, *(flag for flag, *_ in fields)} == set(shown)
     for flag, owner, name, hint, value in fields:
         assert docstrings(owner)[name].rstrip(".").replace(" ", "") in shown[flag].replace(" ", ""), flag
         if slot_of(hint):

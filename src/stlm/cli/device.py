@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from stlm.cli.parser import take_option
+from stlm.config.words import take_option
 from stlm.errors import UserError
 
 FLAG = "--device"

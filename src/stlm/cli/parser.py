@@ -70,23 +70,6 @@ def first_name(verb: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
     return name, flags
 
 
-def take_option(flags: list[str], name: str) -> tuple[str | None, list[str]]:
-    """The last value of one option, and the flags without it."""
-    found, rest = None, list[str]()
-    words = iter(flags)
-    for word in words:
-        if word == "--":
-            return found, [*rest, word, *words]
-        flag, equals, value = word.partition("=")
-        if flag != name:
-            rest.append(word)
-            continue
-        found = value if equals else next(words, "")
-        if not found:
-            raise UserError(f"{name}: a value has to follow")
-    return found, rest
-
-
 def _number(flag: str, hint: Any, word: str) -> float:
     try:
         return read_number(flag, hint, word)

@@ -16,9 +16,8 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from stlm.cli.parser import take_option
 from stlm.config.bounds import Range
-from stlm.config.words import read_number
+from stlm.config.words import read_number, take_option
 from stlm.errors import UserError
 
 FLAG = "--processes"
@@ -29,7 +28,7 @@ POLL = 0.1  # seconds between looks
 
 def take_processes(arguments: Sequence[str]) -> tuple[int, list[str]]:
     """The number of processes that the arguments ask for, and the other arguments."""
-    value, rest = take_option(list(arguments), FLAG)
+    value, rest = take_option(arguments, FLAG)
     try:
         return (1 if value is None else int(read_number(FLAG, Processes, value))), rest
     except ValueError as error:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-from stlm.cli.parser import take_option
 from stlm.config.bounds import Range
-from stlm.config.words import read_number
+from stlm.config.words import read_number, take_option
 from stlm.errors import UserError
 
 FLAG = "--threads"

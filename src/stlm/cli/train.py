@@ -19,12 +19,12 @@ from stlm.cli.busy import BusyMachine
 from stlm.cli.console import Console
 from stlm.cli.device import take_device
 from stlm.cli.display import Display
-from stlm.cli.parser import first_name, take_option
+from stlm.cli.parser import first_name
 from stlm.cli.processes import FLAG, launched
 from stlm.cli.runs import described, open_corpus, open_text, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import changed, encode
-from stlm.config.words import command
+from stlm.config.words import command, take_option
 from stlm.config.writing import check_folder, write_json
 from stlm.data.shards import Corpus
 from stlm.errors import UserError

@@ -58,7 +58,8 @@ def _provenance(arms: dict[str, Any]) -> list[tuple[str, int]]:
     """Each way in which runs were trained (machine, precision, version), and the number of runs."""
     def words(by: dict[str, Any]) -> str:
         machine, s = by["cpu"] if by["device"] == "cpu" else by["device"], "" if by["threads"] == 1 else "s"
-        return (f"{by['threads']} thread{s} of {machine}, torch {by['torch']}, "
+        several = f"{n} processes with " if (n := by.get("processes", 1)) > 1 else ""
+        return (f"{several}{by['threads']} thread{s} of {machine}, torch {by['torch']}, "
                 f"{', '.join(filter(None, (by['precision'], in_words(by['compile']))))}, version {by['git']}")
     return Counter(words(seed["provenance"]) for found in arms.values() for seed in found["seeds"]).most_common()
 

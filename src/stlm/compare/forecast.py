@@ -9,7 +9,7 @@ from stlm.compare.job import Run
 from stlm.compare.plan import Plan, make_plan
 from stlm.compare.record import Recorded
 from stlm.report.quantities import duration
-from stlm.train.cli_args import configure
+from stlm.train.cli_args import described
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Work:
         usual = [seconds for found in took.values() for seconds in found]
         out = []
         for run in missing:
-            minutes = configure(run.words[0], run.words[1:], "stlm train").train.minutes
+            minutes = described(run.words)[0].train.minutes
             own = [seconds for arm, _ in self.plan.places(run) for seconds in took[arm]]
             if minutes is None and not usual:
                 return []

@@ -111,12 +111,13 @@ class Run:
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """The version of this project, the machine, the precision, and how it was compiled. Times of two runs can be
-    compared only if these are equal.
+    """The version of this project, the machine, the number of processes, the precision, and how it was compiled. Times of two
+    runs can be compared only if these are equal.
     """
     env = read_json(RunFolder(folder).env)
     return {"git": _version(), **{name: env[name] for name in ("cpu", "device", "threads", "torch")},
-            "precision": env["decided"]["precision"], "compile": named(env["decided"]["compile"])}
+            "processes": env.get("processes", 1), "precision": env["decided"]["precision"],
+            "compile": named(env["decided"]["compile"])}
 
 
 def _version() -> str:

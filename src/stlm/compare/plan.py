@@ -13,7 +13,7 @@ from stlm.compare.recipe import PLACE, Recipe
 from stlm.config.decode import non_default
 from stlm.config.words import command
 from stlm.errors import UserError
-from stlm.train.cli_args import configure
+from stlm.train.cli_args import described
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +56,18 @@ class Plan:
 
 def make_plan(arguments: Sequence[str], recipe: Recipe, threads: int) -> Plan:
     """The runs of a recipe. threads: number of threads of each run. If the length is in minutes, the result depends on it, so
-    it is part of the run's name.
+    it is part of the run's name. How a run is spread over processes always is.
 
     Raises UserError if an arm's arguments aren't valid.
     """
     def run(place: str, words: list[str], texts: dict[str, str], after: list[str]) -> Run:
         try:
-            config = configure(words[0], words[1:], f"stlm train {words[0]}")
+            config, spread = described(words)
         except UserError as error:
             raise UserError(f"{arguments[0]}, {place}: {error}") from None
         made_of = [non_default(config), threads if config.train.minutes is not None else None]
+        if spread:
+            made_of.append(spread)
         digest = hashlib.sha256(recipe.unfilled(json.dumps(made_of, sort_keys=True)).encode()).hexdigest()[:8]
         return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts, after)
 

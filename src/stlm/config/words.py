@@ -6,9 +6,11 @@ import math
 import re
 import shlex
 import typing
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from stlm.config.bounds import IN_WORDS, without_none
+from stlm.errors import UserError
 
 # No other forms are numbers, so that 0x10, full-width digits, nan and inf are refused everywhere alike.
 _SPELLED = {int: re.compile(r"[+-]?[0-9_]+"), float: re.compile(r"[0-9.eE_+-]+")}
@@ -52,6 +54,23 @@ def value_word(value: Any) -> str:
 def command(*words: str) -> str:
     """``stlm`` with these words, as they are typed in a shell."""
     return shlex.join(["stlm", *words])
+
+
+def take_option(flags: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+    """The last value of one option, and the flags without it."""
+    found, rest = None, list[str]()
+    words = iter(flags)
+    for word in words:
+        if word == "--":
+            return found, [*rest, word, *words]
+        flag, equals, value = word.partition("=")
+        if flag != name:
+            rest.append(word)
+            continue
+        found = value if equals else next(words, "")
+        if not found:
+            raise UserError(f"{name}: a value has to follow")
+    return found, rest
 
 
 def _number(kind: Any, word: str) -> Any:

@@ -11,10 +11,11 @@ from stlm.config.files import load
 from stlm.config.flags import parse
 from stlm.config.help import Row
 from stlm.config.slot import slot_of
-from stlm.config.words import value_word
+from stlm.config.words import take_option, value_word
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
+SPREAD = ("--processes", "--fsdp")  # flags that don't describe a run, but how it is spread over processes
 SHORTHANDS = {"--data": "data.source", "--field": "data.field"}
 
 
@@ -26,6 +27,16 @@ def configure(name: str, flags: list[str], program: str, own: Sequence[Row] = ()
 def apply(config: RunConfig, flags: list[str], program: str, own: Sequence[Row] = ()) -> RunConfig:
     """``config`` changed by flags."""
     return parse(config, flags, program, SHORTHANDS, own)
+
+
+def described(words: Sequence[str]) -> tuple[RunConfig, dict[str, str]]:
+    """The run that arguments of ``stlm train`` describe, and by flag how they spread it over processes. The preset is first."""
+    flags, spread = list(words[1:]), dict[str, str]()
+    for flag in SPREAD:
+        value, flags = take_option(flags, flag)
+        if value is not None:
+            spread[flag] = value
+    return configure(words[0], flags, f"stlm train {words[0]}"), spread
 
 
 def arguments_of(config: RunConfig, name: str | None = None) -> list[str]:
