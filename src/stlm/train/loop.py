@@ -177,22 +177,23 @@ class Trainer:
             callback.on_train_end(self)
 
     def _loop(self) -> None:
-        train, saved_at = self.config.train, self.step
-        while not self.done and not self.stop:
+        train, saved_at, stop = self.config.train, self.step, self.ranks.any(self.stop)
+        while not self.done and not stop:
             self.advance()
             if self.model.flops_change and self.step % RECOUNT == 0:
                 self._count_flops()
             if self.step % train.log_every == 0 or self.done:
                 self.log(self._figures())
             self._look()
-            if self.step % train.checkpoint_every == 0 or self.done or self.stop:
+            stop = self.ranks.any(self.stop)  # what all know: one process alone must not leave the loop
+            if self.step % train.checkpoint_every == 0 or self.done or stop:
                 saved_at = self.step
                 self.save()
         if saved_at != self.step:
             self.save()
 
     def _look(self) -> None:
-        """Let the callbacks look. All processes hear whether one of them wants to stop."""
+        """Let the callbacks look."""
         if not self.parallel.keeps_all and (self.config.train.looks(self.step) or self.done):
             self._refuse_broken_weights()
             self.parallel.gather(self.ema or self.model)
@@ -200,7 +201,6 @@ class Trainer:
             for callback in self.callbacks:
                 if figures := callback.on_step_end(self):
                     self.log(figures)
-        self.stop = self.ranks.any(self.stop)
 
     def _save_alone(self) -> None:
         """Save after another process was lost, if this is the main process, has all weights, and isn't amid an update."""

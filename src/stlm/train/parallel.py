@@ -89,6 +89,7 @@ class Sharded(Parallel):
 
     def __init__(self, with_loss: ModelWithLoss, ema: nn.Module | None, optimizers: Sequence[Optimizer], ranks: Ranks) -> None:
         super().__init__(with_loss)
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # blocks return views, which nobody changes in place
         self._ranks, self._mesh = ranks, init_device_mesh(with_loss.device.type, (ranks.size,))
         modules = [module for module in (with_loss.model, with_loss.objective, ema) if module is not None]
         self._plain = {module: copy.deepcopy(module).cpu() for module in modules} if ranks.is_main else {}
