@@ -40,6 +40,18 @@ def test_faults_before_anything_runs(monkeypatch):
         make_plan(["x.py"], dataclasses.replace(recipe, arms={"a": "demo --model.layer 3"}), 1)
 
 
+def test_arms_of_several_processes():
+    """How a run is spread is part of its name, so such arms are runs of their own; a wrong number is told."""
+    arms = {"one": "demo", "also one": "demo --processes 1", "two": "demo --processes 2",
+            "parts": "demo --processes 2 --fsdp on"}
+    recipe = Recipe("?", "!", "steps", 1, arms, "one", seeds=(0,))
+    names = {arm: runs[0].name for arm, runs in make_plan(["x.py"], recipe, 1).arms.items()}
+    assert names["one"] == names["also one"] and len(set(names.values())) == 3
+    for words, message in (("demo --processes 0", "--processes"), ("demo --fsdp maybe", "auto, on, off")):
+        with pytest.raises(UserError, match=message):
+            make_plan(["x.py"], dataclasses.replace(recipe, arms={"one": words}), 1)
+
+
 GOOD = {"question": "?", "rule": "!", "equal": "steps", "amount": 3,
         "arms": {"a": "demo", "b": "demo --seed 1"}, "baseline": "a"}
 

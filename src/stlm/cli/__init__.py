@@ -7,9 +7,10 @@ import os
 import sys
 
 from stlm.cli import streams
-from stlm.cli.processes import launch, speaks, take_processes
+from stlm.cli.processes import launch, speaks
 from stlm.cli.threads import use_threads
 from stlm.cli.usage import SYNONYMS, THREADED, VERBS, usage, verb_usage
+from stlm.config.spread import take_processes
 from stlm.config.suggest import did_you_mean
 from stlm.errors import UserError
 

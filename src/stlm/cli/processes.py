@@ -14,25 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Annotated
 
-from stlm.config.bounds import Range
-from stlm.config.words import read_number, take_option
+from stlm.config.spread import PROCESSES
 from stlm.errors import UserError
 
-FLAG = "--processes"
-Processes = Annotated[int, Range(1, 1024)]
 GRACE = 40.0  # seconds in which the others save and end after one has ended badly
 POLL = 0.1  # seconds between looks
-
-
-def take_processes(arguments: Sequence[str]) -> tuple[int, list[str]]:
-    """The number of processes that the arguments ask for, and the other arguments."""
-    value, rest = take_option(arguments, FLAG)
-    try:
-        return (1 if value is None else int(read_number(FLAG, Processes, value))), rest
-    except ValueError as error:
-        raise UserError(str(error)) from None
 
 
 def speaks() -> bool:
@@ -48,7 +35,7 @@ def launched() -> int | None:
 def launch(n: int, arguments: Sequence[str]) -> int:
     """Run ``stlm ARGUMENTS`` in ``n`` processes. Returns the exit status of the main one."""
     if "WORLD_SIZE" in os.environ:
-        raise UserError(f"{FLAG}: torchrun has started the processes already; leave it out")
+        raise UserError(f"{PROCESSES}: torchrun has started the processes already; leave it out")
     threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or available_cores()) // n)
     shared = {**os.environ, "WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": str(threads), "STLM_PROCESSES": str(n),

@@ -20,10 +20,11 @@ from stlm.cli.console import Console
 from stlm.cli.device import take_device
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name
-from stlm.cli.processes import FLAG, launched
+from stlm.cli.processes import launched
 from stlm.cli.runs import described, open_corpus, open_text, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import changed, encode
+from stlm.config.spread import PROCESSES, take_fsdp
 from stlm.config.words import command, take_option
 from stlm.config.writing import check_folder, write_json
 from stlm.data.shards import Corpus
@@ -53,7 +54,6 @@ from stlm.train.run_config import RunConfig
 from stlm.train.start import Start
 from stlm.train.trackers import build as build_trackers
 
-FSDP, FSDP_CHOICES = "--fsdp", ("auto", "on", "off")
 TOGETHER = 1.0  # seconds within which two signals are one request
 READ = 600  # bytes of held-out text for which the report shows patches and bits
 
@@ -63,9 +63,7 @@ def run(arguments: list[str]) -> int:
     wanted, arguments = take_device(arguments)
     preset, flags = first_name("train", arguments)
     name, flags = take_option(flags, "--name")
-    sharded, flags = take_option(flags, FSDP)
-    if sharded not in (None, *FSDP_CHOICES):
-        raise UserError(f"{FSDP} {sharded}: it has to be one of {', '.join(FSDP_CHOICES)}")
+    sharded, flags = take_fsdp(flags)
     resume, flags = "--resume" in flags, [flag for flag in flags if flag != "--resume"]
     program = f"stlm train {preset}"
     if "--help" in flags or "-h" in flags:
@@ -84,7 +82,7 @@ def run(arguments: list[str]) -> int:
         config = configure(preset, flags, program, TRAIN_FLAGS)
     try:
         with ranks.explained():
-            return _train(folder, config, preset, saved, console, ranks, wanted, sharded or "auto")
+            return _train(folder, config, preset, saved, console, ranks, wanted, sharded)
     except LostProcess as error:
         raise LostProcess(f"{error}; {_saved(folder)}; continue with:  {_again(preset, folder)}") from None
 
@@ -135,7 +133,7 @@ def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint 
 def _again(preset: str, folder: RunFolder) -> str:
     """The command that goes on with a run."""
     n = launched()
-    return command("train", preset, "--name", folder.name, "--resume", *([] if n is None else [FLAG, str(n)]))
+    return command("train", preset, "--name", folder.name, "--resume", *([] if n is None else [PROCESSES, str(n)]))
 
 
 def _saved(folder: RunFolder) -> str:

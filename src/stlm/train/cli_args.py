@@ -11,11 +11,11 @@ from stlm.config.files import load
 from stlm.config.flags import parse
 from stlm.config.help import Row
 from stlm.config.slot import slot_of
-from stlm.config.words import take_option, value_word
+from stlm.config.spread import take_fsdp, take_processes
+from stlm.config.words import value_word
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
-SPREAD = ("--processes", "--fsdp")  # flags that don't describe a run, but how it is spread over processes
 SHORTHANDS = {"--data": "data.source", "--field": "data.field"}
 
 
@@ -29,14 +29,13 @@ def apply(config: RunConfig, flags: list[str], program: str, own: Sequence[Row] 
     return parse(config, flags, program, SHORTHANDS, own)
 
 
-def described(words: Sequence[str]) -> tuple[RunConfig, dict[str, str]]:
-    """The run that arguments of ``stlm train`` describe, and by flag how they spread it over processes. The preset is first."""
-    flags, spread = list(words[1:]), dict[str, str]()
-    for flag in SPREAD:
-        value, flags = take_option(flags, flag)
-        if value is not None:
-            spread[flag] = value
-    return configure(words[0], flags, f"stlm train {words[0]}"), spread
+def described(words: Sequence[str]) -> tuple[RunConfig, tuple[int, str]]:
+    """The run that arguments of ``stlm train`` describe, the preset first; and how they spread it over processes: their number,
+    and whether each holds only a part of the weights.
+    """
+    processes, flags = take_processes(words[1:])
+    sharded, flags = take_fsdp(flags)
+    return configure(words[0], flags, f"stlm train {words[0]}"), (processes, sharded)
 
 
 def arguments_of(config: RunConfig, name: str | None = None) -> list[str]:
