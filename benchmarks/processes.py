@@ -71,7 +71,8 @@ def measured(preset: str, way: str, steps: int, data: str) -> dict[str, Any]:
     n, sharded = WAYS[way]
     start = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(n), "-m"] if n > 1 else []
     command = [sys.executable, "-m", *start, "benchmarks.processes", preset, sharded, str(steps), data]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR",
+                   "MALLOC_MMAP_THRESHOLD_": "131072"}  # glibc gives freed memory back, so that a peak is what a step needs
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
