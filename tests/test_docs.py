@@ -26,7 +26,7 @@ from stlm.model import checks
 from stlm.model.model_config import ModelConfig
 from stlm.model.small import Letters
 from stlm.train.checkpoint import open_checkpoint
-from stlm.train.cli_args import configure
+from stlm.train.cli_args import configure, described
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 from tests.conftest import small_model
@@ -34,7 +34,7 @@ from tests.markdown import anchors, blocks, links, spans
 from tests.train.tiny import tiny_config, tiny_trainer
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/results.md", "docs/parts.md", "docs/gpu.md"]
+PAGES = ["README.md", "docs/results.md", "docs/parts.md", "docs/gpu.md", "docs/scaling.md"]
 LINKING = [*PAGES, "CHANGELOG.md", "docs/architecture.md", "docs/log.md", "models/10m-en/README.md"]
 FOLDERS = ("benchmarks", "docs", "models", "recipes", "results", "src", "tests")
 OTHERS = ("pip", "open", "xdg-open", "scp", ".")  # programs that are not ours
@@ -116,6 +116,9 @@ def check_command(words: list[str]) -> None:
             assert (ROOT / "benchmarks" / f"{rest[2]}.py").exists()
     elif program == "stlm":
         check_verb(rest[0], rest[1:])
+    elif program == "torchrun":
+        assert rest[rest.index("-m") + 1] == "stlm"
+        check_verb(rest[rest.index("-m") + 2], rest[rest.index("-m") + 3:])
     else:
         assert program in OTHERS
 
@@ -124,7 +127,7 @@ def check_verb(verb: str, rest: list[str]) -> None:
     assert verb in VERBS
     if verb in ("train", "params") and rest:
         preset = "10m" if rest[0].endswith(".toml") else rest[0]
-        configure(preset, run_flags(rest[1:]), "stlm train")
+        described([preset, *run_flags(rest[1:])])
     elif verb == "compare":
         assert any((place / rest[0]).is_file() for place in (ROOT, Path.cwd()))
     if verb != "train" and verb != "params":

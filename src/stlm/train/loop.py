@@ -313,7 +313,8 @@ class Trainer:
         spent, n_bytes = self.counters.spent - self._logged_at[0], self.counters.n_bytes - self._logged_at[1]
         self._logged_at = (self.counters.spent, self.counters.n_bytes)
         figures["train/bytes_per_second"] = n_bytes / spent
-        figures["train/mfu"] = figures["train/bytes_per_second"] * self.counters.flops_per_byte / self.decisions.peak_flops
+        peak = self.decisions.peak_flops * self.ranks.size
+        figures["train/mfu"] = figures["train/bytes_per_second"] * self.counters.flops_per_byte / peak
         figures["train/learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
         return figures
 
