@@ -30,7 +30,7 @@ torch.set_num_threads(1)  # the models here are far too small for more
 TOGETHER = {"tests/cli/test_commands.py", "tests/cli/test_evaluating.py", "tests/cli/test_outputs.py",
             "tests/cli/test_reading.py", "tests/cli/test_terminal.py", "tests/compare/test_compare.py",
             "tests/evaluate/test_task_slot.py", "tests/fuzz/test_kills.py", "tests/text/test_world.py",
-            "tests/train/test_checkpoints.py", "tests/train/test_ranks.py",
+            "tests/train/test_checkpoints.py", "tests/processes/test_ranks.py",
             "tests/train/test_resuming.py"}  # files whose tests share what takes long to make
 
 

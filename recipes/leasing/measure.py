@@ -32,6 +32,7 @@ from stlm.model.count import count
 from stlm.train import machine
 from stlm.train.build import build_run
 from stlm.train.cli_args import configure
+from stlm.train.device import pick_device
 from stlm.train.folder import RunFolder
 from stlm.train.loop import Trainer
 from stlm.train.run_config import RunConfig, TrainConfig
@@ -44,7 +45,7 @@ TOP = 25  # operations that are listed
 
 def look(config: RunConfig) -> dict[str, Any]:
     """What there is on this machine. The text is in the cache afterwards."""
-    device, corpus = machine.pick_device(), open_corpus(config, Console())
+    device, corpus = pick_device(), open_corpus(config, Console())
     found = {**machine.describe(device), "train_bytes": corpus.train.n_bytes, "held_out_bytes": corpus.validation.n_bytes,
              "cuda": device.type == "cuda",
              "ways": [way for way in typing.get_args(field_types(TrainConfig)["compile"]) if way != "auto"]}
@@ -59,7 +60,7 @@ def speed(config: RunConfig, record: Path, imports: float) -> None:
     imports: seconds that imports took. ``ready_seconds`` says how long a run takes from its start to its first steps.
     """
     started = time.perf_counter()
-    device = machine.pick_device()
+    device = pick_device()
     corpus = open_corpus(config, Console())
     with tempfile.TemporaryDirectory() as scratch:
         trainer = _fitting(Path(scratch), config, corpus, device)

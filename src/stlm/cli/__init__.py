@@ -60,7 +60,7 @@ def _run(arguments: list[str]) -> int:
         rest = use_threads(rest)
     if verb == "train":
         n, rest = take_processes(rest)
-        if n > 1:
+        if n > 1 and not {"-h", "--help"}.intersection(rest):
             return launch(n, [verb, *rest])
     return importlib.import_module(f"stlm.cli.{verb}").run(rest)
 

@@ -19,12 +19,13 @@ from stlm.config.spread import PROCESSES
 from stlm.errors import UserError
 
 GRACE = 40.0  # seconds in which the others save and end after one has ended badly
+ALONE = 10.0  # the same after the main one has ended
 POLL = 0.1  # seconds between looks
 
 
 def speaks() -> bool:
     """Whether this process is the one of a run that talks to the person. One process of several does."""
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def launched() -> int | None:
@@ -39,16 +40,20 @@ def launch(n: int, arguments: Sequence[str]) -> int:
     threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or available_cores()) // n)
     shared = {**os.environ, "WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": str(threads), "STLM_PROCESSES": str(n),
+              "STLM_PARENT": str(os.getpid()),
               "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}  # a lost process is told in one line
-    # a session of its own, so that Ctrl-C reaches it only through us, once
-    processes = [subprocess.Popen([sys.executable, "-m", "stlm", *arguments], start_new_session=True,
-                                  env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(n)]
+    processes = list[subprocess.Popen]()
 
     def hand_on(number: int, frame: object) -> None:
+        if len(processes) < n or processes[0].poll() is not None:  # nobody is there to save anything, or not any more
+            raise KeyboardInterrupt
         processes[0].send_signal(number)
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for rank in range(n):  # in a session of its own, so that Ctrl-C reaches it only through us, once
+            processes.append(subprocess.Popen([sys.executable, "-P", "-m", "stlm", *arguments], start_new_session=True,
+                                              env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
         return _wait(processes)
     finally:
         for number, handler in before.items():
@@ -61,11 +66,13 @@ def launch(n: int, arguments: Sequence[str]) -> int:
 
 def _wait(processes: list[subprocess.Popen]) -> int:
     """Wait until all have ended, or until some time after the first has ended badly."""
-    until, first = float("inf"), None
-    while [process for process in processes if process.poll() is None] and time.monotonic() < until:
+    until, alone, first = float("inf"), float("inf"), None
+    while [process for process in processes if process.poll() is None] and time.monotonic() < min(until, alone):
         failed = next((rank for rank, process in enumerate(processes) if process.returncode), None)
         if first is None and failed is not None:
             first, until = failed, time.monotonic() + GRACE
+        if alone == float("inf") and processes[0].returncode is not None:
+            alone = time.monotonic() + ALONE
         time.sleep(POLL)
     status = processes[0].poll()
     if status is not None and status >= 0:  # it has said what there was to say

@@ -68,22 +68,24 @@ def run(arguments: list[str]) -> int:
     program = f"stlm train {preset}"
     if "--help" in flags or "-h" in flags:
         configure(preset, flags, program, TRAIN_FLAGS)  # prints and exits
-    ranks = open_ranks()
-    folder, saved = RunFolder(RUNS / ranks.from_main(lambda: _name(name, preset, resume))), None
-    if resume and folder.exists:
-        saved, config = folder.latest(), apply(folder.config(), flags, program, TRAIN_FLAGS)
-        check_changes(folder, saved, config)
-        if saved is not None and finished(folder, saved) and not changed(saved.config, config):
-            console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}")
-            ranks.close()
-            return 0
-    else:
-        _refuse_existing(folder)
-        config = configure(preset, flags, program, TRAIN_FLAGS)
+    ranks, folder = open_ranks(), None
     try:
         with ranks.explained():
+            folder, saved = RunFolder(RUNS / ranks.from_main(lambda: _name(name, preset, resume))), None
+            if resume and folder.exists:
+                saved, config = folder.latest(), apply(folder.config(), flags, program, TRAIN_FLAGS)
+                check_changes(folder, saved, config)
+                if saved is not None and finished(folder, saved) and not changed(saved.config, config):
+                    console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}")
+                    ranks.close()
+                    return 0
+            else:
+                _refuse_existing(folder)
+                config = configure(preset, flags, program, TRAIN_FLAGS)
             return _train(folder, config, preset, saved, console, ranks, wanted, sharded)
     except LostProcess as error:
+        if folder is None:
+            raise
         raise LostProcess(f"{error}; {_saved(folder)}; continue with:  {_again(preset, folder)}") from None
 
 
@@ -96,12 +98,12 @@ def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint 
     with ranks.main_first(), _told_where(saved is not None):  # texts from the hub are fetched once
         source = open_text(config)
     corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source)), Display(console)
-    watching = _checked(folder, config, corpus_of_run, display) if ranks.is_main else []
+    watching = _checked(folder, config, corpus_of_run, display, ranks) if ranks.is_main else []
     with ranks.main_first(), _told_where(saved is not None):
         corpus = corpus_of_run()
     if saved is not None:
         refuse_without_effect(folder, saved, config, corpus)
-    tokens = config.train.batch_size // config.train.grad_accum * config.train.seq_len
+    tokens = max(1, config.train.batch_size // config.train.grad_accum // ranks.size) * config.train.seq_len
     check_fits(config.model, corpus.tokenizer, device, tokens)
     continues = folder.exists
     with folder.locked() if ranks.is_main else contextlib.nullcontext():
@@ -154,14 +156,15 @@ def _refuse_existing(folder: RunFolder) -> None:
         raise UserError(f"{folder.path}: this run exists already; continue it with --resume, or choose another --name")
 
 
-def _checked(folder: RunFolder, config: RunConfig, corpus: Callable[[], Corpus], display: Display) -> list[Callback]:
+def _checked(folder: RunFolder, config: RunConfig, corpus: Callable[[], Corpus], display: Display, ranks: Ranks
+             ) -> list[Callback]:
     """What watches the run. Everything that may be missing later is looked for now, before the text is read."""
     check_folder(folder.path)
     if config.train.init_from is not None and not folder.exists:
         find_checkpoint(config.train.init_from)
     say = display.console.say
     return [Validation(), Guarded(Benchmarks(config.train, corpus), "scoring of --train.tasks", say), Samples(display.sample),
-            display, *([BusyMachine(say)] if launched() is None else []), *build_trackers(config, folder, say)]
+            display, *([BusyMachine(say)] if ranks.size == 1 else []), *build_trackers(config, folder, say)]
 
 
 def _name(name: str | None, preset: str, resume: bool) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stlm.compare.job import Run
+from stlm.config.spread import take_processes
 from stlm.errors import UserError
 from stlm.train.device import n_gpus
 from stlm.train.folder import RUNS, RunFolder
@@ -67,14 +68,15 @@ class Processes:
     """Starts jobs on this machine, each on the device with the fewest. device: as in `pick_device`."""
 
     def __init__(self, device: str, threads: int) -> None:
-        several = n_gpus() if device in ("auto", "cuda") else 0
+        several, self._all = n_gpus() if device in ("auto", "cuda") else 0, device
         self._devices = [f"cuda:{number}" for number in range(several)] if several > 1 else [device]
         self._threads, self._jobs = threads, list[Process]()
 
     def start(self, run: Run) -> Process:
         self._jobs = [job for job in self._jobs if not job.over()]
-        busy = [job.device for job in self._jobs]
-        self._jobs.append(Process(run, self._threads, min(self._devices, key=busy.count)))
+        busy, alone = [job.device for job in self._jobs], take_processes(run.words)[0] == 1
+        # several processes of one run share all GPUs among themselves
+        self._jobs.append(Process(run, self._threads, min(self._devices, key=busy.count) if alone else self._all))
         return self._jobs[-1]
 
 

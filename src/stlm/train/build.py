@@ -63,6 +63,9 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         follow(decisions, with_loss, source, counters.step)
     if resume is not None:
         _restore(resume, config, corpus, model, objective, ema, optimizers, source)
+    here = counters.step, corpus.contents
+    if ranks.any(here != ranks.from_main(lambda: here)):
+        raise UserError("the processes don't see the same run and the same text; several machines need one folder for both")
     if ranks.is_main:
         folder.rewind(counters.step)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte

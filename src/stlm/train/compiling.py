@@ -73,6 +73,7 @@ def undo(with_loss: ModelWithLoss) -> None:
 
 def _whole(with_loss: ModelWithLoss, graphs: bool) -> Callable[[Batch], StepLoss]:
     """A function that computes a step with code for each size of a batch. It fails where the step isn't one graph."""
+    torch._dynamo.config.optimize_ddp = False  # it would split the graph where DDP adds up gradients
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 8 * MOST_SIZES)  # parts may change, too
     compiled = torch.compile(with_loss._call_impl, fullgraph=True, dynamic=False, options={"triton.cudagraphs": graphs})
     sizes: set[tuple] = set()

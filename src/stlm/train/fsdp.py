@@ -88,9 +88,16 @@ class Sharded(Parallel):
 
     def state_of(self, optimizer: Optimizer) -> dict[str, Any]:
         found = optimizer.state_dict()
-        state = {number: {name: whole(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        state = {number: {name: self._kept(value) for name, value in values.items()}
                  for number, values in found["state"].items()}
         return {**found, "state": state}
+
+    def _kept(self, value: Any) -> Any:
+        """A value of a state, whole; on the main process, because only that one saves."""
+        if not isinstance(value, Tensor):
+            return value
+        full = whole(value)
+        return full.cpu() if self._ranks.is_main else None
 
 
 def _apart(blocks: Iterable[nn.Module]) -> list[nn.Module]:

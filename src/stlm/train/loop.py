@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -27,6 +28,7 @@ from stlm.nn.weights import all_finite
 from stlm.optim import set_learning_rate
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
+from stlm.train.compiling import OFF
 from stlm.train.decisions import Decisions, record_start
 from stlm.train.folder import RunFolder
 from stlm.train.gradients import GradientSum
@@ -37,6 +39,7 @@ from stlm.train.ranks import LostProcess, Ranks
 from stlm.train.run_config import RunConfig
 
 AHEAD = 4  # steps whose batches are prepared while a GPU computes
+COMPILING = 600.0  # seconds in which a process may compile a new size of batches, while the others wait
 RECOUNT = 100  # steps between counts of FLOPs, for models whose cost changes during training
 
 
@@ -128,12 +131,13 @@ class Trainer:
         for part in parts:
             parallel.gather(part)
         if self.ranks.is_main:
-            self.folder.check_own()
-            record = {**dataclasses.asdict(self.counters), "corpus": self.corpus.contents, "progress": self.progress()}
-            model, objective, *ema = (parallel.plain(part) for part in parts)
-            checkpoint.save(path, self.config, self.corpus.tokenizer, model, ema[0] if ema else None, objective,
-                            {"optimizers": optimizers, "batches": self.source.state_dict()}, record)
-            checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
+            with self.ranks.alone():
+                self.folder.check_own()
+                record = {**dataclasses.asdict(self.counters), "corpus": self.corpus.contents, "progress": self.progress()}
+                model, objective, *ema = (parallel.plain(part) for part in parts)
+                checkpoint.save(path, self.config, self.corpus.tokenizer, model, ema[0] if ema else None, objective,
+                                {"optimizers": optimizers, "batches": self.source.state_dict()}, record)
+                checkpoint.prune(self.folder.checkpoints, self.config.train.keep)
         return path
 
     def usable_model(self) -> LM:
@@ -164,7 +168,7 @@ class Trainer:
         if self.ranks.is_main:
             record_start(self.folder, self.device, self.decisions, self.step, self.changes, self.ranks.size)
         machine.forget_peak_memory(self.device)
-        self.ranks.begin()
+        self.ranks.begin(0.0 if self.decisions.compile == OFF else COMPILING)
         try:
             with self.ranks.explained():
                 self._loop()
@@ -177,7 +181,7 @@ class Trainer:
             callback.on_train_end(self)
 
     def _loop(self) -> None:
-        train, saved_at, stop = self.config.train, self.step, self.ranks.any(self.stop)
+        train, stop = self.config.train, self.ranks.any(self.stop)
         while not self.done and not stop:
             self.advance()
             if self.model.flops_change and self.step % RECOUNT == 0:
@@ -187,10 +191,7 @@ class Trainer:
             self._look()
             stop = self.ranks.any(self.stop)  # what all know: one process alone must not leave the loop
             if self.step % train.checkpoint_every == 0 or self.done or stop:
-                saved_at = self.step
                 self.save()
-        if saved_at != self.step:
-            self.save()
 
     def _look(self) -> None:
         """Let the callbacks look."""
@@ -214,8 +215,9 @@ class Trainer:
                   "flops": counters.flops, **figures}
         if self.ranks.is_main:
             self.folder.append(self.folder.metrics, record)
-        for callback in self.callbacks:
-            callback.on_log(self, record)
+        with self.ranks.alone():
+            for callback in self.callbacks:
+                callback.on_log(self, record)
 
     def advance(self) -> None:
         """One step."""
@@ -278,11 +280,13 @@ class Trainer:
 
     def _count_flops(self) -> None:
         """Count FLOPs per byte again. They change when learned patches get longer, or when more layers become active."""
-        self.parallel.gather(self.model)
+        for part in (self.model, self.objective):
+            self.parallel.gather(part)
         self.counters.flops_per_byte = self.ranks.from_main(self._counted_flops)
 
     def _counted_flops(self) -> float:
-        with_loss = ModelWithLoss(self._copied(self.model).requires_grad_(True).train(), self.objective)
+        objective: Any = self.objective if self.parallel.keeps_all else copy.deepcopy(self.parallel.plain(self.objective))
+        with_loss = ModelWithLoss(self._copied(self.model).requires_grad_(True).train(), objective.to(self.device))
         batch = self.source.probe(self.step).to(self.device)
         return machine.count_flops(with_loss, batch) / float(batch.total_bytes)
 

@@ -26,7 +26,9 @@ from stlm.train.watch import INTERRUPT, Watch
 T = TypeVar("T")
 LIMIT = datetime.timedelta(days=1)  # of a collective; the watch ends it sooner where a process is lost
 LOOK = datetime.timedelta(seconds=1)  # between looks whether another process was lost
-FAREWELL = 10.0  # seconds
+FAREWELL = 10.0  # seconds that the main process waits for the others at the end
+QUIET = 3.0  # the same where it ends early
+START = datetime.timedelta(minutes=5)  # in which all processes have to be there
 
 
 def open_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:
@@ -40,7 +42,7 @@ class Processes(Ranks):
     def __init__(self, local_rank: int) -> None:
         self._local_rank, self._meetings, self._begun, self._last_tick = local_rank, 0, False, time.monotonic()
         try:
-            self._store, self.rank, self.size = next(dist.rendezvous("env://"))
+            self._store, self.rank, self.size = next(dist.rendezvous("env://", timeout=START))
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
             dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size, timeout=LIMIT)
         except (RuntimeError, ValueError, StopIteration) as error:
@@ -56,10 +58,9 @@ class Processes(Ranks):
             return wanted
         if wanted.index is not None:
             raise UserError(f"--device {wanted}: each process takes a GPU of its own; use --device cuda")
-        there = torch.cuda.device_count()
-        if self._local_rank >= there:
-            raise UserError(f"there are {self._local_rank + 1} or more processes on this machine, but {there} GPUs; start as "
-                            "many processes as there are GPUs")
+        there, needed = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", self._local_rank + 1))
+        if needed > there:
+            raise UserError(f"processes on this machine: {needed}, GPUs: {there}; start as many processes as there are GPUs")
         torch.cuda.set_device(self._local_rank)
         return torch.device("cuda", self._local_rank)
 
@@ -73,7 +74,10 @@ class Processes(Ranks):
         return bool(self.sum(torch.tensor(float(flag))))
 
     def from_main(self, make: Callable[[], T]) -> T:
-        made: list[Any] = [make() if self.is_main else None]
+        made: list[Any] = [None]
+        if self.is_main:
+            with self.alone():
+                made = [make()]
         self.meet()
         dist.broadcast_object_list(made)
         return made[0]
@@ -111,6 +115,7 @@ class Processes(Ranks):
     def alone(self) -> Iterator[None]:
         with self._watch.alone():
             yield
+        self._last_tick = time.monotonic()  # what was done alone doesn't count as slow work
 
     def tick(self) -> None:
         now = time.monotonic()
@@ -118,15 +123,21 @@ class Processes(Ranks):
             self._watch.slowest = max(self._watch.slowest, now - self._last_tick)
         self._watch.place, self._last_tick = self._watch.place + 1, now
 
-    def begin(self) -> None:
+    def begin(self, patience: float) -> None:
         self.meet()
-        self._begun = True
+        self._begun, self._last_tick = True, time.monotonic()
+        self._watch.behind += patience
         self._started_alone.__exit__(None, None, None)
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         try:
             yield
+        except LostProcess:
+            raise
+        except (UserError, KeyboardInterrupt) as error:
+            self._leave(str(error))
+            raise
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or (lost := self._watch.find()) is None:
                 raise
@@ -142,7 +153,17 @@ class Processes(Ranks):
         return LostProcess(self._named(other, why))
 
     def _named(self, other: int, why: str) -> str:
+        with contextlib.suppress(RuntimeError):  # the store may be lost too
+            if other and self._store.check([f"fault/{other}"]):
+                why = f"says: {self._store.get(f'fault/{other}').decode()}"
         return f"process {other} of {self.size} (counted from 0) {why}"
+
+    def _leave(self, fault: str) -> None:
+        """Say what is wrong to the other processes. If this is the main one, they end without a word."""
+        with contextlib.suppress(RuntimeError):
+            self._store.set(f"fault/{self.rank}", fault)
+            if self.is_main:
+                self._store.wait([f"left/{other}" for other in range(1, self.size)], datetime.timedelta(seconds=QUIET))
 
     def _tell(self, other: int, why: str) -> None:
         """Say it, if this is the process that says it: the main one, or if that one was lost, the next."""

@@ -68,8 +68,8 @@ class Ranks:
     def tick(self) -> None:
         """Say that this process goes on. `meet` and `sum` say it too."""
 
-    def begin(self) -> None:
-        """The first step comes now. From here on, a process that stays behind is lost."""
+    def begin(self, patience: float) -> None:
+        """The first step comes now. From here on, a process that stays behind is lost. patience: seconds more that it has."""
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:

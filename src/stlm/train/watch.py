@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 EVERY = 1.0  # seconds between signs of life
-SILENT = 15.0  # seconds without one, after which a process is lost. A long call may hold Python's lock for some seconds
+SILENT = 30.0  # seconds without one, after which a process is lost. A slow disk may hold Python's lock for some seconds
 BROKEN = 5.0  # the same where a connection has ended, so that some process must be lost
 BEHIND = 30.0  # seconds that a process may be behind the others; more if steps take long
 PATIENCE = 20.0  # seconds that this process has to end after another one was lost
 INTERRUPT = signal.SIGUSR2
+SILENCE, IDLE, ENDED = "doesn't answer any more", "does nothing any more", "has ended"  # why a process is lost
 
 
 class Sign:
@@ -33,9 +34,21 @@ class Sign:
         self.count, self.place, self.alone, self.pid = int(count), int(place), alone == "1", int(pid)
 
 
+def _lives(sign: Sign | None) -> bool:
+    """Whether a process of this machine is there."""
+    if sign is None or sign.host != socket.gethostname():
+        return False
+    try:
+        os.kill(sign.pid, 0)
+    except OSError:
+        return False
+    return True
+
+
 class Watch:
-    """place: how far this process has come; the others see it. slowest: seconds of its slowest piece of work. lost: the rank
-    that was lost, and why; None so far. tell: is called with these if this process doesn't end by itself, before it is ended.
+    """place: how far this process has come; the others see it. slowest: seconds of its slowest piece of work. behind: seconds
+    that another process may be behind, if work isn't slower. lost: the rank that was lost, and why; None so far. tell: is
+    called with these if this process doesn't end by itself, before it is ended.
     """
 
     def __init__(self, store: Any, rank: int, size: int, tell: Callable[[int, str], None]) -> None:
@@ -44,7 +57,7 @@ class Watch:
         self._store, self._rank, self._tell = store, rank, tell
         self._others = [other for other in range(size) if other != rank] if rank == 0 else [0]
         self._over, self._round = threading.Event(), time.monotonic()
-        self._silent = SILENT
+        self._silent, self.behind = SILENT, BEHIND
         self._signs, self._seen = dict[int, Sign](), dict[int, tuple[Sign, float, float]]()
         # two threads, because the store may stop with the main process, and whoever asks it then waits for ever
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._exchange, self._judge)]
@@ -81,6 +94,9 @@ class Watch:
             count += 1
             try:
                 self._store.set(f"sign/{self._rank}", f"{count} {self.place} {int(self._alone > 0)} {me}")
+                if self._rank and self._store.check(["fault/0"]):  # the main process has told what is wrong
+                    self._store.set(f"left/{self._rank}", "")
+                    os._exit(1)
                 if self._store.check([f"sign/{other}" for other in self._others]):
                     self._signs = {other: Sign(self._store.get(f"sign/{other}").decode()) for other in self._others}
             except Exception:  # the store is a thread of the main process, or of torchrun, and has ended with it
@@ -92,15 +108,17 @@ class Watch:
 
     def _judge(self) -> None:
         """Look whether others live and go on, and whether what has started us does."""
-        parent = os.getppid()
+        parent = int(os.environ.get("STLM_PARENT", os.getppid()))
         while not self._over.wait(EVERY):
             now = time.monotonic()
             if os.getppid() != parent and self._rank == 0:  # it was killed: save and stop, once
                 parent = os.getppid()
                 os.kill(os.getpid(), signal.SIGTERM)
+            if self._round < 0:  # where torchrun keeps the store, torchrun has ended and the main process may live
+                return None if self._rank == 0 or _lives(self._signs.get(0)) else self._lose(0, ENDED, None)
             faults = {other: why for other, sign in self._signs.items() if (why := self._fault(other, sign, now))}
-            if now - self._round > self._silent:
-                faults[0] = "has ended" if self._round < 0 else "doesn't answer any more"
+            if now - self._round > self._silent and self._rank:
+                faults[0] = SILENCE
             for other, why in faults.items():
                 return self._lose(other, why, self._signs.get(other))
 
@@ -112,9 +130,9 @@ class Watch:
         moved = now if goes_on else moved
         self._seen[other] = sign, heard, moved
         if now - heard > self._silent:
-            return "doesn't answer any more"
-        if now - moved > max(BEHIND, 4 * self.slowest):
-            return "does nothing any more"
+            return SILENCE
+        if now - moved > max(self.behind, 4 * self.slowest):
+            return IDLE
         return None
 
     def _lose(self, other: int, why: str, sign: Sign | None) -> None:

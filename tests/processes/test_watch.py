@@ -37,9 +37,16 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def killed(monkeypatch) -> list[tuple[int, int]]:
-    """Signals that were sent, instead of being sent."""
+    """Signals that were sent, instead of being sent. Only process 77 is there."""
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+
+    def kill(pid: int, number: int) -> None:
+        if number:
+            sent.append((pid, number))
+        elif pid != 77:
+            raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", kill)
     return sent
 
 
@@ -97,17 +104,18 @@ def test_slow_steps_get_more_time(quick, killed):
     found.close()
 
 
-@pytest.mark.parametrize("stops", [True, False])
-def test_the_main_process_takes_the_store_with_it(quick, killed, stops):
-    """It stands still, or it ends."""
-    store = Store({"sign/0": b"1 5 0 99 " + watch.socket.gethostname().encode()})
+@pytest.mark.parametrize(("stops", "pid", "lost"), [(True, 99, watch.SILENCE), (False, 99, watch.ENDED), (False, 77, None)])
+def test_the_main_process_takes_the_store_with_it(quick, killed, stops, pid, lost):
+    """It stands still, or it ends. Where torchrun keeps the store, it lives on."""
+    store = Store({"sign/0": f"1 5 0 {pid} {watch.socket.gethostname()}".encode()})
     found = watching(store, other=0)
     time.sleep(3 * watch.EVERY)
     store.stopped = stops
     if not stops:
         store.set = None  # type: ignore[assignment]
     time.sleep(watch.SILENT + 5 * watch.EVERY)
-    assert found.lost == (0, "doesn't answer any more" if stops else "has ended") and (99, signal.SIGKILL) in killed
+    assert found.lost == ((0, lost) if lost else None)
+    assert killed == ([(99, signal.SIGKILL)] if stops else [])
     store.stopped = False
     found.close()
 

@@ -55,7 +55,7 @@ def train(n: int, runs: list[dict[str, Any]], file: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n), "OMP_NUM_THREADS": "1"}
-    processes = [subprocess.Popen([sys.executable, "-m", "tests.train.many", str(file)], cwd=ROOT,
+    processes = [subprocess.Popen([sys.executable, "-m", "tests.processes.many", str(file)], cwd=ROOT,
                                   env={**shared, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True) for rank in range(n)]
     said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * n, said
