@@ -160,6 +160,18 @@ def test_runs_share_the_gpus(device, gpus, expected, monkeypatch):
     assert [command[-1] for command in commands] == expected
 
 
+def test_a_run_of_several_processes_gets_all_gpus(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    commands = []
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda command, **more: (
+        commands.append(command), SimpleNamespace(poll=lambda: None))[1])
+    monkeypatch.setattr(launch, "n_gpus", lambda: 4)
+    processes = launch.Processes("auto", threads=1)
+    for words in (["demo"], ["demo", "--processes", "2"], ["demo", "--processes", "1"]):
+        processes.start(Run("-".join(words), words, {}))
+    assert [command[-1] for command in commands] == ["cuda:0", "auto", "cuda:1"]
+
+
 @pytest.mark.usefixtures("fakes")
 def test_a_clusters_job_gets_the_device():
     submitted = []

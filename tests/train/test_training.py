@@ -199,6 +199,24 @@ def test_bf16_that_is_emulated_is_not_tried(tmp_path, monkeypatch, bf16, tried):
     assert asked == tried
 
 
+@pytest.mark.parametrize("lacks", ["fp32", "bf16"])
+def test_a_step_that_only_fits_in_bf16(tmp_path, monkeypatch, lacks):
+    def little_memory(with_loss, batch, precision):
+        if precision == lacks:
+            raise torch.OutOfMemoryError("no room")
+        return lambda: None
+
+    trainer = tiny_trainer(tmp_path / "run")
+    batch = trainer.source.probe()
+    monkeypatch.setattr(machine, "_product_flops", lambda device, precision, n: 80e9)
+    monkeypatch.setattr(machine, "step_work", little_memory)
+    if lacks == "fp32":
+        assert machine.faster_precision(trainer.with_loss, batch) == "bf16"
+    else:
+        with pytest.raises(torch.OutOfMemoryError):
+            machine.faster_precision(trainer.with_loss, batch)
+
+
 def test_a_machine_that_cannot_compile_trains_eagerly(tmp_path, monkeypatch):
     def no_compiler(model):
         raise RuntimeError("no C++ compiler was found")

@@ -153,6 +153,9 @@ def _compile(with_loss: ModelWithLoss, work: Callable[[], None], ways: Sequence[
             compiling.compile_step(with_loss, way)
             work()
             return way
+        except torch.OutOfMemoryError:
+            _as_before(with_loss)
+            raise
         except Exception as error:  # compilers raise many types of errors
             _as_before(with_loss)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 import resource
@@ -142,11 +143,22 @@ def faster_precision(with_loss: ModelWithLoss, batch: Batch) -> str:
     try:
         if _product_flops(device, "bf16", 256) < _product_flops(device, "fp32", 256) / 4:
             return "fp32"
-        took = {name: seconds(step_work(with_loss, batch, name), device, 2) for name in ("fp32", "bf16")}
+        took = {name: _seconds_if_it_fits(with_loss, batch, name) for name in ("fp32", "bf16")}
     except unsupported:
         with_loss.zero_grad(set_to_none=True)
         return "fp32"
     return min(took, key=took.__getitem__)
+
+
+def _seconds_if_it_fits(with_loss: ModelWithLoss, batch: Batch, precision: str) -> float:
+    """Seconds of a step; infinity if a GPU has no room for it in ``fp32``, because bf16 needs less."""
+    try:
+        return seconds(step_work(with_loss, batch, precision), with_loss.device, 2)
+    except torch.OutOfMemoryError:
+        if precision == "bf16":
+            raise
+        with_loss.zero_grad(set_to_none=True)
+        return math.inf
 
 
 def count_flops(with_loss: ModelWithLoss, batch: Batch) -> int:
@@ -164,5 +176,5 @@ def count_flops(with_loss: ModelWithLoss, batch: Batch) -> int:
     own = {fused: attention, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward}
     gpu = [with_loss.device] if with_loss.device.type == "cuda" else []
     with torch.random.fork_rng(gpu), FlopCounterMode(display=False, custom_mapping=own) as counter:
-        step_work(with_loss, batch, "fp32")()
+        step_work(with_loss, batch, "bf16" if gpu else "fp32")()  # a GPU has room for a step in bf16, and may have none in fp32
     return counter.get_total_flops()
