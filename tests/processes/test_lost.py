@@ -13,30 +13,16 @@ from pathlib import Path
 import pytest
 
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
+from tests.train.tiny import TINY
 
-RUN = """
-base = "demo"
-[model]
-dim = 16
-layers = 1
-trunk = {heads = 2}
-local_dim = 8
-[train]
-steps = 100000
-seq_len = 64
-batch_size = 4
-precision = "fp32"
-compile = "off"
-checkpoint_every = 10
-[data]
-megabytes = 0.2
-"""
+FLAGS = ("--train.steps", "100000", "--train.batch-size", "4", "--train.checkpoint-every", "10", "--data.megabytes", "0.2")
 SOON = 60.0  # seconds
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen:
-    (folder / "run.toml").write_text(RUN)
-    return subprocess.Popen([sys.executable, "-m", "stlm", "train", "run.toml", "--name", "it", "--processes", "2", *more],
+    (folder / "run.toml").write_text(TINY)
+    words = ["train", "run.toml", "--name", "it", "--processes", "2", *FLAGS, *more]
+    return subprocess.Popen([sys.executable, "-m", "stlm", *words],
                             cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from stlm.cli.processes import free_port
 from stlm.config.decode import encode
 from stlm.model.patching import entropy
 from stlm.train.checkpoint import list_checkpoints
@@ -51,10 +51,8 @@ def described(case: str, steps: int, reader: Path) -> dict[str, Any]:
 def train(n: int, runs: list[dict[str, Any]], file: Path) -> None:
     """Carry out runs one after the other, in ``n`` processes."""
     file.write_text(json.dumps(runs))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n), "OMP_NUM_THREADS": "1"}
+    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n),
+              "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen([sys.executable, "-m", "tests.processes.many", str(file)], cwd=ROOT,
                                   env={**shared, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True) for rank in range(n)]
     said = [process.communicate()[1] for process in processes]

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 
 from stlm.config.spread import PROCESSES
+from stlm.config.words import ended
 from stlm.errors import UserError
 
 GRACE = 40.0  # seconds in which the others save and end after one has ended badly
@@ -39,7 +40,7 @@ def launch(n: int, arguments: Sequence[str]) -> int:
         raise UserError(f"{PROCESSES}: torchrun has started the processes already; leave it out")
     threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or available_cores()) // n)
     shared = {**os.environ, "WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1",
-              "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": str(threads), "STLM_PROCESSES": str(n),
+              "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": str(threads), "STLM_PROCESSES": str(n),
               "STLM_PARENT": str(os.getpid()),
               "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}  # a lost process is told in one line
     processes = list[subprocess.Popen]()
@@ -79,17 +80,9 @@ def _wait(processes: list[subprocess.Popen]) -> int:
         return status
     if all(process.returncode != 1 for process in processes[1:]):  # nor has the next one, which speaks if the main one is lost
         lost = processes[first or 0]
-        print(f"stlm: process {processes.index(lost)} of {len(processes)} (counted from 0) {_end_of(lost)}; what was saved "
-              "stays; continue with --resume", file=sys.stderr)
+        print(f"stlm: process {processes.index(lost)} of {len(processes)} (counted from 0) {ended(lost.returncode)}; what was "
+              "saved stays; continue with --resume", file=sys.stderr)
     return 1
-
-
-def _end_of(process: subprocess.Popen) -> str:
-    status = process.returncode
-    if status is None or status >= 0:
-        return f"has ended with status {status}"
-    return f"was ended by {signal.Signals(-status).name}" + (
-        ", perhaps because memory ran out" if status == -signal.SIGKILL else "")
 
 
 def available_cores() -> int:
@@ -97,7 +90,8 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from stlm.compare.writing import bytes_per_second
 from stlm.config.files import read_json
+from stlm.config.words import ended
 from stlm.config.writing import write_json
 from stlm.data.concat import open_sources
 from stlm.data.shards import Shard
@@ -90,8 +90,7 @@ class Run:
                      "--device", device]
             if status := subprocess.run(train, check=False).returncode:
                 if status < 0:
-                    print(f"stlm: training was ended by {signal.Signals(-status).name}"
-                          + (", perhaps because memory ran out" if status == -signal.SIGKILL else ""), file=sys.stderr)
+                    print(f"stlm: training {ended(status)}", file=sys.stderr)
                 return status
         found = {**measure(find_checkpoint(self.name), self.texts, device), "provenance": provenance(self.folder)}
         if self._measures.exists():  # keep the results of other recipes' texts

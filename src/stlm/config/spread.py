@@ -11,14 +11,14 @@ from stlm.errors import UserError
 
 PROCESSES, FSDP = "--processes", "--fsdp"
 WHEN = ("auto", "on", "off")
-Processes = Annotated[int, Range(1, 1024)]
+ProcessCount = Annotated[int, Range(1, 1024)]
 
 
 def take_processes(arguments: Sequence[str]) -> tuple[int, list[str]]:
     """The number of processes that the arguments ask for, and the other arguments."""
     value, rest = take_option(arguments, PROCESSES)
     try:
-        return (1 if value is None else int(read_number(PROCESSES, Processes, value))), rest
+        return (1 if value is None else int(read_number(PROCESSES, ProcessCount, value))), rest
     except ValueError as error:
         raise UserError(str(error)) from None
 

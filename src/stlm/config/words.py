@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import signal
 import typing
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -49,6 +50,14 @@ def value_word(value: Any) -> str:
     if value is None:
         return "none"
     return str(int(value) if isinstance(value, float) and value.is_integer() and value < 1e15 else value)
+
+
+def ended(status: int) -> str:
+    """How a process ended, by the status that `subprocess` gives, such as ``was ended by SIGTERM``."""
+    if status >= 0:
+        return f"has ended with status {status}"
+    return f"was ended by {signal.Signals(-status).name}" + (
+        ", perhaps because memory ran out" if status == -signal.SIGKILL else "")
 
 
 def command(*words: str) -> str:

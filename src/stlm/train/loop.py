@@ -245,9 +245,8 @@ class Trainer:
         counters.n_bytes, counters.flops = counters.n_bytes + n_bytes, counters.flops + n_bytes * counters.flops_per_byte
         counters.spent += time.perf_counter() - start
         self._in_update = False
-        if self.ranks.size > 1:  # by the clock of the main process
-            spent = counters.spent if self.ranks.is_main else 0.0
-            counters.spent = float(self.ranks.sum(torch.tensor(spent, dtype=torch.double)))
+        spent = counters.spent if self.ranks.is_main else 0.0  # the clock of the main process counts
+        counters.spent = float(self.ranks.sum(torch.tensor(spent, dtype=torch.double)))
 
     def _backward(self, batches: list[Batch]) -> torch.Tensor:
         """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient. What

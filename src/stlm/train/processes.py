@@ -163,7 +163,10 @@ class Processes(Ranks):
         with contextlib.suppress(RuntimeError):
             self._store.set(f"fault/{self.rank}", fault)
             if self.is_main:
-                self._store.wait([f"left/{other}" for other in range(1, self.size)], datetime.timedelta(seconds=QUIET))
+                self._wait_until_left(QUIET)
+
+    def _wait_until_left(self, seconds: float) -> None:
+        self._store.wait([f"left/{other}" for other in range(1, self.size)], datetime.timedelta(seconds=seconds))
 
     def _tell(self, other: int, why: str) -> None:
         """Say it, if this is the process that says it: the main one, or if that one was lost, the next."""
@@ -175,7 +178,7 @@ class Processes(Ranks):
         self._watch.close()
         with contextlib.suppress(dist.DistStoreError):  # who waits here too long is late, and that is all
             if self.is_main:  # the store may be a thread of this process
-                self._store.wait([f"left/{other}" for other in range(1, self.size)], datetime.timedelta(seconds=FAREWELL))
+                self._wait_until_left(FAREWELL)
             else:
                 self._store.set(f"left/{self.rank}", "")
         dist.destroy_process_group()

@@ -33,16 +33,15 @@ class Sign:
         count, place, alone, pid, self.host = text.split()
         self.count, self.place, self.alone, self.pid = int(count), int(place), alone == "1", int(pid)
 
-
-def _lives(sign: Sign | None) -> bool:
-    """Whether a process of this machine is there."""
-    if sign is None or sign.host != socket.gethostname():
-        return False
-    try:
-        os.kill(sign.pid, 0)
-    except OSError:
-        return False
-    return True
+    def send(self, number: int) -> bool:
+        """Send a signal to the process, if it is one of this machine. Returns whether it is there; signal 0 only asks."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, number)
+        except OSError:
+            return False
+        return True
 
 
 class Watch:
@@ -115,7 +114,8 @@ class Watch:
                 parent = os.getppid()
                 os.kill(os.getpid(), signal.SIGTERM)
             if self._round < 0:  # where torchrun keeps the store, torchrun has ended and the main process may live
-                return None if self._rank == 0 or _lives(self._signs.get(0)) else self._lose(0, ENDED, None)
+                main = self._signs.get(0)
+                return None if self._rank == 0 or (main and main.send(0)) else self._lose(0, ENDED, None)
             faults = {other: why for other, sign in self._signs.items() if (why := self._fault(other, sign, now))}
             if now - self._round > self._silent and self._rank:
                 faults[0] = SILENCE
@@ -138,9 +138,8 @@ class Watch:
     def _lose(self, other: int, why: str, sign: Sign | None) -> None:
         """End the lost process, and see that this one ends soon."""
         self.lost = other, why
-        if sign is not None and sign.host == socket.gethostname():
-            with contextlib.suppress(OSError):
-                os.kill(sign.pid, signal.SIGKILL)
+        if sign is not None:
+            sign.send(signal.SIGKILL)
         if self._alone:  # else this process waits for the lost one, or soon will, and gets an error
             os.kill(os.getpid(), INTERRUPT)
         if not self._over.wait(PATIENCE):
