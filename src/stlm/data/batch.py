@@ -22,8 +22,8 @@ class Inputs:
     decide. If they are None, the model computes them, for which a GPU waits.
     lengths: the number of tokens of each row that count, for ragged rows with a cache; None means all.
     positions: the position of each token; None means the position within its document.
-    bidirectional: whether tokens attend to later tokens too. Parts of a model that can't do this raise an error that names
-    them.
+    bidirectional: the rows whose tokens attend to later tokens too; None means none. The parts of a model that can't do this
+    read these rows in one direction.
     """
 
     inputs: Int[Tensor, "batch seq"]
@@ -32,7 +32,7 @@ class Inputs:
     n_pairs: int | None = None
     lengths: Int[Tensor, " batch"] | None = None
     positions: Int[Tensor, "batch seq"] | None = None
-    bidirectional: bool = False
+    bidirectional: Bool[Tensor, " batch"] | None = None
 
     def to(self: T, device: torch.device) -> T:
         """The same on ``device``. Copies from pinned memory overlap with computation. That is safe with CUDA; a copy to an

@@ -27,7 +27,7 @@ from stlm.generate.session import CHUNK, Session, Step
 from stlm.generate.writer import stream
 from stlm.model.lm import LM, Cache
 from stlm.model.scores import check_finite
-from stlm.nn.stack import Stack, StackCache, StackOutput
+from stlm.nn.stack import RowMask, Stack, StackCache, StackOutput
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -162,7 +162,7 @@ class _FirstLayers(Stack):
         self.outputs: list[Tensor] = []
 
     def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
-                lengths: Tensor | None = None, bidirectional: bool = False) -> StackOutput:
+                lengths: Tensor | None = None, bidirectional: RowMask = None) -> StackOutput:
         found = super().forward(x, segment_ids, positions, cache, lengths, bidirectional)
         self.outputs.append(found.states)
         return found
@@ -179,7 +179,7 @@ class _RemainingLayers(Stack):
         self.replay = False
 
     def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
-                lengths: Tensor | None = None, bidirectional: bool = False) -> StackOutput:
+                lengths: Tensor | None = None, bidirectional: RowMask = None) -> StackOutput:
         assert cache is not None
         n = x.shape[1]
         if not self.replay:

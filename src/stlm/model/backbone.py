@@ -21,7 +21,7 @@ from stlm.model.patching import Boundaries
 from stlm.model.pooling import Pooling
 from stlm.model.room import rounded_up
 from stlm.nn.memory import Memory
-from stlm.nn.stack import NOTHING, Stack, StackCache, StackOutput, update_cache
+from stlm.nn.stack import NOTHING, RowMask, Stack, StackCache, StackOutput, update_cache
 
 M = TypeVar("M", bound=Memory)
 
@@ -85,7 +85,7 @@ class Backbone(nn.Module, abc.ABC, Generic[M]):
     @abc.abstractmethod
     def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
-                lengths: Int[Tensor, " batch"] | None, memory: M | None, bidirectional: bool = False) -> TrunkOutput:
+                lengths: Int[Tensor, " batch"] | None, memory: M | None, bidirectional: RowMask = None) -> TrunkOutput:
         """Run over whole rows, or continue from ``memory``. n_patches: the number of patches to allocate for each row, if
         known.
         """
@@ -104,7 +104,7 @@ class TokenBackbone(Backbone[StackCache]):
 
     def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
-                lengths: Int[Tensor, " batch"] | None, memory: StackCache | None, bidirectional: bool = False) -> TrunkOutput:
+                lengths: Int[Tensor, " batch"] | None, memory: StackCache | None, bidirectional: RowMask = None) -> TrunkOutput:
         found = self.trunk(self.to_trunk(encoded), segment_ids, positions, memory, lengths, bidirectional)
         states = [self.from_trunk(x) for x in (found.states, *(x for x, _ in found.exits))]
         index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
@@ -141,7 +141,8 @@ class PatchBackbone(Backbone[PatchMemory]):
 
     def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
-                lengths: Int[Tensor, " batch"] | None, memory: PatchMemory | None, bidirectional: bool = False) -> TrunkOutput:
+                lengths: Int[Tensor, " batch"] | None, memory: PatchMemory | None,
+                bidirectional: RowMask = None) -> TrunkOutput:
         if memory is not None:
             return self._continue(encoded, segment_ids, boundaries, lengths, memory)
         room = n_patches or rounded_up(int(boundaries.ends.sum(dim=1).max()))

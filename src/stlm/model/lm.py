@@ -91,6 +91,11 @@ class LM(nn.Module):
         return other
 
     @property
+    def supports_bidirectional(self) -> bool:
+        """Whether some part of the model can read rows in both directions."""
+        return any(stack.supports_bidirectional for stack in (self.encoder, self.trunk, self.decoder))
+
+    @property
     def flops_change(self) -> bool:
         """Whether the cost of a token changes in training."""
         return self.patching.flops_change or self.trunk.flops_change or self.config.sharing.flops_change

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -101,8 +101,8 @@ class AdaptedBlock(Block[Any]):
         return self.shared.context(segment_ids, positions, dtype)
 
     def bidirectional_context(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
-                              dtype: torch.dtype) -> Any:
-        return self.shared.bidirectional_context(segment_ids, positions, dtype)
+                              dtype: torch.dtype, rows: Bool[Tensor, " batch"]) -> Any:
+        return self.shared.bidirectional_context(segment_ids, positions, dtype, rows)
 
     def update_cache(self, past: KV | None, new: KV, lengths: Int[Tensor, " batch"] | None
                  ) -> KV:

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stlm.errors import UserError
 from stlm.nn.stack import NOTHING, Stack, StackCache, update_cache
 
 
@@ -31,6 +30,10 @@ class Selection:
 
 class SparseStack(Stack, abc.ABC):
     """A subclass selects in ``forward`` the positions that each layer processes. Each layer has its own cached positions."""
+
+    @property
+    def supports_bidirectional(self) -> bool:
+        return False
 
     @property
     def can_split(self) -> bool:
@@ -89,9 +92,3 @@ def valid_mask(segment_ids: Int[Tensor, "batch seq"], lengths: Int[Tensor, " bat
     if lengths is not None:
         found = found & (torch.arange(segment_ids.shape[1], device=segment_ids.device) < lengths[:, None])
     return found
-
-
-def refuse_bidirectional(bidirectional: bool, depth: str) -> None:
-    """UserError if ``bidirectional``. The layers of a sparse stack can only read in one direction."""
-    if bidirectional:
-        raise UserError(f"depth = {depth} reads in one direction only; choose depth = full to read in both")

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from stlm.errors import UserError
 from stlm.nn.memory import KV, Memory
 
 NOTHING = -1  # the segment id of padding and of empty entries of a cache
+RowMask = Bool[Tensor, " batch"] | None  # some of the rows; None means none of them
 Ctx = TypeVar("Ctx")
 
 
@@ -38,10 +38,9 @@ class Block(nn.Module, abc.ABC, Generic[Ctx]):
         """What depends on positions only (masks, rotations). It is computed once for all blocks of a stack."""
 
     def bidirectional_context(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
-                              dtype: torch.dtype) -> Ctx:
-        """The context in which every position sees its whole document. UserError if the block doesn't support it."""
-        raise UserError(f"blocks of the kind {type(self).__module__.rpartition('.')[2]} read in one direction only; choose "
-                        "attention where positions shall see later ones")
+                              dtype: torch.dtype, rows: Bool[Tensor, " batch"]) -> Ctx:
+        """The context in which every position of these rows sees its whole document, if the block supports it."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Ctx, past: KV | None
@@ -104,6 +103,11 @@ class Stack(nn.Module):
         self.lookback = max((block.lookback for block in blocks), default=0)
 
     @property
+    def supports_bidirectional(self) -> bool:
+        """Whether rows can be read in both directions. If not, all rows are read in one direction."""
+        return any(block.supports_bidirectional for block in self.blocks)
+
+    @property
     def can_split(self) -> bool:
         """Whether the first layers may run separately, and the other layers continue from their output."""
         return not self.exit_threshold
@@ -114,9 +118,9 @@ class Stack(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
-                lengths: Int[Tensor, " batch"] | None = None, bidirectional: bool = False) -> StackOutput:
-        """Run over ``x``. With ``cache`` (`new_cache`), continue from it and update it. bidirectional: positions see later ones
-        too; UserError if a block doesn't support it.
+                lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None) -> StackOutput:
+        """Run over ``x``. With ``cache`` (`new_cache`), continue from it and update it. bidirectional: the rows in which
+        positions see later ones too, if the stack supports it.
         """
         if len(self.blocks) == 0:
             return StackOutput(x)
@@ -127,11 +131,11 @@ class Stack(nn.Module):
         return StackOutput(x)
 
     def _context(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
-                 positions: Int[Tensor, "batch seq"], cache: StackCache | None, bidirectional: bool = False) -> Any:
+                 positions: Int[Tensor, "batch seq"], cache: StackCache | None, bidirectional: RowMask = None) -> Any:
         """The context of these positions and the cached ones, for all blocks."""
         first: Any = self.blocks[0]
-        if bidirectional:
-            return first.bidirectional_context(segment_ids, positions, x.dtype)
+        if bidirectional is not None and self.supports_bidirectional:
+            return first.bidirectional_context(segment_ids, positions, x.dtype, bidirectional)
         total = segment_ids if cache is None else torch.cat([cache.segment_ids[0], segment_ids], dim=1)
         return first.context(total, positions, x.dtype)
 

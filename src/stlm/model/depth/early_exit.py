@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from stlm.config.bounds import Count, Share, ShareBelowOne, Weight
 from stlm.model.depth import DepthConfig
-from stlm.nn.stack import Block, Stack, StackCache, StackOutput
+from stlm.nn.stack import Block, RowMask, Stack, StackCache, StackOutput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class EarlyExit(Stack):
 
     def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
-                lengths: Int[Tensor, " batch"] | None = None, bidirectional: bool = False) -> StackOutput:
+                lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None) -> StackOutput:
         if self.training:
             return self._train(x, segment_ids, positions, bidirectional)
         if not self.exit_threshold:
@@ -65,7 +65,7 @@ class EarlyExit(Stack):
         return self._exit_early(x, segment_ids, positions, cache, lengths, bidirectional)
 
     def _train(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
-               positions: Int[Tensor, "batch seq"], bidirectional: bool) -> StackOutput:
+               positions: Int[Tensor, "batch seq"], bidirectional: RowMask) -> StackOutput:
         """Skip layers at random, and return the output of one earlier layer too."""
         context, exits = self._context(x, segment_ids, positions, None, bidirectional), list[tuple[Tensor, float]]()
         drawn = torch.rand(self.active + 1).tolist()  # on the CPU, like other random numbers of a run
@@ -80,7 +80,7 @@ class EarlyExit(Stack):
 
     def _exit_early(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                positions: Int[Tensor, "batch seq"], cache: StackCache | None, lengths: Int[Tensor, " batch"] | None,
-               bidirectional: bool) -> StackOutput:
+               bidirectional: RowMask) -> StackOutput:
         """A patch that has exited keeps its value in the remaining layers, and later patches see this value."""
         context, threshold = self._context(x, segment_ids, positions, cache, bidirectional), self.exit_threshold or 0.0
         exited = torch.zeros_like(segment_ids, dtype=torch.bool)

@@ -148,15 +148,16 @@ class AttentionBlock(Block[Context]):
         return self._masked((distance >= 0) & (distance <= self.lookback), segment_ids, rope, dtype)
 
     def bidirectional_context(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
-                              dtype: torch.dtype) -> Context:
+                              dtype: torch.dtype, rows: Bool[Tensor, " batch"]) -> Context:
         index = torch.arange(segment_ids.shape[1], device=segment_ids.device)
-        near = (index[:, None] - index[None, :]).abs() <= self.lookback
+        distance = index[:, None] - index[None, :]
+        near = (distance.abs() <= self.lookback) & ((distance >= 0) | rows[:, None, None])
         return self._masked(near, segment_ids, rotation(positions, self.attention.head_dim, self.rope_base, dtype), dtype)
 
-    def _masked(self, near: Bool[Tensor, "seq total"], segment_ids: Int[Tensor, "batch total"], rope: Rotation,
+    def _masked(self, near: Bool[Tensor, "*batch seq total"], segment_ids: Int[Tensor, "batch total"], rope: Rotation,
                 dtype: torch.dtype) -> Context:
         """The context in which a position sees those that are ``near`` and in the same document."""
-        seq, total = near.shape
+        seq, total = near.shape[-2:]
         allowed = (near & (segment_ids[:, total - seq:, None] == segment_ids[:, None, :]))[:, None]
         bias = None
         if segment_ids.device.type == "cpu" and total <= SHORT:
