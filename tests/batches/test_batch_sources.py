@@ -26,14 +26,14 @@ from stlm.train.run_config import RunConfig
 class DropEveryTenth(Objective):
     """An objective that hides targets."""
 
-    def prepare(self, batch, draws):
+    def prepare(self, batch, draws, progress):
         weights = batch.weights.clone()
         for row, draw in zip(weights, draws, strict=True):
             row[draw.integers(10)::10] = 0
         return dataclasses.replace(batch, weights=weights)
 
-    def forward(self, model, batch):
-        return Causal()(model, batch)
+    def loss(self, model, output, batch):
+        return Causal().loss(model, output, batch)
 
 
 def plan(objective=None, grad_accum=1, **ranks: int) -> BatchPlan:
@@ -108,9 +108,9 @@ def test_columns_of_vectors():
 def test_sizes_are_found_for_every_part():
     """In a mix each part has its own rows, and so its own sizes."""
     class Mixed(DropEveryTenth):
-        def prepare(self, batch, draws):
+        def prepare(self, batch, draws, progress):
             other = dataclasses.replace(batch, inputs=torch.full_like(batch.inputs, 65))
-            return dataclasses.replace(batch, parts=(super().prepare(batch, draws), other))
+            return dataclasses.replace(batch, parts=(super().prepare(batch, draws, progress), other))
 
     model = small_model(("whitespace", "last", "conv", "tied", "tokens", "pointer"))
     found = {few: text.Config().build(dataclasses.replace(plan(Mixed()), from_tokens=from_tokens(model, few))).probe()

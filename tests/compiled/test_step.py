@@ -13,10 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stlm.batches import BatchPlan
 from stlm.config.decode import decode
+from stlm.config.slot import kinds
 from stlm.data.batch import Batch
 from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.model.room import from_tokens
+from stlm.objective import ObjectiveConfig
 from stlm.train import compiling, decisions, machine
 from stlm.train.gradients import GradientSum
 from stlm.train.loop import Trainer
@@ -97,7 +99,7 @@ def test_a_step_is_one_graph_in_which_nothing_waits(preset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fields", [
-    {"objective": "multi_byte"}, {"objective": "mix"}, {"model": {"depth": "mixture", "layers": 3}},
+    *({"objective": kind} for kind in kinds(ObjectiveConfig)), {"model": {"depth": "mixture", "layers": 3}},
     {"model": {"patching": "stride"}}, {"model": {"pooling": "attention"}},
     {"model": {"sharing": "cycle", "layers": 4}}], ids=str)
 def test_further_kinds_are_one_graph(fields):
@@ -164,7 +166,7 @@ def on_meta(trainer: Trainer) -> Trainer:
     *(({"model": {"copying": "pointer", **model}}, False) for model in (
         {}, {"patching": "stride"}, {"patching": "none", "pooling": "last"}, {"depth": "mixture"}, {"depth": "early_exit"},
         {"trunk": "linear"}, {"local": "attention"}, {"pooling": "attention"}, {"sharing": "ffn"}, {"head": "untied"})),
-    ({"objective": "mix"}, False), ({"objective": "multi_byte"}, False),
+    *(({"objective": kind}, False) for kind in kinds(ObjectiveConfig)),
     *(({"model": {slot: kind}}, True) for slot, kind in (("depth", "skip"), ("patching", "dynamic"), ("patching", "entropy"))),
 ], ids=str)
 def test_which_kinds_wait_for_their_device(monkeypatch, fields, waits):

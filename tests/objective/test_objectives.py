@@ -16,14 +16,16 @@ from stlm.data.batch import Batch, Inputs
 from stlm.data.stream import Stream, completed
 from stlm.model.room import from_tokens
 from stlm.nn.weights import parameters_of
-from stlm.objective import ObjectiveConfig, causal, mix, multi_byte
+from stlm.objective import ObjectiveConfig, causal, mix, multi_byte, z_loss
 from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train.checkpoint import OBJECTIVE
 from stlm.train.run_config import RunConfig
 
 CELL = ("whitespace", "mean", "conv", "tied")
-TEXTS = [b"It was late, and nobody spoke: the rain fell.", b"On and on!", b"The same words, the same words again. " * 3]
+TEXTS = [b"It was late. Nobody spoke. The rain fell. It fell on.", b"Extraordinarily!",
+         b"The same words, the same words again. " * 2]
 KINDS = kinds(ObjectiveConfig)
+FITTING = {"reconstruct": {"slots": 5}}  # the small models' patches have 5 bytes at most
 
 
 def config_of(kind: str, **fields: object) -> ObjectiveConfig:
@@ -32,7 +34,7 @@ def config_of(kind: str, **fields: object) -> ObjectiveConfig:
 
 def build(kind: str, **fields: object):
     torch.manual_seed(3)
-    objective = config_of(kind, **fields).build(ByteTokenizer(), small_config(CELL)).double()
+    objective = config_of(kind, **{**FITTING.get(kind, {}), **fields}).build(ByteTokenizer(), small_config(CELL)).double()
     for parameter in objective.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return objective
@@ -41,8 +43,39 @@ def build(kind: str, **fields: object):
 def batch_of(objective, model, rows: int, number: int = 0) -> Batch:
     """A batch some of whose rows end early, as the objective wants it."""
     stream = Stream(shard_of(TEXTS), ByteTokenizer(), 40, rows, seed=5)
-    prepared = objective.prepare(stream.batch(number), [np.random.default_rng(row) for row in range(rows)])
+    prepared = objective.prepare(stream.batch(number), [np.random.default_rng(row) for row in range(rows)], 0.0)
     return completed(prepared, from_tokens(model))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fields", [{}, {"ratio": 1.0}], ids=str)
+def test_no_target_is_seen_where_it_is_predicted(kind, fields):
+    """A change of one byte of the text changes no scores at the places where this byte is the target."""
+    if fields and "ratio" not in vars(config_of(kind)):
+        return
+    model, objective = small_model(CELL, patching={"kind": "stride", "stride": 3}), build(kind, **fields)
+    stream = Stream(shard_of(TEXTS), ByteTokenizer(), 40, 1, seed=5).batch(1)
+    find = from_tokens(model)
+
+    def prepared(tokens: torch.Tensor) -> Batch:
+        changed = dataclasses.replace(stream, inputs=tokens[:, :-1], targets=tokens[:, 1:])
+        return completed(objective.prepare(changed, [np.random.default_rng(3)], 0.0), find)
+
+    def check(one: Batch, other: Batch) -> int:
+        asked = (one.targets != other.targets) & (one.weights != 0)
+        with torch.no_grad():
+            moved = (model(one).logits - model(other).logits).abs().amax(dim=2)
+        assert (moved[asked] < 1e-9).all()
+        return int(asked.sum()) + sum(check(*parts) for parts in zip(one.parts, other.parts, strict=True))
+
+    tokens = torch.cat([stream.inputs[:, :1], stream.targets], dim=1)
+    found = 0
+    for place in range(1, tokens.shape[1]):
+        if tokens[0, place] < 256:
+            changed = tokens.clone()
+            changed[0, place] = (changed[0, place] + 1) % 256
+            found += check(prepared(tokens), prepared(changed))
+    assert found > 5
 
 
 def split(batch: Batch, size: int) -> list[Batch]:
@@ -153,16 +186,30 @@ def test_a_mix_is_the_weighted_sum_of_its_parts():
     model = small_model(CELL)
     objective = build("mix", weight=0.5, final_weight=0.1)
     batch = batch_of(objective, model, rows=2)
-    first, second = objective.first(model, batch.parts[0]), objective.second(model, batch.parts[1])
+    first, second = objective.first(model, dataclasses.replace(batch, parts=())), objective.second(model, batch.parts[0])
     for progress, weight in ((0.0, 0.5), (0.5, 0.3), (1.0, 0.1)):
         objective.set_progress(progress)
         loss = objective(model, batch)
         torch.testing.assert_close(loss.total, first.total + weight * second.total)
         assert torch.equal(loss.count, first.count)
     assert torch.equal(loss.metrics["loss"][0], first.metrics["loss"][0])
-    assert torch.equal(loss.metrics["multi_byte/loss"][0], second.metrics["loss"][0])
-    nested = mix.Config(second=mix.Config()).build(ByteTokenizer(), small_config(CELL)).double()
-    assert nested(model, batch_of(nested, model, rows=2)).total.isfinite()
+    assert torch.equal(loss.metrics["masked_next/loss"][0], second.metrics["loss"][0])
+
+
+def test_objectives_are_combined():
+    """A mix of mixes, and a term that is added to a mix, which reads the output of the first part."""
+    model, causal_loss = small_model(CELL), build("causal")
+    plain = causal_loss(model, batch_of(causal_loss, model, rows=2)).total
+    masked = mix.Config(weight=0.0, final_weight=0.0)
+    for first, second in ((masked, causal.Config()), (causal.Config(), masked)):
+        nested = mix.Config(first=first, second=second, weight=1.0, final_weight=1.0)
+        objective = nested.build(ByteTokenizer(), small_config(CELL)).double()
+        torch.testing.assert_close(objective(model, batch_of(objective, model, rows=2)).total, 2 * plain)
+    chain = z_loss.Config(base=multi_byte.Config(base=masked, heads=False, weight=0.0), weight=0.1)
+    objective = chain.build(ByteTokenizer(), small_config(CELL)).double()
+    batch = batch_of(objective, model, rows=2)
+    z = (model(batch).logits.logsumexp(-1).square() * batch.weights).sum()
+    torch.testing.assert_close(objective(model, batch).total, plain + 0.1 * z)
 
 
 def test_weights_may_be_negative():

@@ -22,6 +22,11 @@ from stlm.train.checkpoint import list_checkpoints
 ROOT = Path(__file__).parent.parent.parent
 TRAIN = {"seq_len": 32, "batch_size": 8, "warmup": 2, "precision": "fp32", "compile": "off", "checkpoint_every": 1000}
 MODEL = {"dim": 16, "layers": 2, "trunk": {"heads": 2}, "local_dim": 8, "encoder_layers": 1, "decoder_layers": 1}
+def chain(kind: str, *bases: str) -> dict[str, Any]:
+    """An objective that is added to the next one, and so on."""
+    return {"kind": kind, **({"base": chain(*bases)} if bases else {})}
+
+
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "pointer and recall": {"model": {"copying": "pointer", "embedding": {"kind": "recall", "rows": 64}}},
@@ -37,6 +42,10 @@ CASES: dict[str, dict[str, Any]] = {
     "ema": {"train": {"ema": 0.9}},
     "muon": {"optim": "muon"},
     "two objectives": {"objective": "mix"},
+    "many objectives": {"objective": chain("z_loss", "unlikelihood", "byte_order", "next_thought", "next_latent", "reconstruct",
+                                           "prefix", "multi_byte", "masked_next")},
+    "spans": {"objective": {"kind": "span", "ratio": 0.9, "final_ratio": 0.1}},
+    "growing": {"batches": {"kind": "text", "first_batch": 0.5, "first_length": 0.25}, "train": {"grad_accum": 2}},
 }
 
 

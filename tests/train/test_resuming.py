@@ -18,7 +18,7 @@ from stlm.optim import adamw, muon
 from stlm.train import compiling, machine
 from stlm.train.checkpoint import TRAINER, sha256
 from stlm.train.folder import RunFolder, read_lines
-from stlm.train.length import Counters, progress_of, steps_of_run
+from stlm.train.length import Counters, goal_of, progress_of, steps_of_run
 from stlm.train.loop import Callback
 from stlm.train.run_config import RunConfig, TrainConfig
 from tests.train.tiny import TINY, tiny_config, tiny_corpus, tiny_trainer
@@ -114,7 +114,7 @@ def test_the_share_of_an_undisturbed_run_is_that_of_its_steps(megabytes):
     for step in range(total + 1):
         used = Counters(step=step, rows=step * train.batch_size)
         assert steps_of_run(train, shard, used) == total
-        assert progress_of(train, used, total) == min(1.0, step / total)
+        assert progress_of(train, used, goal_of(train, shard)) == min(1.0, step / total)
 
 
 def test_checkpoints_without_a_count_of_rows(tmp_path, whole):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from stlm.config.slot import Slot
@@ -17,9 +18,10 @@ from stlm.objective import Objective
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
     """What a source is built from. seq_len: tokens in a row; batch_size: rows in a step, in ``grad_accum`` micro-batches;
-    from_tokens: a function that finds what tokens alone decide, for `completed`. first_step, first_row: the step at which the
-    run goes on, and the number of rows that the steps before it have read. rank, ranks: the number of this process and of all;
-    each reads its share of the rows of a micro-batch.
+    from_tokens: a function that finds what tokens alone decide, for `completed`. progress: the share of the run that is over, 0
+    to 1, when so many steps and rows are done; if the run's length is in minutes or FLOPs, the share that is over now.
+    first_step, first_row: the step at which the run goes on, and the number of rows that the steps before it have read. rank,
+    ranks: the number of this process and of all; each reads its share of the rows of a micro-batch.
     """
 
     corpus: Corpus
@@ -29,6 +31,7 @@ class BatchPlan:
     grad_accum: int
     seed: int
     from_tokens: FromTokens
+    progress: Callable[[int, int], float] = lambda step, rows: 0.0
     first_step: int = 0
     first_row: int = 0
     rank: int = 0

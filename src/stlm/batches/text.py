@@ -1,64 +1,108 @@
-"""Batches of the corpus. They are a pure function of the seed and of the number of rows that were read before."""
+"""Batches of the corpus. They are a pure function of the seed and of the number of rows that were read before.
+
+Two things may grow in training (for example Li et al. 2022, arXiv 2108.06084): the batch, by using only some of a step's
+micro-batches at first, and the length of rows, by cutting them into pieces at first. Shapes then stay few.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from stlm.batches import BatchesConfig, BatchPlan, BatchSource
+from stlm.config.bounds import ShareAboveZero
 from stlm.data.batch import Batch
 from stlm.data.stream import Stream, completed
+from stlm.errors import UserError
 from stlm.model.lm import LM
+from stlm.schedule import ScheduleConfig, between, linear
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(BatchesConfig):
     """The corpus, every document once an epoch, in an order drawn from the seed."""
 
+    reshuffle: bool = True
+    """Draw a new order of documents and rows for every epoch."""
+    first_batch: ShareAboveZero = 1.0
+    """Size of the first steps, as a share of --train.batch-size. A step then has only some of its --train.grad-accum parts."""
+    first_length: ShareAboveZero = 1.0
+    """Length of the first rows, as a share of --train.seq-len. Rows are cut into 2, 4, 8 or more pieces."""
+    schedule: ScheduleConfig = linear.Config()
+    """The way of both to their full size."""
+
     def build(self, plan: BatchPlan) -> TextBatches:
-        return TextBatches(plan)
+        if self.first_batch < 1 and plan.grad_accum == 1:
+            raise UserError("batches.first_batch: a step has one part, so it can't be smaller; set --train.grad-accum to 2 or "
+                            "more")
+        pieces = most_pieces(self.first_length)
+        if plan.seq_len % pieces:
+            raise UserError(f"batches.first_length: rows of {plan.seq_len} tokens can't be cut into {pieces} equal pieces; use "
+                            f"a multiple of {pieces} for --train.seq-len")
+        return TextBatches(plan, self)
+
+
+def most_pieces(share: float) -> int:
+    """The number of pieces, a power of two, with which a row's pieces have at least this share of its length."""
+    return 1 << math.floor(math.log2(1 / share) + 1e-9)
 
 
 class Draws(Sequence[np.random.Generator]):
-    """A generator for each row of a batch that begins with row ``first``. It is made when it is asked for: few objectives draw,
-    and making one takes as long as reading a row.
+    """A generator for each row of a batch that begins with row ``first``, or for each piece of its rows. It is made when it is
+    asked for: few objectives draw, and making one takes as long as reading a row.
     """
 
-    def __init__(self, seed: int, first: int, rows: int) -> None:
-        self._seed, self._rows = seed, range(first, first + rows)
+    def __init__(self, seed: int, first: int, rows: int, pieces: int = 1) -> None:
+        self._seed, self._rows, self._pieces = seed, range(first, first + rows), pieces
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) * self._pieces
 
-    def __getitem__(self, row: Any) -> Any:
-        return np.random.default_rng([self._seed, self._rows[row]])
+    def __getitem__(self, index: Any) -> Any:
+        row, piece = divmod(range(len(self))[index], self._pieces)
+        return np.random.default_rng([self._seed, self._rows[row], *([piece] if piece else [])])
 
 
 class TextBatches(BatchSource):
     pure = True
 
-    def __init__(self, plan: BatchPlan) -> None:
-        self._plan = plan
-        part = plan.batch_size // plan.grad_accum
-        self._own = range(part * plan.rank // plan.ranks, part * (plan.rank + 1) // plan.ranks)  # this process's rows of a part
-        self._stream = Stream(plan.corpus.train, plan.corpus.tokenizer, plan.seq_len, len(self._own), plan.seed)
+    def __init__(self, plan: BatchPlan, config: Config) -> None:
+        self._plan, self._config, self._part = plan, config, plan.batch_size // plan.grad_accum
+        self._own = range(self._part * plan.rank // plan.ranks, self._part * (plan.rank + 1) // plan.ranks)
+        self._stream = Stream(plan.corpus.train, plan.corpus.tokenizer, plan.seq_len, len(self._own), plan.seed,
+                              reshuffle=config.reshuffle)
+        self._first = [plan.first_row]  # the first row of each step from the plan's first one on
+        self._parts, self._progress, self._adding = list[int](), list[float](), threading.Lock()
 
     def batches(self, step: int, model: LM) -> list[Batch]:
-        first, part = self._first_row(step), self._plan.batch_size // self._plan.grad_accum
-        return [self._batch(first + i * part) for i in range(self._plan.grad_accum)]
+        index = self._reach(step)
+        return [self._batch(index, part) for part in range(self._parts[index])]
 
     def probe(self, step: int = 0) -> Batch:
-        return self._batch(self._first_row(step))
+        return self._batch(self._reach(step), 0)
 
-    def _first_row(self, step: int) -> int:
-        """The first row of a step. Steps before the plan's first step had maybe another size."""
-        return self._plan.first_row + (step - self._plan.first_step) * self._plan.batch_size
+    def _reach(self, step: int) -> int:
+        """Decide the sizes of all steps up to this one, each once. Returns the step's index in the lists."""
+        index, plan, config = step - self._plan.first_step, self._plan, self._config
+        with self._adding:  # several steps may be prepared at a time
+            while len(self._parts) <= index:
+                progress = plan.progress(plan.first_step + len(self._parts), self._first[-1])
+                share = between(config.schedule, config.first_batch, 1.0, progress)
+                self._parts.append(max(1, round(share * plan.grad_accum)))
+                self._progress.append(progress)
+                self._first.append(self._first[-1] + self._parts[-1] * self._part)
+        return index
 
-    def _batch(self, part: int) -> Batch:
-        """This process's rows of the part of a step that begins with row ``part``."""
-        first = part + self._own.start
-        prepared = self._plan.objective.prepare(self._stream.batch_from(first), Draws(self._plan.seed, first, len(self._own)))
-        return completed(prepared, self._plan.from_tokens)
+    def _batch(self, index: int, part: int) -> Batch:
+        """This process's rows of a part of a step."""
+        plan, config, progress = self._plan, self._config, self._progress[index]
+        first = self._first[index] + part * self._part + self._own.start
+        pieces = most_pieces(between(config.schedule, config.first_length, 1.0, progress))
+        batch = self._stream.batch_from(first).cut(pieces)
+        prepared = plan.objective.prepare(batch, Draws(plan.seed, first, len(self._own), pieces), progress)
+        return completed(prepared, plan.from_tokens)

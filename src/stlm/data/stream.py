@@ -35,10 +35,11 @@ class Stream:
 
     seed: seed of the order; None keeps the order of the shard. stride: the number of new targets in a row. The other targets
     are context with weight 0; in the first row of an epoch all targets count. from_tokens: finds what the inputs alone decide.
+    reshuffle: whether every epoch has an order of its own.
     """
 
     def __init__(self, shard: Shard, tokenizer: Tokenizer, seq_len: int, batch_size: int, seed: int | None,
-                 stride: int | None = None, from_tokens: FromTokens = lambda tokens: {}) -> None:
+                 stride: int | None = None, from_tokens: FromTokens = lambda tokens: {}, reshuffle: bool = True) -> None:
         if shard.n_documents == 0:
             raise ValueError("a stream needs at least one document")
         self._shard, self._bos, self._from_tokens = shard, tokenizer.bos, from_tokens
@@ -48,6 +49,7 @@ class Stream:
         self.seq_len, self.batch_size, self.seed, self.stride = seq_len, batch_size, seed, stride or seq_len
         self._total = len(shard.tokens) + shard.n_documents + 1
         self.epoch_rows = max(1, -(-(self._total - 1 - seq_len) // self.stride) + 1)
+        self._reshuffle = reshuffle
         self._epoch, self._drawn = -1, threading.Lock()  # the lock lets only one thread draw an epoch's order at a time
 
     @property
@@ -102,7 +104,7 @@ class Stream:
         if self.seed is None:
             self._order, self._deal = np.arange(n), np.arange(self.epoch_rows)
         else:
-            draw = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+            draw = np.random.Generator(np.random.Philox(key=[self.seed, epoch if self._reshuffle else 0]))
             self._order, self._deal = draw.permutation(n), draw.permutation(self.epoch_rows)
         lengths = np.diff(self._shard.starts)[self._order]
         # the position of each document's BOS in the epoch's sequence

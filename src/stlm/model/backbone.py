@@ -30,7 +30,8 @@ M = TypeVar("M", bound=Memory)
 class TrunkOutput:
     """The trunk's outputs. states: one for each patch; patch_index: the index of the state that each byte reads; boundaries:
     where patches end; exits: in training, the outputs of an earlier layer, with the weight of their loss; aux_losses: losses of
-    the trunk's own parts, by name, one for each row; metrics: further figures of each row, by name.
+    the trunk's own parts, by name, one for each row; metrics: further figures of each row, by name; inputs: the trunk's inputs,
+    one for each patch, if whole rows are read.
     """
 
     states: Float[Tensor, "batch n width"]
@@ -39,6 +40,7 @@ class TrunkOutput:
     exits: list[tuple[Float[Tensor, "batch n width"], float]] = dataclasses.field(default_factory=list)
     aux_losses: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
+    inputs: Float[Tensor, "batch n dim"] | None = None
 
     def per_token(self) -> Float[Tensor, "batch seq width"]:
         """The output that each byte reads."""
@@ -90,10 +92,10 @@ class Backbone(nn.Module, abc.ABC, Generic[M]):
         known.
         """
 
-    def _output(self, found: StackOutput, states: list[Tensor], index: Tensor, boundaries: Boundaries,
+    def _output(self, inputs: Tensor, found: StackOutput, states: list[Tensor], index: Tensor, boundaries: Boundaries,
                 kind: type[TrunkOutput]) -> TrunkOutput:
         exits = [(early, weight) for early, (_, weight) in zip(states[1:], found.exits, strict=True)]
-        return kind(states[0], index, boundaries, exits, found.aux_losses, found.metrics)
+        return kind(states[0], index, boundaries, exits, found.aux_losses, found.metrics, inputs)
 
 
 class TokenBackbone(Backbone[StackCache]):
@@ -105,10 +107,11 @@ class TokenBackbone(Backbone[StackCache]):
     def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
                 lengths: Int[Tensor, " batch"] | None, memory: StackCache | None, bidirectional: RowMask = None) -> TrunkOutput:
-        found = self.trunk(self.to_trunk(encoded), segment_ids, positions, memory, lengths, bidirectional)
+        inputs = self.to_trunk(encoded)
+        found = self.trunk(inputs, segment_ids, positions, memory, lengths, bidirectional)
         states = [self.from_trunk(x) for x in (found.states, *(x for x, _ in found.exits))]
         index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
-        return self._output(found, states, index, boundaries, TokenOutput)
+        return self._output(inputs, found, states, index, boundaries, TokenOutput)
 
 
 @dataclasses.dataclass
@@ -149,10 +152,11 @@ class PatchBackbone(Backbone[PatchMemory]):
         where = layout(boundaries.ends, segment_ids, room)
         owners = where.at_ends(segment_ids).masked_fill(~where.exists, NOTHING)
         _, patch_positions = segment_positions(changed(owners, owners))
-        found = self.trunk(self.to_trunk(self.pooling(encoded, where)), owners, patch_positions, bidirectional=bidirectional)
+        inputs = self.to_trunk(self.pooling(encoded, where))
+        found = self.trunk(inputs, owners, patch_positions, bidirectional=bidirectional)
         states = [boundaries.dechunk(self.from_trunk(x), where.at_ends, None)
                   for x in (found.states, *(x for x, _ in found.exits))]
-        return self._output(found, states, where.ended - 1, boundaries, TrunkOutput)
+        return self._output(inputs, found, states, where.ended - 1, boundaries, TrunkOutput)
 
     def _continue(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"], boundaries: Boundaries,
                lengths: Int[Tensor, " batch"] | None, memory: PatchMemory) -> TrunkOutput:

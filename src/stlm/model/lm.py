@@ -140,7 +140,8 @@ class LM(nn.Module):
                  for early, weight in output.at_exits()]
         if cache is not None:
             cache.last = latest(torch.stack([segment_ids, own_positions], dim=2), lengths, cache.last)
-        return Output(scores, hidden, boundaries.ends, exits, {**boundaries.aux_losses, **output.aux_losses}, output.metrics)
+        losses = {**boundaries.aux_losses, **output.aux_losses}
+        return Output(scores, hidden, boundaries.ends, output, exits, losses, output.metrics)
 
     def _scores(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], output: TrunkOutput, batch: Inputs, cache: Cache | None

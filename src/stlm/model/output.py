@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from stlm.data.batch import Batch
+from stlm.model.backbone import TrunkOutput
 from stlm.model.loss import Loss, Metrics, figure
 from stlm.model.scores import Scores
 
@@ -16,13 +17,14 @@ from stlm.model.scores import Scores
 @dataclasses.dataclass(frozen=True)
 class Output:
     """scores: for each input, the scores of the next token; hidden: the vectors that the head read; ends: where patches end;
-    exits: in training, the scores of an earlier layer, with the weight of their loss; aux_losses: losses of the model's parts,
-    by name, one for each row; metrics: further figures of each row, by name.
+    exits: in training, the scores of an earlier layer, with the weight of their loss; trunk: the trunk's outputs; aux_losses:
+    losses of the model's parts, by name, one for each row; metrics: further figures of each row, by name.
     """
 
     scores: Scores
     hidden: Float[Tensor, "batch seq dim"]
     ends: Bool[Tensor, "batch seq"]
+    trunk: TrunkOutput
     exits: list[tuple[Scores, float]] = dataclasses.field(default_factory=list)
     aux_losses: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)

@@ -43,6 +43,14 @@ class Scores:
         to = self.copies.place * self.raw.shape[2] + self.copies.token
         return AddOdds.apply(wide(self.raw).flatten(), self.copies.score, to).view_as(self.raw)
 
+    def log_total(self) -> Float[Tensor, "batch seq"]:
+        """The log of the sum of exp over the scores, in at least float32."""
+        zeros = torch.zeros_like(self.raw[..., 0], dtype=torch.long).flatten()
+        total, _ = LogSum.apply(self.raw.flatten(0, 1), zeros)
+        if self.copies is not None:
+            total = _plus(total, torch.zeros_like(total).index_add(0, self.copies.place, self.copies.score.exp()))
+        return total.view(self.raw.shape[:2])
+
     def surprisal(self, targets: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq"]:
         """-log p(target) in nats, in at least float32."""
         flat = targets.flatten()

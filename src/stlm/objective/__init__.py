@@ -15,6 +15,7 @@ from stlm.data.batch import Batch
 from stlm.model.lm import LM
 from stlm.model.loss import Loss
 from stlm.model.model_config import ModelConfig
+from stlm.model.output import Output
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -40,13 +41,18 @@ class Objective(nn.Module, abc.ABC):
     def set_progress(self, progress: float) -> None:
         """Set the share of training that is over, 0 to 1."""
 
-    def prepare(self, batch: Batch, draws: Sequence[np.random.Generator]) -> Batch:
+    def prepare(self, batch: Batch, draws: Sequence[np.random.Generator], progress: float) -> Batch:
         """The batch in the form that this objective needs: masked, noised or shuffled, for example. Its ends of patches are
         found later. ``draws``: for each row, a generator that is the same for the same row of the same run, so it doesn't
-        matter how rows are split into batches.
+        matter how rows are split into batches. ``progress``: the share of training that will be over, 0 to 1; batches may be
+        prepared some steps ahead.
         """
         return batch
 
-    @abc.abstractmethod
     def forward(self, model: LM, batch: Batch) -> Loss:
-        """The loss of one batch as a sum and a count. The sum can be differentiated."""
+        """The loss of one prepared batch."""
+        return self.loss(model, model(batch), batch)
+
+    @abc.abstractmethod
+    def loss(self, model: LM, output: Output, batch: Batch) -> Loss:
+        """The loss of the model's output for this batch, as a sum and a count. The sum can be differentiated."""

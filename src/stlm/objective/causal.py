@@ -23,14 +23,14 @@ class Config(ObjectiveConfig):
 
 
 class Causal(Objective):
-    def forward(self, model: LM, batch: Batch) -> Loss:
-        return next_token_loss(model(batch), batch)
+    def loss(self, model: LM, output: Output, batch: Batch) -> Loss:
+        return next_token_loss(output, batch)
 
 
 def next_token_loss(output: Output, batch: Batch) -> Loss:
     """Cross-entropy of the next token over the batch's weights, plus the losses of the model's parts."""
     surprisal = output.scores.surprisal(batch.targets)
-    nats, count, n_bytes = (surprisal * batch.weights).sum(), batch.weights.sum(), batch.total_bytes
+    nats, count, n_bytes = (surprisal * batch.weights).sum(), batch.weights.sum(), (batch.n_bytes * batch.scored).sum()
     bits = (surprisal.detach() * batch.scored).sum() / math.log(2)
     metrics = {"loss": (nats.detach(), count), "bits_per_byte": (bits, n_bytes),
                "bytes_per_patch": (n_bytes, (output.ends & batch.counted).sum())}

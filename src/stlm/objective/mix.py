@@ -14,18 +14,19 @@ from stlm.data.batch import Batch
 from stlm.model.lm import LM
 from stlm.model.loss import Loss
 from stlm.model.model_config import ModelConfig
-from stlm.objective import Objective, ObjectiveConfig, causal, multi_byte
+from stlm.model.output import Output
+from stlm.objective import Objective, ObjectiveConfig, causal, masked_next
 from stlm.schedule import ScheduleConfig, between, linear
 from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(ObjectiveConfig):
-    """The sum of two objectives."""
+    """The sum of two objectives, each with its own forward pass over the same text."""
 
     first: ObjectiveConfig = causal.Config()
     """The objective with weight 1. What it counts (its targets) is what both sums are divided by."""
-    second: ObjectiveConfig = multi_byte.Config()
+    second: ObjectiveConfig = masked_next.Config(ratio=1.0)
     """The objective that is added."""
     weight: Weight = 0.5
     """Weight of the second objective at the start."""
@@ -58,11 +59,14 @@ class Mix(Objective):
         self.second.set_progress(progress)
         self.weight.fill_(between(self.config.schedule, self.config.weight, self.config.final_weight, progress))
 
-    def prepare(self, batch: Batch, draws: Sequence[np.random.Generator]) -> Batch:
-        return dataclasses.replace(batch, parts=(self.first.prepare(batch, draws), self.second.prepare(batch, draws)))
+    def prepare(self, batch: Batch, draws: Sequence[np.random.Generator], progress: float) -> Batch:
+        """The first objective's batch, with the second one's as its last part."""
+        first, second = self.first.prepare(batch, draws, progress), self.second.prepare(batch, draws, progress)
+        return dataclasses.replace(first, parts=(*first.parts, second))
 
-    def forward(self, model: LM, batch: Batch) -> Loss:
-        first, second = batch.parts
+    def loss(self, model: LM, output: Output, batch: Batch) -> Loss:
+        *parts, second = batch.parts
         other = self.second(model, second)
         named = {f"{self.config.second.kind}/{name}": value for name, value in other.metrics.items()}
-        return self.first(model, first).plus(dataclasses.replace(other, metrics=named), self.weight)
+        first = self.first.loss(model, output, dataclasses.replace(batch, parts=tuple(parts)))
+        return first.plus(dataclasses.replace(other, metrics=named), self.weight)

@@ -41,7 +41,8 @@ def why_not_train(config: RunConfig, processes: int = 1, gpu: torch.device = APP
         model.set_progress(0.0)
         objective.set_progress(0.0)
         with_loss, shard = ModelWithLoss(model, objective), Shard.of(TEXT, tokenizer)
-        plan = BatchPlan(Corpus("", "", tokenizer, shard, shard, None), objective, TOKENS, 2, 1, 0,
+        plan = BatchPlan(Corpus("", "", tokenizer, shard, shard, None), objective, TOKENS,
+                         2 * config.train.grad_accum, config.train.grad_accum, 0,
                          from_tokens(model, few=True))
         batch = config.batches.build(plan).probe()
         if reason := why_not(step, with_loss, config, gpu):

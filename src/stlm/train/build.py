@@ -24,7 +24,7 @@ from stlm.train import compiling
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
 from stlm.train.decisions import decide, follow
 from stlm.train.folder import RunFolder, find_checkpoint
-from stlm.train.length import Counters, steps_of_run
+from stlm.train.length import Counters, goal_of, progress_of, steps_of_run
 from stlm.train.loop import Callback, Trainer, new_model
 from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.parallel import possible_ways
@@ -52,9 +52,14 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     if ema is not None:
         ema.load_state_dict(model.state_dict())
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
+    goal = goal_of(train, corpus.train)
+
+    def progress(step: int, rows: int) -> float:
+        return progress_of(train, dataclasses.replace(counters, step=step, rows=rows), goal)
+
     source = config.batches.build(BatchPlan(corpus, objective, train.seq_len, train.batch_size, train.grad_accum, config.seed,
-                                            from_tokens(model, few=device.type != "cpu"), counters.step, counters.rows,
-                                            ranks.rank, ranks.size))
+                                            from_tokens(model, few=device.type != "cpu"), progress, counters.step,
+                                            counters.rows, ranks.rank, ranks.size))
     model.set_progress(0.0)
     objective.set_progress(0.0)
     ways = possible_ways(compiling.ways_on(device), with_loss, ranks, sharded)
@@ -70,7 +75,7 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         folder.rewind(counters.step)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
     total = steps_of_run(train, corpus.train, counters)
-    trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
+    trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, goal, counters, ema,
                       callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
     if ranks.size > 1:
         trainer.warm_up()

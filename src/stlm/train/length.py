@@ -34,23 +34,30 @@ class Counters:
         return cls(**{"rows": record["step"] * batch_size, **found})
 
 
-def steps_of_run(train: TrainConfig, shard: Shard, used: Counters) -> int | None:
-    """The number of steps of a run; None if its length is in minutes or FLOPs. used: what it has used so far, maybe with
-    another batch size.
-    """
+def goal_of(train: TrainConfig, shard: Shard) -> int | None:
+    """Where a run ends: its number of steps, or of rows if its length is in megabytes; None if it is in minutes or FLOPs."""
     if train.megabytes is None:
         return train.steps
     n_rows = 1e6 * train.megabytes / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
-    earlier = used.step - used.rows / train.batch_size  # 0 unless the batch size has changed
-    return max(used.step, 1, math.floor(n_rows / train.batch_size + earlier + 0.5))
+    return max(1, math.floor(n_rows / train.batch_size + 0.5)) * train.batch_size
 
 
-def progress_of(train: TrainConfig, counters: Counters, total: int | None) -> float:
-    """The share of a run that is done, 0 to 1. total: its number of steps, as `steps_of_run` finds it."""
-    if train.megabytes is not None and total is not None:  # by rows, because steps may have differed in size
-        return min(1.0, counters.rows / max(1, counters.rows + (total - counters.step) * train.batch_size))
+def steps_of_run(train: TrainConfig, shard: Shard, used: Counters) -> int | None:
+    """The number of steps of a run; None if its length is in minutes or FLOPs. used: what it has used so far. Steps may have
+    differed in size; those that follow are taken for full ones.
+    """
+    goal = goal_of(train, shard)
+    if train.megabytes is None or goal is None:
+        return goal
+    return used.step + max(0, math.floor((goal - used.rows) / train.batch_size + 0.5))
+
+
+def progress_of(train: TrainConfig, counters: Counters, goal: int | None) -> float:
+    """The share of a run that is done, 0 to 1. goal: where it ends, as `goal_of` finds it."""
+    if train.megabytes is not None and goal is not None:  # by rows, because steps may differ in size
+        return min(1.0, counters.rows / goal) if goal - counters.rows >= train.batch_size / 2 else 1.0
     if train.teraflops is not None:
         return min(1.0, counters.flops / train.teraflops / 1e12)
     if train.minutes is not None:
         return min(1.0, counters.spent / train.minutes / 60)
-    return min(1.0, counters.step / (total or 1))
+    return min(1.0, counters.step / (goal or 1))

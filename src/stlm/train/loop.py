@@ -63,10 +63,10 @@ class Callback:
 class Trainer:
     """One run, as built by `build.build_run`, and its training loop.
 
-    total: steps of the whole run; None if its length is in minutes or FLOPs. ema: averaged weights, if the run has them.
-    notes: what the user should know before the first step. changes: fields of the description that have changed since the run
-    was saved. peak: the largest number of bytes of memory in use, set when the run ends. stop: set it to True to end the run
-    after the present step; a checkpoint is saved.
+    total: steps of the whole run; None if its length is in minutes or FLOPs. goal: where it ends (`goal_of`). ema: averaged
+    weights, if the run has them. notes: what the user should know before the first step. changes: fields of the description
+    that have changed since the run was saved. peak: the largest number of bytes of memory in use, set when the run ends. stop:
+    set it to True to end the run after the present step; a checkpoint is saved.
 
     With several processes, each has a trainer, and all do the same steps, each with its share of the rows. Only the main one
     has callbacks.
@@ -81,6 +81,7 @@ class Trainer:
     source: BatchSource
     decisions: Decisions
     total: int | None
+    goal: int | None
     counters: Counters
     ema: LM | None = None
     callbacks: list[Callback] = dataclasses.field(default_factory=list)
@@ -120,7 +121,7 @@ class Trainer:
 
     def progress(self) -> float:
         """The share of the run that is done, 0 to 1."""
-        return progress_of(self.config.train, self.counters, self.total)
+        return progress_of(self.config.train, self.counters, self.goal)
 
     def save(self) -> Path:
         """Save a checkpoint of this step. Only the newest `keep` checkpoints stay. UserError if weights aren't finite."""
@@ -232,7 +233,7 @@ class Trainer:
         self._sums["grad_norm",].append(exact(torch.stack([norm, torch.ones_like(norm)])[None]))
         if self.device.type == "cpu" or (self.step + 1) % train.log_every == 0:
             self._refuse_broken_gradient(float(norm))
-        rows = torch.tensor(sum(len(batch.inputs) for batch in batches))
+        rows = torch.tensor(sum(batch.inputs.numel() for batch in batches) // train.seq_len)
         read = self.ranks.sum(torch.stack([rows, *(batch.total_bytes for batch in batches)]))
         n_bytes = int(read[1:].sum())
         self._in_update = True

@@ -8,7 +8,7 @@ from stlm.data.shards import Corpus
 from stlm.errors import UserError
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.folder import RunFolder
-from stlm.train.length import Counters, progress_of, steps_of_run
+from stlm.train.length import Counters, goal_of, progress_of
 from stlm.train.run_config import LENGTHS, RunConfig
 
 FREE = ("train.", "optim.", "data.source", "data.field", "data.megabytes")  # what is read is compared by its content
@@ -54,7 +54,7 @@ def longer(config: RunConfig) -> str:
 def refuse_without_effect(folder: RunFolder, saved: Checkpoint, config: RunConfig, corpus: Corpus) -> None:
     """UserError if the run is finished, and by the changed description too, so that no step would be trained with it."""
     used = Counters.of(saved.counters, saved.config.train.batch_size)
-    if finished(folder, saved) and progress_of(config.train, used, steps_of_run(config.train, corpus.train, used)) >= 1:
+    if finished(folder, saved) and progress_of(config.train, used, goal_of(config.train, corpus.train)) >= 1:
         flags = ", ".join(f"--{path.replace('_', '-')}" for path in changed(saved.config, config))
         raise UserError(f"{folder.path}: finished already, at step {used.step:,}, so {flags} would change nothing; "
                         f"{longer(saved.config)}")

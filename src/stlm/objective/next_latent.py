@@ -1,0 +1,63 @@
+"""Prediction of the latent state of the next patch (Teoh et al. 2025, arXiv 2511.05963).
+
+A small network predicts the trunk's next output from its present one and from the bytes of the next patch. So the trunk's
+outputs have to hold what is needed to go on from them. The target gets no gradient. In addition, states must not collapse: the
+standard deviation of each number over a row is pushed above a limit (VICReg, Bardes et al. 2022, arXiv 2105.04906). How far
+they have collapsed is logged: ``latent/deviation`` falls to 0 and ``latent/cosine`` rises to 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch.nn import functional as F
+
+from stlm.config.bounds import Positive, Weight
+from stlm.data.batch import Batch
+from stlm.model.lm import LM
+from stlm.model.loss import Loss, figure
+from stlm.model.model_config import ModelConfig
+from stlm.model.output import Output
+from stlm.nn.norm import rms_norm
+from stlm.nn.weights import linear
+from stlm.objective.added import Added, AddedConfig, per_row
+from stlm.objective.patches import mean_of_row, patches_of, shifted, spread
+from stlm.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(AddedConfig):
+    """Plus the error of a prediction of the trunk's next output."""
+
+    given: bool = True
+    """The prediction also reads the bytes of the next patch."""
+    guard: Weight = 1.0
+    """Weight of the loss that keeps states apart."""
+    deviation: Positive = 0.5
+    """That loss acts where the standard deviation of a number is below this; it is 1 at most."""
+
+    def build(self, tokenizer: Tokenizer, model: ModelConfig) -> NextLatent:
+        return NextLatent(self, tokenizer, model)
+
+
+class NextLatent(Added):
+    def __init__(self, config: Config, tokenizer: Tokenizer, model: ModelConfig) -> None:
+        super().__init__(config, tokenizer, model)
+        dim = model.head.build(model.local_dim, tokenizer.vocab_size).trunk_dim
+        self.given, self.guard, self.deviation = config.given, config.guard, config.deviation
+        self.state, self.out = linear(dim, 2 * dim), linear(2 * dim, dim, zero=True)
+        self.content = linear(model.local_dim, 2 * dim) if config.given else None
+
+    def term(self, model: LM, output: Output, batch: Batch) -> Loss:
+        patches = patches_of(model, output, batch)
+        states = rms_norm(patches.states)
+        hidden = self.state(states)
+        if self.content is not None:
+            embedded = patches.mean_of(rms_norm(model.table[batch.inputs]).to(states.dtype))
+            hidden = hidden + self.content(shifted(embedded))
+        predicted = rms_norm(states + self.out(F.relu(hidden).square()))
+        error = F.smooth_l1_loss(predicted, shifted(states).detach(), reduction="none").mean(dim=2)
+        deviation, cosine = spread(states, patches.where.exists)
+        apart = F.relu(self.deviation - deviation).mean(dim=1)
+        loss = mean_of_row(error, patches.follows) + self.guard * apart
+        return per_row(loss, batch, "latent", deviation=figure(deviation.mean(dim=1)), cosine=figure(cosine))

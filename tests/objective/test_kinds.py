@@ -1,0 +1,261 @@
+"""What each objective says of itself, written out the slow way."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import types
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import shard_of, small_config, small_model
+from tests.objective.test_objectives import CELL, batch_of, build
+from torch.nn import functional as F
+
+from stlm.data.batch import Batch
+from stlm.data.stream import Stream, completed
+from stlm.errors import UserError
+from stlm.model.room import from_tokens
+from stlm.objective import masked_next, prefix, span
+from stlm.objective.byte_order import distances
+from stlm.objective.patches import next_hashes, patches_of, spread
+from stlm.objective.prefix import beginnings
+from stlm.objective.some_rows import hidden_token, spans
+from stlm.text.tokenizer import bpe
+from stlm.text.tokenizer.bytes import BOS, MASK, ByteTokenizer
+
+TEXT = b"The cat sat. The dog lay down. It rained. The cat sat. The dog ran off."
+
+
+def row_of(text: bytes, seq_len: int = 72) -> Batch:
+    return Stream(shard_of([text]), ByteTokenizer(), seq_len, 1, seed=None).batch(0)
+
+
+def prepared(objective, batch: Batch, seed: int = 0, progress: float = 0.0) -> Batch:
+    return objective.prepare(batch, [np.random.default_rng([seed, row]) for row in range(len(batch.inputs))], progress)
+
+
+def as_read(objective, model, text: bytes = TEXT, seq_len: int = 72) -> Batch:
+    return completed(prepared(objective, row_of(text, seq_len)), from_tokens(model))
+
+
+@pytest.mark.parametrize(("share", "mean"), [(0.15, 3.0), (0.2, 6.0), (0.5, 30.0)])
+def test_spans_lie_apart_and_cover_their_share(share, mean):
+    found = spans(200_000, share, mean, np.random.default_rng(1))
+    lengths = [end - start for start, end in found]
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
+    assert sum(lengths) / 200_000 == pytest.approx(share, rel=0.1)
+    assert np.mean(lengths) == pytest.approx(mean, rel=0.1)
+
+
+def test_hidden_tokens_are_what_is_asked_for():
+    batch = row_of(TEXT)
+    masked = prepared(masked_next.Config(ratio=1.0).build(ByteTokenizer(), small_config(CELL)), batch)
+    asked = masked.weights != 0
+    assert torch.equal(asked[:, :-1], masked.inputs[:, 1:] == MASK) and 3 < asked.sum() < 40
+    assert torch.equal(masked.targets, batch.targets)
+    kept = masked.inputs != MASK
+    assert torch.equal(masked.inputs[kept], batch.inputs[kept])
+    assert float(masked.weights.sum()) == pytest.approx(float(batch.counted.sum()))
+    assert masked.bidirectional.all() and not masked.scored.any()
+    assert masked.total_bytes == batch.total_bytes  # they have been read
+
+
+def test_the_share_of_masked_rows_follows_its_schedule():
+    objective = masked_next.Config(ratio=0.8, final_ratio=0.2).build(ByteTokenizer(), small_config(CELL))
+    batch = Stream(shard_of([TEXT] * 100), ByteTokenizer(), 16, 400, seed=1).batch(0)
+    for progress, share in ((0.0, 0.8), (0.5, 0.5), (1.0, 0.2)):
+        found = prepared(objective, batch, progress=progress)
+        assert float(found.bidirectional.double().mean()) == pytest.approx(share, abs=0.08)
+        assert torch.equal((found.inputs == MASK).any(dim=1) & ~found.bidirectional, torch.zeros(400, dtype=torch.bool))
+    one_way = masked_next.Config(two_way=False).build(ByteTokenizer(), small_config(CELL))
+    assert prepared(one_way, batch).bidirectional is None
+
+
+def test_masked_rows_see_what_follows():
+    """In both directions: a hidden byte is predicted from the words after it too. In one direction it isn't."""
+    for two_way in (True, False):
+        objective = masked_next.Config(ratio=1.0, two_way=two_way).build(ByteTokenizer(), small_config(CELL))
+        model = small_model(CELL)
+        batch = as_read(objective, model)
+        place = int((batch.weights[0] != 0).nonzero()[0])
+        changed = batch.inputs.clone()
+        changed[0, -3:] = ord("x")
+        with torch.no_grad():
+            moved = (model(batch).logits - model(dataclasses.replace(batch, inputs=changed)).logits)[0, place].abs().max()
+        assert (float(moved) > 1e-6) == two_way
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gaps_are_filled_at_the_end(seed):
+    """The spans, put back into the gaps, give the text up to where the row ends, in each document."""
+    texts = [b"The first of the texts, which is not short.", b"And another one, after it."]
+    batch = Stream(shard_of(texts), ByteTokenizer(), 70, 1, seed=None).batch(0)
+    objective = span.Config(ratio=1.0, short=3, long=9).build(ByteTokenizer(), small_config(CELL))
+    found = prepared(objective, batch, seed)
+    row = [*found.inputs[0].tolist(), int(found.targets[0, -1])]
+    n = 1 + int(np.flatnonzero(found.weights[0].numpy())[-1]) + 1
+    pieces, here = [], []
+    for token in row[:n]:
+        if token == BOS and here:
+            pieces.append(here)
+            here = []
+        here.append(token)
+    pieces.append(here)
+    for piece, text in zip(pieces, texts, strict=False):
+        n_gaps = piece.count(MASK) // 2
+        parts = [[]]
+        for token in piece[1:]:
+            parts[-1].append(token) if token != MASK else parts.append([])
+        left, filled = parts[:n_gaps + 1], parts[n_gaps + 1:]
+        whole = [*left[0], *(token for gap, rest in zip(filled, left[1:], strict=True) for token in [*gap, *rest])]
+        assert text.startswith(bytes(token for token in whole if token < 256))
+    assert not ((found.targets == MASK) & (found.weights != 0)).any()
+
+
+def test_a_tokenizer_without_a_token_for_what_is_hidden():
+    tokenizer = bpe.Config(vocab_size=300).build([TEXT])
+    assert tokenizer.token_bytes[hidden_token(tokenizer)] == b"\xff"
+    with pytest.raises(UserError, match="bytes or bpe"):
+        hidden_token(types.SimpleNamespace(mask=None, token_bytes=[b"a", b"b"]))
+
+
+def test_the_order_of_upcoming_tokens():
+    batch = row_of(b"abcab")
+    targets = torch.cat([batch.targets, batch.targets], dim=1)[:, :12]
+    targets[0, 5] = BOS
+    found = distances(targets, BOS, 258)
+    for t in range(12):
+        end = next((i for i in range(t, 12) if targets[0, i] == BOS), 11)
+        for token in range(258):
+            places = [i for i in range(t, end + 1) if targets[0, i] == token]
+            assert int(found[0, t, token]) == (places[0] - t if places else 12), (t, token)
+
+
+def test_order_is_learned_as_a_softmax_of_distances():
+    model, objective = small_model(CELL), build("byte_order", window=3)
+    batch = as_read(objective, model, b"abc abd")
+    objective.table.weight.data.zero_()
+    loss = objective.term(model, model(batch), batch)
+    assert float((loss.total / loss.count).detach()) == pytest.approx(np.log(258), rel=1e-6)  # no token is preferred yet
+
+
+def test_the_next_patch_is_told_by_its_bytes():
+    """Equal next words have equal classes; other words have others; the last one has no next one."""
+    model = small_model(CELL)
+    objective = build("prefix")
+    text = b"on the mat on the mat and the mat"
+    batch = as_read(objective, model, text, seq_len=len(text) + 1)
+    patches = patches_of(model, model(batch), batch)
+    ends = batch.ends[0].nonzero()[:, 0].tolist()
+    words = [tuple(batch.inputs[0, (ends[i - 1] if i else -1) + 1:end + 1].tolist()) for i, end in enumerate(ends)]
+    classes = next_hashes(batch.inputs, patches.where, 1 << 30)[0].tolist()
+    for i, one in enumerate(words[1:]):
+        for j, other in enumerate(words[1:]):
+            assert (classes[i] == classes[j]) == (one == other)
+    assert patches.follows[0].tolist()[:len(words)] == [True] * (len(words) - 1) + [False]
+
+
+def test_shorter_units():
+    tokens = [b"a", b"b", b"ab", b"abc", b"abcd", b"", b"bcd"]
+    assert beginnings(tokens) == [-1, -1, 0, 2, 3, -1, 1]
+    tokenizer = bpe.Config(vocab_size=300).build([TEXT * 20])
+    flat = small_config(("none", "last", "conv", "tied"))
+    objective = prefix.Config(weight=1.0).build(tokenizer, flat)
+    assert objective.any_shorter and objective.words is None
+    with pytest.raises(UserError, match="nothing to predict"):
+        prefix.Config().build(ByteTokenizer(), flat)
+
+
+def test_what_repeats_the_text_wrongly_is_pushed_away():
+    model, objective = small_model(CELL), build("unlikelihood", length=4)
+    text = b"one two three; one two four"
+    batch = as_read(objective, model, text, seq_len=len(text) + 1)
+    with torch.no_grad():
+        probs = model(batch).logits.softmax(-1)[0]
+    expected, row = 0.0, [BOS, *text]
+    for t in range(len(row)):
+        for before in range(t - 1, 3, -1):
+            if row[before - 3:before + 1] == row[t - 3:t + 1] and BOS not in row[before - 3:before + 1]:
+                if row[before + 1] != int(batch.targets[0, t]):
+                    expected -= float(torch.log1p(-probs[t, row[before + 1]]))
+                break
+    assert expected > 0
+    assert float(objective.term(model, model(batch), batch).total) == pytest.approx(expected)
+
+
+def test_collapse_shows_in_the_figures_and_costs():
+    same, apart = torch.ones(1, 9, 4), torch.nn.functional.one_hot(torch.arange(9) % 4, 4)[None] * 2.0
+    counts = torch.ones(1, 9, dtype=torch.bool)
+    deviation, cosine = spread(same, counts)
+    assert float(deviation.max()) < 0.01 and float(cosine) == pytest.approx(1.0)
+    deviation, cosine = spread(apart, counts)
+    assert float(deviation.min()) > 0.7 and float(cosine) < 0.6
+    model, objective = small_model(CELL), build("next_latent", guard=0.0)
+    batch = as_read(objective, model)
+    guarded = build("next_latent", guard=1.0, deviation=5.0)
+    guarded.load_state_dict(objective.state_dict())
+    one, other = (each.term(model, model(batch), batch) for each in (objective, guarded))
+    assert float(other.total) > float(one.total) and "latent/cosine" in one.metrics and "latent/deviation" in one.metrics
+
+
+def test_the_target_of_a_latent_gets_no_gradient():
+    """The prediction is drawn to the next state, not the next state to the prediction."""
+    model, objective = small_model(CELL), build("next_latent", guard=0.0)
+    batch = as_read(objective, model)
+    output = model(batch)
+    output.trunk.states.retain_grad()
+    objective.term(model, output, batch).total.backward()
+    follows = patches_of(model, output, batch).follows[0]
+    moved = output.trunk.states.grad[0].abs().sum(dim=1)
+    assert (moved[follows.nonzero()[-1, 0] + 1:] == 0).all() and (moved[follows] > 0).any()
+
+
+def test_sentences_end_after_their_mark():
+    objective = build("next_thought")
+    tokens = torch.tensor([[BOS, *b'He said "no." Then 3.5 more? Yes', BOS, *b" on"]])
+    segment_ids = (tokens == BOS).long().cumsum(1)
+    found = objective.ends(tokens, segment_ids)[0].nonzero()[:, 0].tolist()
+    assert [bytes(tokens[0, i - 2:i + 1].tolist()) for i in found] == [b'." ', b"e? "] or len(found) == 1
+
+
+def test_a_thought_is_told_from_the_others():
+    model, objective = small_model(CELL), build("next_thought")
+    batch = as_read(objective, model)
+    loss = objective.term(model, model(batch), batch)
+    right, asked = loss.metrics["thought/accuracy"]
+    assert float(asked) == 3 and 0 <= float(right) <= 3  # four sentences are over, so three are asked for
+    empty = as_read(objective, model, b"no sentence ends here", seq_len=20)
+    assert float(objective.term(model, model(empty), empty).total.detach()) == 0.0
+
+
+def test_a_patch_is_spelt_from_its_own_vector():
+    """The trunk has no part in it, and every byte of a patch counts once."""
+    model, objective = small_model(CELL), build("reconstruct", slots=4)
+    batch = as_read(objective, model)
+    output = model(batch)
+    loss = objective.term(model, output, batch)
+    loss.total.backward()
+    assert all(p.grad is None or p.grad.abs().sum() == 0 for p in model.trunk.parameters())
+    patches, total = patches_of(model, output, batch), []
+    vectors = model.backbone.from_trunk(output.trunk.inputs)[0]
+    for patch in range(int(patches.where.count[0])):
+        own = batch.inputs[0][patches.where.patch_of_byte[0] == patch][:4]
+        logits = [objective.norm(objective.slots[i](vectors[patch])) @ model.table.T for i in range(len(own))]
+        total.append(float(F.cross_entropy(torch.stack(logits), own).detach()))
+    assert float((loss.total / loss.count).detach()) == pytest.approx(np.mean(total))
+
+
+def test_future_tokens_without_layers_of_their_own():
+    model, objective = small_model(CELL), build("multi_byte", heads=False, further=2, weight=0.5, final_weight=0.0)
+    assert not list(objective.parameters())
+    batch = batch_of(objective, model, rows=2)
+    output = model(batch)
+    nats = -output.logits.log_softmax(-1)
+    expected = sum(0.5**n * float((nats[:, :-n].gather(2, batch.targets[:, n:, None])[..., 0] * batch.weights[:, n:]).sum())
+                   for n in (1, 2))
+    assert float(objective.term(model, output, batch).total) == pytest.approx(expected)
+    objective.set_progress(1.0)
+    torch.testing.assert_close(objective(model, batch).total, objective.base(model, batch).total)
+
