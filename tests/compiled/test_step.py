@@ -20,6 +20,7 @@ from stlm.model.lm import LM
 from stlm.model.room import from_tokens
 from stlm.objective import ObjectiveConfig
 from stlm.train import compiling, decisions, machine
+from stlm.train.dropout import add_dropout
 from stlm.train.gradients import GradientSum
 from stlm.train.loop import Trainer
 from stlm.train.model_with_loss import ModelWithLoss
@@ -31,6 +32,8 @@ from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
 # operations whose result the host reads, or whose shape depends on numbers
 WAITS = ("_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "repeat_interleave", "unique",
          "unique_consecutive", "_unique2", "bincount")
+
+DROPOUT = {"train": {"dropout": {"embedding": 0.1, "residual": 0.1, "attention": 0.1, "layer": 0.1}}}
 
 
 def small(preset: str) -> RunConfig:
@@ -53,6 +56,7 @@ def step_of(config: RunConfig, few: bool = True) -> tuple[ModelWithLoss, Batch]:
     corpus = tiny_corpus()
     torch.manual_seed(3)
     model, objective = LM(config.model, corpus.tokenizer), config.objective.build(corpus.tokenizer, config.model)
+    add_dropout(model, config.train.dropout)
     for parameter in (*model.parameters(), *objective.parameters()):
         torch.nn.init.normal_(parameter, std=0.2)
     source = config.batches.build(BatchPlan(corpus, objective, 96, 2, 1, 7, from_tokens(model, few)))
@@ -99,7 +103,7 @@ def test_a_step_is_one_graph_in_which_nothing_waits(preset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fields", [
-    *({"objective": kind} for kind in kinds(ObjectiveConfig)), {"model": {"depth": "mixture", "layers": 3}},
+    *({"objective": kind} for kind in kinds(ObjectiveConfig)), DROPOUT, {"model": {"depth": "mixture", "layers": 3}},
     {"model": {"patching": "stride"}}, {"model": {"pooling": "attention"}},
     {"model": {"sharing": "cycle", "layers": 4}}], ids=str)
 def test_further_kinds_are_one_graph(fields):
@@ -166,7 +170,7 @@ def on_meta(trainer: Trainer) -> Trainer:
     *(({"model": {"copying": "pointer", **model}}, False) for model in (
         {}, {"patching": "stride"}, {"patching": "none", "pooling": "last"}, {"depth": "mixture"}, {"depth": "early_exit"},
         {"trunk": "linear"}, {"local": "attention"}, {"pooling": "attention"}, {"sharing": "ffn"}, {"head": "untied"})),
-    *(({"objective": kind}, False) for kind in kinds(ObjectiveConfig)),
+    *(({"objective": kind}, False) for kind in kinds(ObjectiveConfig)), (DROPOUT, False),
     *(({"model": {slot: kind}}, True) for slot, kind in (("depth", "skip"), ("patching", "dynamic"), ("patching", "entropy"))),
 ], ids=str)
 def test_which_kinds_wait_for_their_device(monkeypatch, fields, waits):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from stlm.batches import BatchesConfig, BatchPlan, BatchSource
 from stlm.config.bounds import ShareAboveZero
@@ -103,6 +104,7 @@ class TextBatches(BatchSource):
         plan, config, progress = self._plan, self._config, self._progress[index]
         first = self._first[index] + part * self._part + self._own.start
         pieces = most_pieces(between(config.schedule, config.first_length, 1.0, progress))
-        batch = self._stream.batch_from(first).cut(pieces)
+        numbers = torch.arange(first * pieces, (first + len(self._own)) * pieces)
+        batch = dataclasses.replace(self._stream.batch_from(first).cut(pieces), rows=numbers)
         prepared = plan.objective.prepare(batch, Draws(plan.seed, first, len(self._own), pieces), progress)
         return completed(prepared, plan.from_tokens)

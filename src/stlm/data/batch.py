@@ -22,6 +22,7 @@ class Inputs:
     decide. If they are None, the model computes them, for which a GPU waits.
     lengths: the number of tokens of each row that count, for ragged rows with a cache; None means all.
     positions: the position of each token; None means the position within its document.
+    rows: a number for each row that is unlike those of other rows, for what is drawn at random; None if nothing is.
     bidirectional: the rows whose tokens attend to later tokens too; None means none. The parts of a model that can't do this
     read these rows in one direction.
     """
@@ -32,6 +33,7 @@ class Inputs:
     n_pairs: int | None = None
     lengths: Int[Tensor, " batch"] | None = None
     positions: Int[Tensor, "batch seq"] | None = None
+    rows: Int[Tensor, " batch"] | None = None
     bidirectional: Bool[Tensor, " batch"] | None = None
 
     def to(self: T, device: torch.device) -> T:

@@ -18,6 +18,7 @@ from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
 from stlm.model.patching import Boundaries
 from stlm.model.scores import Scores
+from stlm.nn.dropout import Noise
 from stlm.nn.memory import Memory
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, Stack, StackCache, update_cache
@@ -74,6 +75,8 @@ class LM(nn.Module):
                              [config.local.build(local) for _ in range(config.decoder_layers)])
         self.norm = RMSNorm(local)
         self.copying = config.copying.build(local, tokenizer)
+        self.noise: Noise | None = None  # of its dropouts; without, nothing is dropped
+        self.embedding_dropout: nn.Module = nn.Identity()
 
     @property
     def device(self) -> torch.device:
@@ -112,6 +115,8 @@ class LM(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Set the share of training that is over, 0 to 1, for parts that change in training. A new model is as at the end."""
         self.trunk.active = self.config.sharing.layers_at(progress, self.config.layers)
+        if self.noise is not None:
+            self.noise.set_progress(progress)
 
     def new_cache(self, batch: int) -> Cache:
         """An empty memory for ``batch`` rows."""
@@ -127,6 +132,8 @@ class LM(nn.Module):
     def forward(self, batch: Inputs, cache: Cache | None = None) -> Output:
         """The scores of the token after each input. With a cache, the inputs continue those of earlier calls."""
         inputs, lengths, both_ways = batch.inputs, batch.lengths, batch.bidirectional
+        if self.noise is not None and self.training:
+            self.noise.begin(batch.rows, len(inputs))
         segment_ids, own_positions = segment_positions(inputs == self.bos, cache.last if cache else None)
         positions = own_positions if batch.positions is None else batch.positions
         embedded = self._embed(batch, segment_ids, cache)
@@ -164,5 +171,5 @@ class LM(nn.Module):
             segment_ids = torch.cat([cache.recent_ids, segment_ids], dim=1)
             cache.recent = update_cache(cache.recent, new, keep, batch.lengths)
             cache.recent_ids = update_cache(cache.recent_ids, new_ids, keep, batch.lengths, empty=NOTHING)
-        x = rms_norm(self.embedding(tokens, segment_ids, seq, self.table))
+        x = self.embedding_dropout(rms_norm(self.embedding(tokens, segment_ids, seq, self.table)))
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

@@ -48,7 +48,8 @@ class SparseStack(Stack, abc.ABC):
         """Run one layer over all positions of ``x``. ``context`` is used without a cache; if None, it is computed here."""
         block: Any = self.blocks[depth]
         if cache is None:
-            return block(x, block.context(segment_ids, positions, x.dtype) if context is None else context, None)[0]
+            context = block.context(segment_ids, positions, x.dtype) if context is None else context
+            return self.dropped(depth, x, block(x, context, None)[0])
         before, past = cache.segment_ids[depth], cache.layers[depth]
         x, new = block(x, block.context(torch.cat([before, segment_ids], dim=1), positions, x.dtype), past)
         cache.layers[depth] = block.update_cache(past, new, lengths)

@@ -101,6 +101,7 @@ class Stack(nn.Module):
         super().__init__()
         self.blocks, self.active = nn.ModuleList(blocks), len(blocks)
         self.lookback = max((block.lookback for block in blocks), default=0)
+        self.dropouts: nn.ModuleList | None = None  # of what each layer adds; without, nothing is dropped
 
     @property
     def supports_bidirectional(self) -> bool:
@@ -144,11 +145,16 @@ class Stack(nn.Module):
         """Run one layer. With a cache, continue from it and update it."""
         layer: Any = self.blocks[depth]
         if cache is None:
-            return layer(x, context, None)[0]
+            return self.dropped(depth, x, layer(x, context, None)[0])
         past = cache.layers[depth]
         x, new = layer(x, context, past)
         cache.layers[depth] = layer.update_cache(past, new, lengths)
         return x
+
+    def dropped(self, depth: int, x: Float[Tensor, "batch seq dim"], out: Float[Tensor, "batch seq dim"]
+                ) -> Float[Tensor, "batch seq dim"]:
+        """The output of a layer, with dropout of what it has added to ``x``."""
+        return out if self.dropouts is None or not self.training else x + self.dropouts[depth](out - x)
 
     def _skip_layer(self, depth: int, x: Float[Tensor, "batch seq dim"], context: Any, cache: StackCache,
                     lengths: Int[Tensor, " batch"] | None) -> None:

@@ -23,6 +23,7 @@ from stlm.optim import OptimConfig
 from stlm.train import compiling
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
 from stlm.train.decisions import decide, follow
+from stlm.train.dropout import add_dropout
 from stlm.train.folder import RunFolder, find_checkpoint
 from stlm.train.length import Counters, goal_of, progress_of, steps_of_run
 from stlm.train.loop import Callback, Trainer, new_model
@@ -44,6 +45,7 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     torch.manual_seed(config.seed)
     model = LM(config.model, corpus.tokenizer)
     objective = config.objective.build(corpus.tokenizer, config.model)
+    add_dropout(model, train.dropout)
     if resume is None:
         _load_others(config, corpus, model, objective)
     with_loss = ModelWithLoss(model, objective).to(device)

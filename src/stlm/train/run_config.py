@@ -15,6 +15,7 @@ from stlm.optim import OptimConfig, adamw
 from stlm.schedule import ScheduleConfig, linear
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.tokenizer import bytes as byte_tokenizer
+from stlm.train.dropout import DropoutConfig
 
 LENGTHS = ("steps", "minutes", "megabytes", "teraflops")  # units of a run's length
 
@@ -68,6 +69,8 @@ class TrainConfig(Checked):
     """The last share of the run, in which the learning rate falls to zero (0 to 1)."""
     schedule: ScheduleConfig = linear.Config()
     """The shape of that fall."""
+    dropout: DropoutConfig = DropoutConfig()
+    """Dropout in training. It helps where text is read many times."""
     grad_clip: Positive = 1.0
     """Largest norm of the gradient; a larger gradient is scaled down."""
     ema: ShareBelowOne = 0.0

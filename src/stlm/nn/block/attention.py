@@ -83,6 +83,7 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim, self.qk_norm = heads, kv_heads, dim // heads, qk_norm
         self.qkv = linear(dim, (heads + 2 * kv_heads) * self.head_dim)
         self.out = linear(dim, dim, zero=True)
+        self.weights_dropout: nn.Module | None = None  # in training; without, nothing is dropped
 
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
                 ) -> tuple[Float[Tensor, "batch seq dim"], KV]:
@@ -102,8 +103,12 @@ class Attention(nn.Module):
         if context.band:
             q, k, v = (_blocks(part, context.band) for part in (q, k, v))
             k, v = _with_previous(k), _with_previous(v)
-        if context.bias is not None:
-            mixed = ((q * self.head_dim**-0.5) @ k.mT + context.bias).softmax(dim=-1) @ v
+        bias, dropout = context.bias, self.weights_dropout if self.training else None
+        if bias is None and dropout is not None:
+            bias = torch.zeros_like(context.allowed, dtype=q.dtype).masked_fill(~context.allowed, -torch.inf)
+        if bias is not None:
+            weights = ((q * self.head_dim**-0.5) @ k.mT + bias).softmax(dim=-1)
+            mixed = (weights if dropout is None else dropout(weights)) @ v
             if context.band:
                 mixed = mixed.flatten(2, 3)[:, :, :seq]
         else:
