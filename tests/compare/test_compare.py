@@ -33,7 +33,8 @@ RECIPE = Recipe(question="Does it matter?", rule="The lowest mean.", equal="mega
                 arms={{"words": TINY, "strides": TINY + " --model.patching stride",
                        "by entropy": TINY + " --model.patching entropy --model.patching.run {{reader}}"}},
                 first={{"reader": "reader --data $TEXT --train.steps 2 --train.seq-len 64 --train.precision fp32"}},
-                baseline="words", against=("strides",), seeds=(0, 1), texts={{"other": "$TEXT"}})
+                baseline="words", against=("strides",), seeds=(0, 1), texts={{"other": "$TEXT"}},
+                tasks=("world",), tasks_limit=20)
 """
 
 
@@ -116,6 +117,16 @@ def test_the_record(compared):
     assert record["arms"]["by entropy"]["uses"] == ["reader"] and set(record["arms"]["by entropy"]["p"]) == {"words", "strides"}
     assert record["first"]["reader"]["steps"] == 2
     assert record["arms"]["strides"]["seeds"][0]["bytes_per_patch"] == pytest.approx(4, rel=0.1)
+
+
+def test_benchmarks_at_the_end(compared):
+    record = json.loads((compared / "results" / "tiny" / "results.json").read_text())
+    for arm in record["arms"].values():
+        shares = [run["scores"]["world/acc"] for run in arm["seeds"]]
+        assert all(0 <= share <= 1 for share in shares)
+        assert arm["scores"]["world/acc"]["mean"] == pytest.approx(sum(shares) / 2)
+        assert (arm["scores"]["world/acc"]["p"] is None) == (arm is record["arms"]["words"])
+    assert record["comparisons"] == 2
 
 
 def test_the_page_is_whole_and_alone(compared):

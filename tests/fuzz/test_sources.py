@@ -30,6 +30,7 @@ from stlm.cli import runs
 from stlm.data.shards import SPLITS, Corpus
 from stlm.evaluate.texts import HeldOut, Texts
 from stlm.train.run_config import RunConfig
+from stlm.train.text import open_text
 from tests.cli.conftest import TINY
 from tests.fuzz.watch import call, examples
 
@@ -190,7 +191,7 @@ def run(found: list, entries: list[Node], words: list[str]) -> object:
 
 def check_corpus(config: RunConfig, corpus: Corpus) -> None:
     """The corpus on disk is what the source's documents give."""
-    source = runs.open_text(config)
+    source = open_text(config)
     for split in SPLITS:
         shard = getattr(corpus, split)
         documents = list(source.documents(split))

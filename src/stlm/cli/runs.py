@@ -9,7 +9,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stlm.cli.console import Console
 from stlm.data.cache import cache_folders, is_temporary
-from stlm.data.concat import open_sources
 from stlm.data.shards import Corpus, Shard, prepare
 from stlm.data.sources import Source
 from stlm.data.splits import LEAST
@@ -17,16 +16,9 @@ from stlm.errors import in_one_line
 from stlm.train.folder import places_of
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
+from stlm.train.text import open_text
 
 TOLD_AT_ONCE = 1 << 18  # bytes after which a bar moves
-ROWS = 10  # rows that are held out at least, if the text is long enough
-
-
-def open_text(config: RunConfig) -> Source:
-    """The text of a run. Enough of it is held out for a score: `ROWS` rows, if it is long enough for that."""
-    data = config.data
-    return open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes,
-                        held_out=max(LEAST, ROWS * config.train.seq_len * data.tokenizer.bytes_per_token))
 
 
 def open_corpus(config: RunConfig, console: Console, source: Source | None = None) -> Corpus:

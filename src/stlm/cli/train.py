@@ -21,7 +21,7 @@ from stlm.cli.device import take_device
 from stlm.cli.display import Display
 from stlm.cli.parser import first_name
 from stlm.cli.processes import launched
-from stlm.cli.runs import described, open_corpus, open_text, page_line, scoring_bar
+from stlm.cli.runs import described, open_corpus, page_line, scoring_bar
 from stlm.cli.usage import TRAIN_FLAGS
 from stlm.config.decode import changed, encode
 from stlm.config.spread import PROCESSES, take_fsdp
@@ -52,6 +52,7 @@ from stlm.train.ranks import LostProcess, Ranks
 from stlm.train.resuming import check_changes, finished, longer, refuse_without_effect
 from stlm.train.run_config import RunConfig
 from stlm.train.start import Start
+from stlm.train.text import open_text
 from stlm.train.trackers import build as build_trackers
 
 TOGETHER = 1.0  # seconds within which two signals are one request

@@ -45,13 +45,25 @@ def write_page(plan: Plan, record: dict[str, Any]) -> Path:
     page = render("compare.html.jinja", name=plan.name, command=plan.command, record=record, rows=rows, units=_units(rows),
                   parts=PARTS, texts=list(plan.recipe.texts), verdicts=verdicts(record), level=LEVEL, pictures=pictures,
                   curves=_curves(arms, colours, record["first"]), colours=colours, readings=_readings(arms),
-                  provenance=_provenance(record["arms"]), opponents=plan.recipe.opponents, shown_p=shown_p)
+                  scores=_scores(arms), provenance=_provenance(record["arms"]), opponents=plan.recipe.opponents,
+                  shown_p=shown_p)
     path = RESULTS / plan.name / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
     for name, picture in pictures.items():
         write_whole(path.with_name(f"{name}.svg"), picture)
     return path
+
+
+def _scores(arms: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Figures of benchmarks, by their names and by arm. Figures that are the same for all arms, such as people's, are left out.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for arm, one in arms.items():
+        for name, score in one["scores"].items():
+            found.setdefault(name, {})[arm] = score
+    return {name: by_arm for name, by_arm in found.items()
+            if len(by_arm) == 1 or len({score["mean"] for score in by_arm.values()}) > 1}
 
 
 def _provenance(arms: dict[str, Any]) -> list[tuple[str, int]]:

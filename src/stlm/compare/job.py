@@ -19,14 +19,21 @@ from stlm.compare.writing import bytes_per_second
 from stlm.config.files import read_json
 from stlm.config.words import ended
 from stlm.config.writing import write_json
+from stlm.data.cache import cache_folders
 from stlm.data.concat import open_sources
-from stlm.data.shards import Shard
+from stlm.data.shards import Shard, prepare
 from stlm.errors import UserError
 from stlm.evaluate.bits import score
+from stlm.evaluate.evaluation import Evaluation
+from stlm.evaluate.native import NativeScorer
+from stlm.evaluate.results import metrics_of
+from stlm.evaluate.task import choose
+from stlm.evaluate.texts import Texts
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.compiling import named
 from stlm.train.device import placed
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
+from stlm.train.text import open_text
 
 FURTHER = 300_000  # bytes of each further text that are scored
 ROUNDS = 3  # rounds in which the speed of each finished run is measured once
@@ -37,13 +44,16 @@ MEASURED = ("written_bytes_per_second", "provenance", "texts")  # fields of a me
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A run of a comparison. name: name of its folder. words: arguments of ``stlm train``. texts: further held-out
-    texts to score, by name. after: names of the runs that it builds on.
+    texts to score, by name. after: names of the runs that it builds on. tasks: benchmarks to run, each on at most
+    ``tasks_limit`` items.
     """
 
     name: str
     words: list[str]
     texts: dict[str, str]
     after: list[str] = dataclasses.field(default_factory=list)
+    tasks: list[str] = dataclasses.field(default_factory=list)
+    tasks_limit: int = 1000
 
     @property
     def folder(self) -> Path:
@@ -70,10 +80,16 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it is trained to the end and measured on all texts, by this version or one that wrote the same fields."""
+        """Whether it is trained to the end and measured on all texts and tasks, by this version or one that wrote the same
+        fields.
+        """
         found = read_json(self._measures) if self._measures.exists() else None
-        return (isinstance(found, dict) and found.keys() >= {*MEASURED} and found["texts"].keys() >= self.texts.keys()
-                and self.trained)
+        return (isinstance(found, dict) and found.keys() >= {*MEASURED} and self.measured_by(found) and self.trained)
+
+    def measured_by(self, found: dict[str, Any]) -> bool:
+        """Whether these measures are of all its texts and tasks."""
+        return found["texts"].keys() >= self.texts.keys() and {
+            name.partition("/")[0] for name in found.get("scores", {})} >= {*self.tasks}
 
     def found(self) -> dict[str, Any]:
         """The results of training and measuring."""
@@ -92,9 +108,12 @@ class Run:
                 if status < 0:
                     print(f"stlm: training {ended(status)}", file=sys.stderr)
                 return status
-        found = {**measure(find_checkpoint(self.name), self.texts, device), "provenance": provenance(self.folder)}
-        if self._measures.exists():  # keep the results of other recipes' texts
-            found["texts"] = {**read_json(self._measures).get("texts", {}), **found["texts"]}
+        checkpoint = find_checkpoint(self.name)
+        found = {**measure(checkpoint, self.texts, device), "scores": scores(checkpoint, self.tasks, self.tasks_limit, device),
+                 "provenance": provenance(self.folder)}
+        if self._measures.exists():  # keep the results of other recipes' texts and tasks
+            before = read_json(self._measures)
+            found |= {name: {**before.get(name, {}), **found[name]} for name in ("texts", "scores")}
         write_json(self._measures, found)
         return 0
 
@@ -137,6 +156,23 @@ def measure(checkpoint: Checkpoint, texts: dict[str, str], device: str = "auto")
     found = {name: score(model, shard, tokenizer, train.seq_len, train.batch_size, train.seq_len // 2).bits_per_byte
              for name, shard in shards.items()}
     return {"texts": found, "written_bytes_per_second": bytes_per_second(model.cpu(), tokenizer)}
+
+
+def scores(checkpoint: Checkpoint, tasks: list[str], limit: int, device: str = "auto") -> dict[str, float]:
+    """The figures of benchmarks, as TASK/METRIC, or as TASK/PART/METRIC for tasks that have only figures of parts."""
+    if not tasks:
+        return {}
+    tokenizer, config = checkpoint.tokenizer, checkpoint.config
+    scorer = NativeScorer(checkpoint.folder.name, placed(checkpoint.build_model(), tokenizer, device), tokenizer,
+                          config.train.seq_len)
+    texts = Texts(corpus=lambda: prepare(open_text(config), config.data.tokenizer, cache_folders()))
+    found = dict[str, float]()
+    for task in choose(",".join(tasks)):
+        figures = task.run(Evaluation(scorer=scorer, limit=limit, texts=texts))
+        own = {f"{task.kind}/{metric}": figures[f"{metric},none"] for metric in metrics_of(figures)}
+        found |= own or {f"{task.kind}/{part}/{metric}": value for part, values in figures["groups"].items()
+                         for metric, value in values.items()}
+    return found
 
 
 def time_decoding(runs: list[Run], measured: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ from stlm.compare.recipe import PLACE, Recipe
 from stlm.config.decode import non_default
 from stlm.config.words import command
 from stlm.errors import UserError
+from stlm.evaluate.task import choose
 from stlm.train.cli_args import described
 
 
@@ -60,7 +61,7 @@ def make_plan(arguments: Sequence[str], recipe: Recipe, threads: int) -> Plan:
 
     Raises UserError if an arm's arguments aren't valid.
     """
-    def run(place: str, words: list[str], texts: dict[str, str], after: list[str]) -> Run:
+    def run(place: str, words: list[str], texts: dict[str, str], after: list[str], tasks: list[str]) -> Run:
         try:
             config, spread = described(words)
         except UserError as error:
@@ -69,13 +70,14 @@ def make_plan(arguments: Sequence[str], recipe: Recipe, threads: int) -> Plan:
         if spread[0] > 1:
             made_of.append(spread)
         digest = hashlib.sha256(recipe.unfilled(json.dumps(made_of, sort_keys=True)).encode()).hexdigest()[:8]
-        return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts, after)
+        return Run(f"{Path(words[0]).stem}-{digest}-s{config.seed}", words, texts, after, tasks, recipe.tasks_limit)
 
     texts = {title: recipe.text(title) for title in recipe.texts}
-    first = {title: run(f"first[{title!r}]", recipe.words_first(title), {}, []) for title in recipe.first}
+    tasks = [task.kind for task in choose(",".join(recipe.tasks))] if recipe.tasks else []
+    first = {title: run(f"first[{title!r}]", recipe.words_first(title), {}, [], []) for title in recipe.first}
     names = {title: found.name for title, found in first.items()}
     arms = {arm: {seed: run(f"arms[{arm!r}]", [_filled(part, names) for part in recipe.words(arm, seed)], texts,
-                            [names[title] for title in recipe.uses(arm)]) for seed in recipe.seeds}
+                            [names[title] for title in recipe.uses(arm)], tasks) for seed in recipe.seeds}
             for arm in recipe.arms}
     return Plan(tuple(arguments), recipe, first, arms)
 

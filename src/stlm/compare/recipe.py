@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from stlm.config.bounds import Checked, Positive, Seed
+from stlm.config.bounds import Checked, Count, Positive, Seed
 from stlm.config.decode import typed
 from stlm.config.flags import HELP
 from stlm.config.suggest import did_you_mean
@@ -30,7 +30,8 @@ class Recipe(Checked):
     runs: ``minutes`` of training, ``megabytes`` of text, ``teraflops`` of arithmetic, or ``steps``. arms: for each arm, the
     arguments of ``stlm train``. baseline: the arm with which the others are compared. against: further arms to compare with.
     every: flags of all arms. seeds: seeds of the runs of each arm. first: arguments of runs that arms build on, by name; each
-    has its own length and one seed. texts: paths of further held-out texts to score, by name.
+    has its own length and one seed. texts: paths of further held-out texts to score, by name. tasks: benchmarks to run at the
+    end, as in ``stlm eval``, each on at most ``tasks_limit`` items.
 
     Environment variables in arguments and paths (``$STLM_DATA``) are replaced by their values.
     """
@@ -46,6 +47,8 @@ class Recipe(Checked):
     seeds: tuple[Seed, ...] = (0, 1, 2)
     first: dict[str, str] = dataclasses.field(default_factory=dict)
     texts: dict[str, str] = dataclasses.field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    tasks_limit: Count = 1000
 
     def __post_init__(self) -> None:
         for name, value in typed(self).items():

@@ -55,7 +55,7 @@ def on_record(plan: Plan) -> Recorded:
                         "again") from None
     whole = {name: seed for name, seed in found.items() if seed.keys() >= SEED}
     runs = {run.name: whole[run.name] for _, _, run in plan.runs()
-            if run.name in whole and whole[run.name]["texts"].keys() >= run.texts.keys()}
+            if run.name in whole and run.measured_by(whole[run.name])}
     firsts = {title: run for title, run in first.items() if title in plan.first and run.get("run") == plan.first[title].name}
     return Recorded(runs, firsts,
                     frozenset(found.keys() - {run.name for _, _, run in plan.runs() if run.name in whole}))
@@ -85,10 +85,20 @@ def make_record(plan: Plan, recorded: Recorded) -> dict[str, Any]:
                   "interval": None if math.isnan(shown.low) else [shown.low, shown.high],
                   "p": {other: p_value(values[arm], values[other]) for other in recipe.opponents
                         if other in values and arm != other}}
+        found["scores"] = {name: _score(name, found, arms.get(recipe.baseline)) for name in found["seeds"][0].get("scores", {})}
     return {"question": recipe.question, "rule": recipe.rule, "held_equal": f"{recipe.amount:g} {UNITS[recipe.equal]}",
+            "comparisons": len(arms) - (recipe.baseline in arms),
             "baseline": recipe.baseline, "against": recipe.against, "flags": recipe.every, "arms": arms,
             "first": recorded.first | {title: {"config": recipe.first[title], **_of_run(0, run, recipe)}
                                     for title, run in plan.first.items() if run.finished}}
+
+
+def _score(name: str, found: dict[str, Any], base: dict[str, Any] | None) -> dict[str, Any]:
+    """Mean and deviation of a benchmark's figure over the seeds of an arm, and the p-value against the baseline."""
+    own, other = ([seed["scores"][name] for seed in arm["seeds"] if name in seed.get("scores", {})] if arm else []
+                  for arm in (found, base))
+    return {"mean": summary(own).mean, "std": summary(own).std,
+            "p": None if found is base or not other else p_value(own, other)}
 
 
 def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
@@ -96,7 +106,9 @@ def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:
     kept = (BITS, "protocol", "entropy", "baselines", "bytes_per_patch", "parameters", "trained_bytes", "seconds", "flops",
             "steps", "peak_megabytes", "written_bytes_per_second", "provenance")
     return {"seed": seed, **{name: found[name] for name in kept if name in found},
-            "texts": {text: found["texts"][text] for text in run.texts}, "run": run.name,
+            "texts": {text: found["texts"][text] for text in run.texts},
+            "scores": {name: value for name, value in found.get("scores", {}).items() if name.partition("/")[0] in run.tasks},
+            "run": run.name,
             "curve": [[line["bytes"], line["seconds"], line["flops"], round(line[EXCERPT_BITS], 4)]
                       for line in metrics if EXCERPT_BITS in line],
             "reading": [[text, round(bits, 2), end] for text, bits, end in found["reading"]]

@@ -1,0 +1,17 @@
+"""The text of a run."""
+
+from __future__ import annotations
+
+from stlm.data.concat import open_sources
+from stlm.data.sources import Source
+from stlm.data.splits import LEAST
+from stlm.train.run_config import RunConfig
+
+ROWS = 10  # rows that are held out at least, if the text is long enough
+
+
+def open_text(config: RunConfig) -> Source:
+    """The text of a run. Enough of it is held out for a score: `ROWS` rows, if it is long enough for that."""
+    data = config.data
+    return open_sources(data.source, field=data.field, seed=config.seed, megabytes=data.megabytes,
+                        held_out=max(LEAST, ROWS * config.train.seq_len * data.tokenizer.bytes_per_token))
