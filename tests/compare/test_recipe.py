@@ -125,7 +125,7 @@ def test_the_amount_is_exact(equal, amount, word):
     ("demo --model.layer 3", "there is no flag --model.layer"),
     ("dmo", "there is no preset 'dmo' (did you mean 'demo'?)"),
     ("demo --model.dim -4", "dim = -4"),
-    ("demo --optim.lr fast", "optim.lr: expected a number, found 'fast'"),
+    ("demo --optim.lr fast", "optim.lr: expected a number or auto, found 'fast'"),
     ("demo --seed 1 2", "--seed 1 2: only one value may follow"),
     ("nowhere.toml", "nowhere.toml: there is no such file"),
 ])

@@ -139,7 +139,7 @@ def test_flags():
     (["--model.patching", "nine"], "model.patching: there is no kind 'nine' (did you mean 'none'?)"),
     (["--model.dim", "wide"], "model.dim: expected a whole number, found 'wide'"),
     (["--model.dim", "2.5"], "model.dim: expected a whole number, found '2.5'"),
-    (["--optim.lr", "nan"], "optim.lr: expected a number, found 'nan'"),
+    (["--optim.lr", "nan"], "optim.lr: expected a number or auto, found 'nan'"),
     (["--model.dim"], "--model.dim: a value has to follow"),
     (["--model.dim", "8", "9"], "--model.dim 8 9: only one value may follow"),
     (["--model.tie-local", "perhaps"], "model.tie_local: expected true or false, found 'perhaps'"),

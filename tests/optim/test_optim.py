@@ -1,22 +1,25 @@
-"""Optimizers and the schedule."""
+"""Optimizers: which weights they move, how fast, and that a model learns with each of them."""
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 
 import pytest
 import torch
-from tests.conftest import small_model
 
 from stlm.config.decode import decode
 from stlm.config.slot import kinds
+from stlm.data.stream import Stream
 from stlm.nn.weights import parameters_of
-from stlm.optim import adamw, muon, set_learning_rate, split_parameters
-from stlm.schedule import ScheduleConfig, between, linear, rate_factor
+from stlm.objective.causal import Causal
+from stlm.optim import AUTO, OptimConfig, adamw, muon, set_learning_rate, set_weight_decay, soap, split_parameters
+from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train.run_config import RunConfig
+from tests.conftest import shard_of, small_model
+from tests.optim.variants import CONFIGS
 
 
-@pytest.mark.parametrize("config", [adamw.Config(), muon.Config()], ids=["adamw", "muon"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
 def test_every_parameter_is_moved_by_exactly_one_optimizer(cell, config):
     model = small_model(cell).float()
     owned = [p for optimizer in config.build(parameters_of(model)) for group in optimizer.param_groups for p in group["params"]]
@@ -36,11 +39,15 @@ def test_rates_by_width():
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(matrices) + len(tables) + len(vectors)
 
 
-def test_rates_of_what_is_not_the_trunk():
+@pytest.mark.parametrize("config", [
+    adamw.Config(lr=0.01, local_lr_mult=2.0), muon.Config(lr=0.01, adamw_lr=0.01, local_lr_mult=2.0),
+    muon.Config(lr=0.01, adamw_lr=0.01, local_lr_mult=2.0, local="soap"), soap.Config(lr=0.01, local_lr_mult=2.0)],
+    ids=lambda config: config.kind)
+def test_rates_of_what_is_not_the_trunk(config):
     """All but the trunk learns at a multiple of the trunk's rate, in every group; every parameter is still moved once."""
     model = small_model(("whitespace", "mean", "conv", "untied")).float()
-    (optimizer,) = adamw.Config(lr=0.01, local_lr_mult=2.0).build(parameters_of(model))
-    peaks = {id(p): group["peak_lr"] for group in optimizer.param_groups for p in group["params"]}
+    optimizers = config.build(parameters_of(model))
+    peaks = {id(p): group["peak_lr"] for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     assert len(peaks) == len(list(model.parameters()))
     assert all(peaks[id(p)] == (0.01 if name.startswith("backbone.trunk.") else 0.02) for name, p in model.named_parameters())
     assert {peaks[id(p)] for p in model.trunk.parameters()} == {0.01}
@@ -53,23 +60,11 @@ def test_tables_are_no_matrices():
     assert all(p.ndim == 2 for p in matrices)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 16, 4), (1, 4, 16)])
-def test_orthogonal_sets_singular_values_to_about_one(shape):
-    torch.manual_seed(0)
-    moves = muon.orthogonal(torch.randn(shape)).float()
-    values = torch.linalg.svdvals(moves)
-    assert values.min() > 0.6 and values.max() < 1.3
-
-
-@pytest.mark.parametrize("config", [adamw.Config(lr=0.02), muon.Config(lr=0.02, adamw_lr=0.02)], ids=["adamw", "muon"])
-def test_a_step_lowers_the_loss(config):
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
+def test_one_batch_is_learned(config):
     model = small_model(("whitespace", "mean", "conv", "tied")).float()
+    config = dataclasses.replace(config, **{name: 0.02 for name in ("lr", "adamw_lr") if hasattr(config, name)})
     optimizers = config.build(parameters_of(model))
-    from tests.conftest import shard_of
-
-    from stlm.data.stream import Stream
-    from stlm.objective.causal import Causal
-    from stlm.text.tokenizer.bytes import ByteTokenizer
     batch = Stream(shard_of([b"the same words again. " * 20]), ByteTokenizer(), 32, 4, 0).batch(0)
     losses = []
     for _ in range(30):
@@ -83,30 +78,6 @@ def test_a_step_lowers_the_loss(config):
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_schedule():
-    rates = [rate_factor(linear.Config(), step, step / 100, 10, 0.4) for step in range(100)]
-    assert rates[:10] == [pytest.approx((i + 1) / 11) for i in range(10)]
-    assert rates[10:60] == [1.0] * 50
-    assert all(a > b for a, b in itertools.pairwise(rates[60:]))
-    assert 0 < rates[-1] < 0.03
-
-
-def test_a_schedule_need_not_decay():
-    assert rate_factor(linear.Config(), 99, 0.99, 10, 0.0) == 1.0
-
-
-@pytest.mark.parametrize("kind", kinds(ScheduleConfig))
-def test_every_shape_falls_from_one_to_zero(kind):
-    schedule = decode(RunConfig, {"train": {"schedule": kind}}, RunConfig()).train.schedule
-    values = [schedule.factor(remaining / 20) for remaining in range(20, -1, -1)]
-    assert values[0] == pytest.approx(1.0) and values[-1] == pytest.approx(0.0, abs=1e-12)
-    assert all(a >= b for a, b in itertools.pairwise(values))
-
-
-def test_a_value_on_its_way():
-    assert [between(linear.Config(), 0.5, 0.1, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx([0.5, 0.3, 0.1])
-
-
 def test_bad_rates():
     with pytest.raises(ValueError, match="0 or more"):
         adamw.Config(base_width=-1)
@@ -116,3 +87,40 @@ def test_bad_rates():
         adamw.Config(lr=0)
     with pytest.raises(ValueError, match="above 0"):
         muon.Config(adamw_lr=-1)
+    with pytest.raises(ValueError, match="every = 5 goes with blocks above 1"):
+        muon.Config(every=5)
+
+
+@pytest.mark.parametrize("config", [adamw.Config(weight_decay=0.2, base_width=32), muon.Config(), muon.Config(local="soap"),
+                                    soap.Config()], ids=lambda config: config.kind)
+def test_weight_decay_follows_its_schedule(config):
+    """Groups without decay stay without."""
+    optimizers = config.build(parameters_of(small_model(("whitespace", "mean", "conv", "untied")).float()))
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    before = [group["weight_decay"] for group in groups]
+    assert max(before) > 0 and min(before) == 0
+    for scale in (0.5, 0.0, 1.0):
+        set_weight_decay(optimizers, scale)
+        assert [group["weight_decay"] for group in groups] == [scale * decay for decay in before]
+
+
+def test_an_optimizer_of_ones_own_may_have_no_decay():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([{"params": [weight], "peak_lr": 0.1}], lr=0.1, weight_decay=0.3)
+    set_weight_decay([optimizer], 0.5)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.3
+
+
+@pytest.mark.parametrize("kind", kinds(OptimConfig))
+def test_another_rate_changes_all_rates_alike(kind):
+    """So a sweep of rates is a sweep of one number."""
+    config = decode(RunConfig, {"optim": kind}, RunConfig()).optim
+    assert config.rate == config.default_rate() == type(config)().lr
+    auto = dataclasses.replace(config, lr=AUTO)
+    with pytest.raises(ValueError, match="lr = auto"):
+        auto.build(parameters_of(small_model(("whitespace", "mean", "conv", "tied")).float()))
+    peaks = []
+    for changed in (config, config.with_rate(2 * config.rate), auto.with_rate(2 * config.rate)):
+        optimizers = changed.build(parameters_of(small_model(("whitespace", "mean", "conv", "tied")).float()))
+        peaks.append([group["peak_lr"] for optimizer in optimizers for group in optimizer.param_groups])
+    assert peaks[1] == peaks[2] == pytest.approx([2 * peak for peak in peaks[0]])

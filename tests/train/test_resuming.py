@@ -14,7 +14,7 @@ from stlm.cli import main
 from stlm.config.decode import changed
 from stlm.data.stream import Stream
 from stlm.errors import UserError
-from stlm.optim import adamw, muon
+from stlm.optim import adamw, muon, soap
 from stlm.train import compiling, machine
 from stlm.train.checkpoint import TRAINER, sha256
 from stlm.train.folder import RunFolder, read_lines
@@ -135,7 +135,10 @@ def test_checkpoints_without_a_count_of_rows(tmp_path, whole):
 @pytest.mark.parametrize(("before", "after"), [
     (adamw.Config(), adamw.Config(local_lr_mult=3.0)), (adamw.Config(local_lr_mult=2.0), adamw.Config()),
     (adamw.Config(), adamw.Config(base_width=64)), (adamw.Config(base_width=32), adamw.Config(base_width=8, weight_decay=0.0)),
-    (muon.Config(), muon.Config(lr=0.001, momentum=0.5))], ids=str)
+    (muon.Config(), muon.Config(lr=0.001, momentum=0.5)), (adamw.Config(), adamw.Config(cautious=True)),
+    (muon.Config(), muon.Config(local_lr_mult=2.0, blocks=2, every=2, normalize=True)),
+    (muon.Config(blocks=2, every=3, normalize=True), muon.Config(local_lr_mult=0.5)),
+    (soap.Config(every=2), soap.Config(every=3, local_lr_mult=2.0))], ids=str)
 def test_parameters_keep_their_state_in_other_groups(tmp_path, before, after):
     config = dataclasses.replace(tiny_config(), optim=before)
     first = tiny_trainer(tmp_path / "run", config=config, callbacks=[StopAt(4)])

@@ -27,6 +27,7 @@ from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import EXCERPT_BITS, RunFolder, read_lines
 from stlm.train.loop import Callback
 from tests.conftest import small_model
+from tests.optim.variants import CONFIGS
 from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,10 +60,14 @@ def test_it_learns(tmp_path):
     assert trainer.step == 60
 
 
-@pytest.mark.parametrize("optim", [adamw.Config(), muon.Config()], ids=["adamw", "muon"])
-@pytest.mark.parametrize("grad_accum", [1, 2])
-def test_going_on_equals_never_stopping_bit_for_bit(tmp_path, optim, grad_accum):
-    config = dataclasses.replace(tiny_config(grad_accum=grad_accum), optim=optim)
+@pytest.mark.parametrize(("optim", "train"), [
+    *(pytest.param(optim, {}, id=name) for name, optim in CONFIGS.items()),
+    *(pytest.param(CONFIGS[name], {"grad_accum": 2}, id=f"{name} in parts") for name in ("adamw", "muon")),
+    *(pytest.param(adamw.Config(), {"schedule": shape, "weight_decay_schedule": shape, "cooldown": 1.0}, id=shape)
+      for shape in ("cosine", "sqrt", "triangle")),
+    pytest.param(muon.Config(), {"weight_decay_schedule": "early"}, id="early")])
+def test_going_on_equals_never_stopping_bit_for_bit(tmp_path, optim, train):
+    config = dataclasses.replace(tiny_config(**train), optim=optim)
     tiny_trainer(tmp_path / "whole", config=config).run()
     tiny_trainer(tmp_path / "cut", config=config, callbacks=[StopAt(5)]).run()
     assert [p.name for p in list_checkpoints(tmp_path / "cut" / "checkpoints")] == ["step_0000004", "step_0000005"]

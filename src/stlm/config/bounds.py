@@ -14,7 +14,7 @@ import numbers
 import types
 import typing
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 IN_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 _KINDS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool}
@@ -52,6 +52,7 @@ Share = Annotated[float, Range(0, 1)]
 ShareAboveZero = Annotated[float, Range(0, 1, above=True)]
 ShareBelowOne = Annotated[float, Range(0, 1, below=True)]
 Positive = Annotated[float, Range(0, 10**12, above=True)]
+Rate = Positive | Literal["auto"]  # of learning
 Ratio = Annotated[float, Range(0, 1000, above=True)]
 Weight = Annotated[float, Range(0, 10**6)]
 Megabytes = Annotated[float, Range(0, 10**6, above=True)]
@@ -83,7 +84,7 @@ def check(hint: Any, value: Any, name: str) -> None:
         check(arguments[0], value, name)
         _check_range(arguments[1], value, name)
     elif origin in (typing.Union, types.UnionType):
-        if value is not None:
+        if value is not None and value not in words_of(hint):
             check(without_none(hint), value, name)
     elif origin in (tuple, list, dict):
         _check_entries(origin, arguments, value, name)
@@ -101,10 +102,19 @@ def _check_one(kind: Any, value: Any, name: str) -> None:
 
 
 def without_none(hint: Any) -> Any:
-    """``X`` of the type ``X | None``; any other type as it is."""
+    """``X`` of the types ``X | None`` and ``X | Literal["word"]``; any other type as it is."""
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint
-    return next(argument for argument in typing.get_args(hint) if argument is not type(None))
+    return next(argument for argument in typing.get_args(hint)
+                if argument is not type(None) and typing.get_origin(argument) is not Literal)
+
+
+def words_of(hint: Any) -> tuple[str, ...]:
+    """The words that may stand instead of a value: those of the type ``X | Literal["word"]``."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return ()
+    return tuple(word for argument in typing.get_args(hint) if typing.get_origin(argument) is Literal
+                 for word in typing.get_args(argument))
 
 
 def _check_range(within: Range, value: Any, name: str) -> None:

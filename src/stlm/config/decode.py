@@ -12,9 +12,9 @@ import typing
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from stlm.config.bounds import IN_WORDS, without_none
+from stlm.config.bounds import IN_WORDS, without_none, words_of
 from stlm.config.slot import Slot, kinds, resolve, slot_of
-from stlm.config.suggest import field_meant
+from stlm.config.suggest import did_you_mean, field_meant
 from stlm.errors import UserError
 
 T = TypeVar("T")
@@ -126,8 +126,11 @@ def _value(hint: Any, value: Any, known: Any, where: str, check: bool) -> Any:
             return value
         raise UserError(f"{where}: {value!r} is not one of {', '.join(map(repr, arguments))}")
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
+        if (value is None and type(None) in arguments) or value in (words := words_of(hint)):
+            return value
+        if words and isinstance(value, str):
+            raise UserError(f"{where}: expected {IN_WORDS[without_none(hint)]} or {' or '.join(words)}, found {value!r}"
+                            f"{did_you_mean(value, words)}")
         return _value(without_none(hint), value, known, where, check)
     if origin is tuple:
         if not isinstance(value, (list, tuple, range)):

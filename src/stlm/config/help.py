@@ -16,7 +16,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from stlm.config.bounds import without_none
+from stlm.config.bounds import without_none, words_of
 from stlm.config.decode import alternatives, field_types
 from stlm.config.slot import Slot, kinds, slot_of
 
@@ -165,7 +165,7 @@ def _placeholder(hint: Any) -> str:
     if origin is typing.Literal:
         return "|".join(map(str, arguments))
     if without_none(hint) is not hint:
-        return _placeholder(without_none(hint))
+        return "|".join([_placeholder(without_none(hint)), *words_of(hint)])
     if origin is tuple:
         return f"{_placeholder(arguments[0])} ..."
     return {int: "N", float: "X", str: "TEXT", bool: "true|false"}.get(hint, "VALUE")

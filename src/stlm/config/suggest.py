@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 CUTOFF = 0.7  # lowest similarity by difflib; with less, `list` would suggest `publish`
+CUTOFF_OF_KINDS = 0.8  # kinds have short names, and `stop` isn't `soap`
 MOST = 3  # largest number of suggestions
 
 # Names of our flags in other programs: the flag, and its other names.
@@ -115,7 +116,7 @@ def flag_meant(flag: str, known: dict[str, str], fields: dict[str, list[str]] | 
     for name in [*called, *(name for name in fields if name.endswith(f".{last}"))]:
         if name in fields:
             return f" (did you mean '--{name}'? It goes with {_either(fields[name])})"
-    for kind in _misspelled(last, kinds):
+    for kind in _misspelled(last, kinds, CUTOFF_OF_KINDS):
         return _question(kinds[kind][:MOST])
     found = _misspelled_flags(path, names) or _in_texts(last, {name.lstrip("-"): text for name, text in known.items()})
     return _question([f"--{name}" for name in found[:MOST]])
@@ -137,9 +138,9 @@ def _either(choices: list[str]) -> str:
     return ", ".join([first, *middle]) + (f" or {last}" if last else "")
 
 
-def _misspelled(word: str, known: Iterable[str]) -> list[str]:
+def _misspelled(word: str, known: Iterable[str], cutoff: float = CUTOFF) -> list[str]:
     """Known words that differ from ``word`` in a few letters, the most similar first."""
-    near = difflib.get_close_matches(word, list(known), n=MOST, cutoff=CUTOFF)
+    near = difflib.get_close_matches(word, list(known), n=MOST, cutoff=cutoff)
     return [name for name in near if abs(len(name) - len(word)) <= max(1, len(word) // 6)]
 
 

@@ -25,7 +25,7 @@ def split_list(words: str) -> list[str]:
 def read_word(hint: Any, word: str) -> Any:
     """The value of a word. A word that is no value of this type is returned unchanged, and `decode` then raises."""
     kind = without_none(hint)
-    if kind is not hint and word.lower() == "none":
+    if type(None) in typing.get_args(hint) and word.lower() == "none":
         return None
     if kind is bool:
         return {"true": True, "false": False}.get(word.lower(), word)

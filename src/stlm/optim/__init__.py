@@ -5,12 +5,18 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
+from stlm.config.bounds import Rate
 from stlm.config.slot import Slot
+from stlm.nn.sharded import locals_of
 from stlm.nn.weights import ParameterInfo, Role
+
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +25,62 @@ class OptimConfig(Slot):
 
     package: ClassVar[str] = "stlm.optim"
 
+    lr: Rate = 1e-3
+    """Peak learning rate; auto: found at the start of the run by short trials."""
+
+    @property
+    def rate(self) -> float:
+        """``lr`` as a number. ValueError if it is still to be found (`stlm.train.rates`)."""
+        if isinstance(self.lr, str):
+            raise ValueError("lr = auto: the rate has to be found first, which a run does at its start")
+        return self.lr
+
+    @classmethod
+    def default_rate(cls) -> float:
+        """The default of ``lr``."""
+        return next(float(field.default) for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+                    if field.name == "lr")
+
+    def with_rate(self, rate: float) -> Self:
+        """The same with this learning rate. Other rates that go with it change alike."""
+        return dataclasses.replace(self, lr=rate)
+
     @abc.abstractmethod
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
         """The optimizers. Each trained parameter belongs to exactly one of them. Each parameter group stores its peak learning
-        rate as ``peak_lr``.
+        rate as ``peak_lr`` and, if it has weight decay, the largest one as ``peak_weight_decay``. The state of a parameter is
+        all that an optimizer remembers, because only that is saved.
         """
 
 
-def set_learning_rate(optimizers: list[Optimizer], scale: float) -> None:
+def set_learning_rate(optimizers: Sequence[Optimizer], scale: float) -> None:
     """Set the learning rate of every group to ``scale`` times its peak."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * scale
+
+
+def set_weight_decay(optimizers: Sequence[Optimizer], scale: float) -> None:
+    """Set the weight decay of every group that has any to ``scale`` times its peak."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            if "peak_weight_decay" in group:
+                group["weight_decay"] = group["peak_weight_decay"] * scale
+
+
+@torch.no_grad()
+def decay_cautiously(weights: Sequence[Tensor], updates: Sequence[Tensor], amount: float) -> None:
+    """Decay the weights by ``amount`` where they have the sign of what will be subtracted from them, or where nothing will be.
+    So decay never works against an update (Chen et al. 2025, arXiv 2510.12402, algorithm 1). ``updates`` are overwritten.
+
+    Five calls for all tensors together, and nothing new in memory.
+    """
+    weights, mask = locals_of(weights), locals_of(updates)
+    torch._foreach_mul_(mask, weights)
+    torch._foreach_sign_(mask)
+    torch._foreach_add_(mask, 1.0)
+    torch._foreach_clamp_max_(mask, 1.0)  # 1 where the product isn't below 0
+    torch._foreach_addcmul_(weights, mask, weights, value=-amount)
 
 
 def split_parameters(parameters: Sequence[ParameterInfo]

@@ -4,6 +4,9 @@ If ``base_width`` is above 0, the learning rate of a matrix with n inputs is lr 
 widths (Yang et al. 2022, arXiv 2203.03466, table 8). Its weight decay is weight_decay * base_width / n times this learning
 rate, so it is proportional to 1 / n^2. Adaptors aren't treated as matrices. ``local_lr_mult`` is for the parts outside the
 trunk, which read and write bytes (Hwang et al. 2025, H-Net, arXiv 2507.07955, section 2.3.3).
+
+The fused kernel can't decay cautiously, so then the decay is done before it, in six calls for all matrices together. They read
+and write the matrices several times: `python -m benchmarks optimizers` says what that costs.
 """
 
 from __future__ import annotations
@@ -14,23 +17,26 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.optim import Optimizer
 
-from stlm.config.bounds import Positive, ShareBelowOne, SizeOrNone, Weight
+from stlm.config.bounds import Positive, Rate, ShareBelowOne, SizeOrNone, Weight
+from stlm.nn.sharded import locals_of
 from stlm.nn.weights import ParameterInfo
-from stlm.optim import OptimConfig, split_parameters
+from stlm.optim import OptimConfig, decay_cautiously, split_parameters
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(OptimConfig):
     """AdamW. Only matrices have weight decay."""
 
-    lr: Positive = 2e-3
-    """Peak learning rate."""
+    lr: Rate = 2e-3
+    """Peak learning rate; auto: found at the start of the run by short trials."""
     beta1: ShareBelowOne = 0.9
     """Decay of the mean of the gradients."""
     beta2: ShareBelowOne = 0.95
     """Decay of the mean of the squared gradients."""
     weight_decay: Weight = 0.1
     """Weight decay of matrices. A step decays them by this times the learning rate."""
+    cautious: bool = False
+    """Decay a weight only where its update makes it smaller too."""
     base_width: SizeOrNone = 0
     """The width for which ``lr`` was tuned. Wider matrices get a lower rate. 0: one rate for all."""
     local_lr_mult: Positive = 1.0
@@ -45,14 +51,38 @@ class Config(OptimConfig):
         def lr_mult(one: ParameterInfo) -> float:
             return one.lr_mult * factors.get(id(one.parameter), 1.0) * (1.0 if one.in_trunk else self.local_lr_mult)
 
-        return [adamw([*groups, ([*tables, *vectors], 0.0)], self.lr, (self.beta1, self.beta2), lr_mult)]
+        return [adamw([*groups, ([*tables, *vectors], 0.0)], self.rate, (self.beta1, self.beta2), lr_mult, self.cautious)]
 
 
 def adamw(groups: Sequence[tuple[Sequence[ParameterInfo], float]], lr: float, betas: tuple[float, float],
-          lr_mult: Callable[[ParameterInfo], float]) -> Optimizer:
+          lr_mult: Callable[[ParameterInfo], float], cautious: bool = False) -> Optimizer:
     """PyTorch's fused AdamW. groups: parameters, and their weight decay; lr_mult: a parameter's learning rate as a multiple of
-    ``lr``. Parameters with different multiples become different groups of the optimizer, and each stores its peak rate.
+    ``lr``. Parameters with different multiples become different groups of the optimizer, and each stores its peak rate and its
+    peak weight decay. cautious: as in `Config`.
     """
-    by_rate = [{"params": [one.parameter for one in group if lr_mult(one) == mult], "weight_decay": decay, "peak_lr": lr * mult}
-              for group, decay in groups for mult in sorted({lr_mult(one) for one in group})]
-    return torch.optim.AdamW(by_rate, lr=lr, betas=betas, eps=1e-10, fused=True)
+    by_rate = [{"params": [one.parameter for one in group if lr_mult(one) == mult], "weight_decay": decay,
+                "peak_weight_decay": decay, "peak_lr": lr * mult}
+               for group, decay in groups for mult in sorted({lr_mult(one) for one in group})]
+    return (CautiousAdamW if cautious else torch.optim.AdamW)(by_rate, lr=lr, betas=betas, eps=1e-10, fused=True)
+
+
+class CautiousAdamW(torch.optim.AdamW):
+    """AdamW whose decay is cautious. An update has the sign of the mean of the gradients, this step's included."""
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        decays = [group["weight_decay"] for group in self.param_groups]
+        for group, decay in zip(self.param_groups, decays, strict=True):
+            if decay:
+                self._decay(group, group["lr"] * decay)
+            group["weight_decay"] = 0.0
+        super().step()
+        for group, decay in zip(self.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
+
+    @torch.no_grad()
+    def _decay(self, group: dict, amount: float) -> None:
+        moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+        grads = locals_of(parameter.grad for parameter in moved)
+        means = locals_of(self.state[parameter].get("exp_avg", parameter.grad) for parameter in moved)
+        if moved:
+            decay_cautiously(moved, torch._foreach_lerp(means, grads, 1 - group["betas"][0]), amount)

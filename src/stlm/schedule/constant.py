@@ -1,4 +1,4 @@
-"""No change."""
+"""No change: the factor is always 1."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from stlm.model.lm import LM
 from stlm.model.loss import exact
 from stlm.nn.sharded import locals_of
 from stlm.nn.weights import all_finite
-from stlm.optim import set_learning_rate
+from stlm.optim import set_learning_rate, set_weight_decay
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
 from stlm.train.compiling import OFF
@@ -227,6 +227,7 @@ class Trainer:
         self.model.set_progress(progress)
         self.objective.set_progress(progress)
         set_learning_rate(self.optimizers, rate_factor(train.schedule, self.step, progress, train.warmup, train.cooldown))
+        set_weight_decay(self.optimizers, train.weight_decay_schedule.factor(1 - progress))
         batches = self._batches(self.step)
         count = self._backward(batches)
         norm = scale_and_clip(self.trained, count, train.grad_clip, self.parallel)

@@ -12,7 +12,7 @@ from stlm.config.words import split_list
 from stlm.model.model_config import ModelConfig
 from stlm.objective import ObjectiveConfig, causal
 from stlm.optim import OptimConfig, adamw
-from stlm.schedule import ScheduleConfig, linear
+from stlm.schedule import ScheduleConfig, constant, linear, why_no_rate
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.tokenizer import bytes as byte_tokenizer
 from stlm.train.dropout import DropoutConfig
@@ -71,6 +71,8 @@ class TrainConfig(Checked):
     """The shape of that fall."""
     dropout: DropoutConfig = DropoutConfig()
     """Dropout in training. It helps where text is read many times."""
+    weight_decay_schedule: ScheduleConfig = constant.Config()
+    """The shape in which the weight decay changes over the whole run."""
     grad_clip: Positive = 1.0
     """Largest norm of the gradient; a larger gradient is scaled down."""
     ema: ShareBelowOne = 0.0
@@ -106,6 +108,8 @@ class TrainConfig(Checked):
             raise ValueError(f"give one of {', '.join(LENGTHS)}")
         if self.batch_size % self.grad_accum:
             raise ValueError(f"batch_size = {self.batch_size} has to be a multiple of grad_accum = {self.grad_accum}")
+        if fault := why_no_rate(self.schedule, self.cooldown):
+            raise ValueError(f"schedule: {fault}")
 
     def looks(self, step: int) -> bool:
         """Whether something looks at the weights after this step."""
