@@ -185,7 +185,7 @@ def test_minutes_and_steps_stand_for_each_other(tmp_path):
     assert (second.steps, second.minutes) == (None, 2.0)
     assert parse(PRESETS["demo"](), ["--train.steps", "7"], "stlm").train.minutes is None
     assert parse(PRESETS["10m"](), ["--train.minutes=7"], "stlm").train.steps is None
-    with pytest.raises(UserError, match="give one of steps, minutes, megabytes, teraflops"):
+    with pytest.raises(UserError, match="give one of steps, minutes, megabytes, epochs, teraflops"):
         parse(PRESETS["demo"](), ["--train.steps", "7", "--train.minutes", "7"], "stlm")
 
 

@@ -124,5 +124,5 @@ def _folder(name: str, checkpoint: Checkpoint | None) -> Path:
     if checkpoint is None:
         return RUNS / name.replace(":", "-").replace("/", "-").strip("-.") / "eval"
     folder = checkpoint.folder
-    run = folder.parent.parent if folder.parent.name == "checkpoints" else RUNS / folder.name
+    run = folder.parent.parent if folder.parent.name in ("checkpoints", "best") else RUNS / folder.name
     return run / "eval"

@@ -84,7 +84,8 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("--field NAME", "field of jsonl and parquet files, or of a data set of the hub, that holds the text (default: text)"),
         *TRAIN_FLAGS,
         ("--seed N", "seed of the weights, of the order of the text, and of the built-in corpus (default: 0)"),
-        ("--train.minutes X", "how long to train; or one of --train.steps N, --train.megabytes X of text, --train.teraflops X"),
+        ("--train.minutes X", "how long to train; or one of --train.steps N, --train.megabytes X of text, "
+                              "--train.epochs X (times that the text is read), --train.teraflops X"),
         ("--train.init-from RUN", "start from the weights of this run or model (fine-tuning)"),
         ("--optim.lr X", "peak learning rate"),
         *((f"{flag} KIND", ", ".join(kinds_in(package))) for flag, package in SLOTS.items()),

@@ -20,7 +20,7 @@ from stlm.model.room import from_tokens
 from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
 from stlm.optim import OptimConfig
-from stlm.train import compiling
+from stlm.train import best, compiling
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
 from stlm.train.decisions import decide, follow
 from stlm.train.folder import RunFolder, find_checkpoint
@@ -67,11 +67,14 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     if ranks.any(here != ranks.from_main(lambda: here)):
         raise UserError("the processes don't see the same run and the same text; several machines need one folder for both")
     if ranks.is_main:
-        folder.rewind(counters.step)
+        folder.rewind(-1 if resume is None else counters.step)
+        if resume is None:
+            best.forget(folder)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
     total = steps_of_run(train, corpus.train, counters)
     trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
                       callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
+    trainer.over = ranks.from_main(lambda: resume is not None and best.ended_early(folder, config, counters.step))
     if ranks.size > 1:
         trainer.warm_up()
     return trainer

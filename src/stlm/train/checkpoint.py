@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are either complete or absent.
+"""Checkpoints: folders that are either complete or absent. `best` says when weights are saved alone.
 
 A checkpoint has ``config.json`` (the run's description), ``model.safetensors``, ``ema.safetensors`` if weights are averaged,
 ``objective.safetensors`` if the objective has parameters of its own, ``optimizer.pt`` (read with ``weights_only``) and
@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,37 @@ MOST = 2**63  # of any counter
 def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, ema: nn.Module | None,
          objective: nn.Module, optimizer: dict[str, Any], counters: dict[str, Any]) -> None:
     """Write a checkpoint. UserError if the disk can't take it; then nothing incomplete stays behind."""
-    scratch = folder.with_name(UNFINISHED + folder.name)
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        (scratch / CONFIG).write_text(to_json(encode(config), indent=1), encoding="utf-8")
-        tokenizer.save(scratch)
-        safetensors.torch.save_model(model, str(scratch / MODEL))
+    with _whole(folder) as scratch:
+        _write_model(scratch, config, tokenizer, model)
         if ema is not None:
             safetensors.torch.save_model(ema, str(scratch / EMA))
         if objective.state_dict():
             safetensors.torch.save_model(objective, str(scratch / OBJECTIVE))
         torch.save(optimizer, scratch / OPTIMIZER)
         seal(scratch, counters)
+
+
+def save_weights(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, record: dict[str, Any]) -> None:
+    """The same without what training needs to go on: a checkpoint that can only be used."""
+    with _whole(folder) as scratch:
+        _write_model(scratch, config, tokenizer, model)
+        seal(scratch, record)
+
+
+def _write_model(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module) -> None:
+    (folder / CONFIG).write_text(to_json(encode(config), indent=1), encoding="utf-8")
+    tokenizer.save(folder)
+    safetensors.torch.save_model(model, str(folder / MODEL))
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A new folder to write to, which becomes ``folder`` when the context is left. UserError if the disk can't take it."""
+    scratch = folder.with_name(UNFINISHED + folder.name)
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        yield scratch
         if folder.exists():
             _discard(folder)
         scratch.rename(folder)
@@ -98,6 +117,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checkpoint_of(folder: Path, step: int) -> Path:
+    """The folder of the checkpoint of a step."""
+    return folder / f"step_{step:07d}"
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
     found = [path for path in folder.glob("step_*") if re.fullmatch(r"step_[0-9]{1,19}", path.name)]
@@ -106,8 +130,14 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest ``keep`` checkpoints, and the remains of interrupted writes."""
-    for path in list_checkpoints(folder)[:-keep]:
-        _discard(path)
+    discard_others(folder, list_checkpoints(folder)[-keep:])
+
+
+def discard_others(folder: Path, kept: Sequence[Path]) -> None:
+    """Delete all checkpoints but these, and the remains of interrupted writes."""
+    for path in list_checkpoints(folder):
+        if path not in kept:
+            _discard(path)
     for path in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(path, ignore_errors=True)
 

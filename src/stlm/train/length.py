@@ -38,16 +38,25 @@ def steps_of_run(train: TrainConfig, shard: Shard, used: Counters) -> int | None
     """The number of steps of a run; None if its length is in minutes or FLOPs. used: what it has used so far, maybe with
     another batch size.
     """
-    if train.megabytes is None:
+    if train.megabytes is None and train.epochs is None:
         return train.steps
-    n_rows = 1e6 * train.megabytes / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
+    n_bytes = 1e6 * train.megabytes if train.megabytes is not None else (train.epochs or 0.0) * shard.n_bytes
+    n_rows = n_bytes / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
     earlier = used.step - used.rows / train.batch_size  # 0 unless the batch size has changed
     return max(used.step, 1, math.floor(n_rows / train.batch_size + earlier + 0.5))
 
 
 def progress_of(train: TrainConfig, counters: Counters, total: int | None) -> float:
-    """The share of a run that is done, 0 to 1. total: its number of steps, as `steps_of_run` finds it."""
-    if train.megabytes is not None and total is not None:  # by rows, because steps may have differed in size
+    """The share of a run that is done, 0 to 1. total: its number of steps, as `steps_of_run` finds it. Where the time is
+    limited too, it is the larger one of two shares.
+    """
+    share = _share_of_length(train, counters, total)
+    return share if train.max_minutes is None else max(share, min(1.0, counters.spent / train.max_minutes / 60))
+
+
+def _share_of_length(train: TrainConfig, counters: Counters, total: int | None) -> float:
+    of_text = train.megabytes is not None or train.epochs is not None
+    if of_text and total is not None:  # by rows, because steps may have differed in size
         return min(1.0, counters.rows / max(1, counters.rows + (total - counters.step) * train.batch_size))
     if train.teraflops is not None:
         return min(1.0, counters.flops / train.teraflops / 1e12)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,9 @@ class Callback:
     def on_train_begin(self, trainer: Trainer) -> None:
         """Before the first step."""
 
+    def before_first_step(self, trainer: Trainer) -> dict[str, float] | None:
+        """Once in a run, after all callbacks have begun. The returned figures are logged."""
+
     def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
         """After every step. The returned figures are logged."""
 
@@ -66,7 +69,7 @@ class Trainer:
     total: steps of the whole run; None if its length is in minutes or FLOPs. ema: averaged weights, if the run has them.
     notes: what the user should know before the first step. changes: fields of the description that have changed since the run
     was saved. peak: the largest number of bytes of memory in use, set when the run ends. stop: set it to True to end the run
-    after the present step; a checkpoint is saved.
+    after the present step; a checkpoint is saved. over: the same, but then the run is finished.
 
     With several processes, each has a trainer, and all do the same steps, each with its share of the rows. Only the main one
     has callbacks.
@@ -90,6 +93,7 @@ class Trainer:
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     peak: int = 0
     stop: bool = False
+    over: bool = False
 
     def __post_init__(self) -> None:
         self._sums: dict[tuple[str, ...], list[torch.Tensor]] = defaultdict(list)  # sums and counts of figures, by their names
@@ -97,7 +101,7 @@ class Trainer:
         self.model, self.objective = self.with_loss.model, self.with_loss.objective
         self.parallel = spread(self.with_loss, self.ema, self.optimizers, self.ranks, self.sharded)
         self.trained = list(self.with_loss.parameters())
-        self._in_update = False
+        self._in_update, self._before = False, self.progress()
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
         self._batches = Prefetch(self._batches_of, AHEAD if self.device.type != "cpu" and self.source.pure else 0)
@@ -108,7 +112,7 @@ class Trainer:
     @property
     def _checkpoint(self) -> Path:
         """The folder of a checkpoint of this step."""
-        return self.folder.checkpoints / f"step_{self.step:07d}"
+        return checkpoint.checkpoint_of(self.folder.checkpoints, self.step)
 
     @property
     def step(self) -> int:
@@ -116,7 +120,12 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        return self.progress() >= 1
+        return self.over or self.progress() >= 1
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the held-out text is scored after this step."""
+        return self.done or self.config.train.evaluates(self.step, self._before, self.progress())
 
     def progress(self) -> float:
         """The share of the run that is done, 0 to 1."""
@@ -145,7 +154,7 @@ class Trainer:
         returns the same model object. UserError if weights aren't finite, so that nothing is measured of a broken model.
 
         If each process has only a part of the weights, these are the weights of the last step at which the run's own looks are
-        due (`TrainConfig.looks`).
+        due (`TrainConfig.looks`, `evaluates`).
         """
         if self.parallel.keeps_all:
             self._refuse_broken_weights()
@@ -167,6 +176,8 @@ class Trainer:
                 callback.on_train_begin(self)
         if self.ranks.is_main:
             record_start(self.folder, self.device, self.decisions, self.step, self.changes, self.ranks.size)
+        if self.step == 0:
+            self._tell(lambda callback: callback.before_first_step(self))
         machine.forget_peak_memory(self.device)
         self.ranks.begin(0.0 if self.decisions.compile == OFF else COMPILING)
         try:
@@ -183,24 +194,30 @@ class Trainer:
     def _loop(self) -> None:
         train, stop = self.config.train, self.ranks.any(self.stop)
         while not self.done and not stop:
+            self._before = self.progress()
             self.advance()
             if self.model.flops_change and self.step % RECOUNT == 0:
                 self._count_flops()
             if self.step % train.log_every == 0 or self.done:
                 self.log(self._figures())
             self._look()
-            stop = self.ranks.any(self.stop)  # what all know: one process alone must not leave the loop
+            # what all know: one process alone must not leave the loop
+            stop, self.over = (n > 0 for n in self.ranks.sum(torch.tensor([float(self.stop), float(self.over)])).tolist())
             if self.step % train.checkpoint_every == 0 or self.done or stop:
                 self.save()
 
     def _look(self) -> None:
         """Let the callbacks look."""
-        if not self.parallel.keeps_all and (self.config.train.looks(self.step) or self.done):
+        if not self.parallel.keeps_all and (self.config.train.looks(self.step) or self.evaluates):
             self._refuse_broken_weights()
             self.parallel.gather(self.ema or self.model)
+        self._tell(lambda callback: callback.on_step_end(self))
+
+    def _tell(self, what: Callable[[Callback], dict[str, float] | None]) -> None:
+        """Tell all callbacks, and log the figures that they return."""
         with self.ranks.alone():
             for callback in self.callbacks:
-                if figures := callback.on_step_end(self):
+                if figures := what(callback):
                     self.log(figures)
 
     def _save_alone(self) -> None:

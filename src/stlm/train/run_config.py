@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -16,7 +17,8 @@ from stlm.schedule import ScheduleConfig, linear
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.tokenizer import bytes as byte_tokenizer
 
-LENGTHS = ("steps", "minutes", "megabytes", "teraflops")  # units of a run's length
+LENGTHS = ("steps", "minutes", "megabytes", "epochs", "teraflops")  # units of a run's length
+EVALUATIONS = 20  # in a run whose evaluations aren't counted in steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +53,12 @@ class TrainConfig(Checked):
     """Train for this many minutes. Start-up and scoring don't count. The learning rate falls by time, not by steps."""
     megabytes: Positive | None = None
     """Train on this many millions of bytes of text. Text that is read again counts again."""
+    epochs: Positive | None = None
+    """Read the training text so many times."""
     teraflops: Annotated[float, Range(0, 10**15, above=True)] | None = None
     """Train with this many floating-point operations, in units of 10^12. Only large matrix products are counted."""
+    max_minutes: Annotated[float, Range(0, 10**7, above=True)] | None = None
+    """Train for at most this many minutes, whatever the length. The learning rate falls by what ends first."""
     init_from: str | None = None
     """Start from the weights of this run or model (fine-tuning). Both must have the same size and parts; only sharing may
     differ."""
@@ -80,10 +86,16 @@ class TrainConfig(Checked):
     """Steps between checkpoints."""
     keep: Count = 2
     """Number of checkpoints to keep."""
-    evaluate_every: Count = 100
-    """Steps between evaluations on the validation text."""
+    evaluate_every: Count | None = 100
+    """Steps between evaluations on the validation text. none: twenty evaluations in a run."""
     evaluate_kilobytes: Positive = 64.0
     """Thousands of bytes of validation text in each of these evaluations. At the end, all of it is used."""
+    keep_best: bool = True
+    """Keep the weights of the best of these evaluations too. If they are better than the last ones on all of the validation
+    text, they are used."""
+    stop_after: CountOrNone = 0
+    """End the run after so many evaluations in a row without a new best. The best weights are used. 0: never. The learning rate
+    doesn't fall earlier for it."""
     sample_every: Count = 200
     """Steps between samples of generated text."""
     tasks: tuple[str, ...] = ()
@@ -104,9 +116,20 @@ class TrainConfig(Checked):
         if self.batch_size % self.grad_accum:
             raise ValueError(f"batch_size = {self.batch_size} has to be a multiple of grad_accum = {self.grad_accum}")
 
+    @property
+    def by_clock(self) -> bool:
+        """Whether the length depends on the speed of the machine."""
+        return self.minutes is not None or self.max_minutes is not None
+
+    def evaluates(self, step: int, before: float, after: float) -> bool:
+        """Whether the validation text is scored after this step. before, after: progress before and after the step."""
+        if self.evaluate_every is None:
+            return math.floor(EVALUATIONS * after) > math.floor(EVALUATIONS * before)
+        return step % self.evaluate_every == 0
+
     def looks(self, step: int) -> bool:
-        """Whether something looks at the weights after this step."""
-        return any(step % every == 0 for every in (self.evaluate_every, self.sample_every, self.tasks_every))
+        """Whether something else looks at the weights after this step."""
+        return any(step % every == 0 for every in (self.sample_every, self.tasks_every))
 
 
 @dataclasses.dataclass(frozen=True)
