@@ -114,7 +114,7 @@ def _checkpoint(name: str) -> Checkpoint | None:
 def _own_text(checkpoint: Checkpoint, console: Console) -> Corpus:
     """The training text of a run. A published model has only the names of its texts, not their paths."""
     try:
-        return open_corpus(checkpoint.config, console)
+        return open_corpus(checkpoint.config, console, start=checkpoint)
     except UserError as error:
         raise UserError(f"the text this model was trained on can't be opened ({error}); give another with --text") from None
 

@@ -42,7 +42,7 @@ from stlm.report.run_page import write_report
 from stlm.train.apple_training import why_not_train
 from stlm.train.build import build_run
 from stlm.train.checkpoint import Checkpoint, list_checkpoints
-from stlm.train.cli_args import apply, configure
+from stlm.train.cli_args import apply, configure, is_trained
 from stlm.train.device import pick_device
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.guard import Guarded
@@ -56,6 +56,7 @@ from stlm.train.start import Start
 from stlm.train.trackers import build as build_trackers
 
 TOGETHER = 1.0  # seconds within which two signals are one request
+TUNED = "-tuned"  # ends the name of a run that goes on from a model, so that it doesn't hide that model
 READ = 600  # bytes of held-out text for which the report shows patches and bits
 
 
@@ -98,7 +99,7 @@ def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint 
     device = ranks.device(pick_device(wanted, functools.partial(why_not_train, config, ranks.size)))
     with ranks.main_first(), _told_where(saved is not None):  # texts from the hub are fetched once
         source = open_text(config)
-    corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source)), Display(console)
+    corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source, saved)), Display(console)
     watching = _checked(folder, config, corpus_of_run, display, ranks) if ranks.is_main else []
     with ranks.main_first(), _told_where(saved is not None):
         corpus = corpus_of_run()
@@ -173,12 +174,13 @@ def _checked(folder: RunFolder, config: RunConfig, corpus: Callable[[], Corpus],
 
 
 def _name(name: str | None, preset: str, resume: bool) -> str:
-    """The run's name: ``name``, or else the preset's name, with the next free number if that name is taken."""
+    """The run's name: ``name``, or else the name of the preset or model, with the next free number if that name is taken."""
     if name is not None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores, and at most 100 of them")
         return name
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(preset).stem)[:90].strip("._-") or "run"
+    stem += TUNED if is_trained(preset) else ""
     names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
     free = next(i for i, candidate in enumerate(names) if not RunFolder(RUNS / candidate).exists)
     return names[max(0, free - 1)] if resume else names[free]

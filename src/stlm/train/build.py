@@ -91,7 +91,7 @@ def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Object
         other = find_checkpoint(config.train.init_from)
         if other.tokenizer.token_bytes != corpus.tokenizer.token_bytes:
             raise UserError(f"train.init_from: the tokens of {config.train.init_from} aren't those of this text; choose the "
-                            "same tokenizer, and the same text where the tokenizer is learned from it")
+                            "same tokenizer, with the same settings")
         init_from(model, other.build_model())
 
 

@@ -153,6 +153,12 @@ def places_of(name: str) -> list[Path]:
     return [Path(name), RUNS / name, MODELS / name, SHIPPED / name]
 
 
+def names_of_models() -> list[str]:
+    """The names of all runs and published models that are here."""
+    return sorted({path.name for parent in (RUNS, MODELS, SHIPPED) if parent.is_dir() for path in parent.iterdir()
+                   if path.is_dir()})
+
+
 def find_checkpoint(name: str) -> Checkpoint:
     """The checkpoint of ``name``, opened and verified. ``name`` is a run's name or folder, the folder of a checkpoint or of
     several (then it is the newest), or the name of a published model.
@@ -167,8 +173,7 @@ def find_checkpoint(name: str) -> Checkpoint:
             return checkpoint
         if saved := list_checkpoints(path):
             return open_checkpoint(saved[-1])
-    found = sorted({path.name for parent in (RUNS, MODELS, SHIPPED) if parent.is_dir() for path in parent.iterdir()
-                    if path.is_dir()})
+    found = names_of_models()
     hint = f"the runs here are {', '.join(found)}" if found else "`stlm train demo` makes one"
     if Path(name).is_dir():
         raise UserError(f"{name}: neither a run nor a checkpoint of stlm; {hint}")
