@@ -143,7 +143,7 @@ def home(tmp_path_factory):
     (folder / "letter.txt").write_text(TEXT % (3, 4))
     (folder / "recipe.py").write_text(RECIPE)
     with open(folder / "tiny.toml", "a") as file:
-        file.write("ema = 0.9\n")
+        file.write('averaging = {kind = "ema", decay = 0.9}\n')
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
         make_quick(patch)

@@ -73,9 +73,10 @@ def same(one, other):
 BITS = [3.0, 2.5, 2.6, 2.4, 2.7, 2.45, 2.8, 2.9, 2.4, 2.5, 2.6, 3.0]
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_the_best_weights_stay(tmp_path, ema):
-    trainer = tiny_trainer(tmp_path / "run", callbacks=[Scripted(BITS)], evaluate_every=1, checkpoint_every=1, keep=99, ema=ema)
+@pytest.mark.parametrize("averaging", ["none", "ema", "tail"])
+def test_the_best_weights_stay(tmp_path, averaging):
+    trainer = tiny_trainer(tmp_path / "run", callbacks=[Scripted(BITS)], evaluate_every=1, checkpoint_every=1, keep=99,
+                           averaging=averaging)
     trainer.run()
     folder = RunFolder(tmp_path / "run")
     assert list(folder.best.iterdir()) == [checkpoint_of(folder.best, 4)]
@@ -311,7 +312,7 @@ def test_weights_that_are_missing_are_told(at_home):
 
 
 def test_last_weights_that_are_better_on_the_whole_text_are_used(at_home, monkeypatch):
-    trainer = tiny_trainer(at_home.path.parent / "other", callbacks=[Scripted(BITS)], evaluate_every=1, ema=0.0)
+    trainer = tiny_trainer(at_home.path.parent / "other", callbacks=[Scripted(BITS)], evaluate_every=1, averaging="none")
     trainer.run()
     chosen = final(trainer)  # the figures of the excerpt were invented: in truth it has learned all the time
     assert chosen.step == 12 and chosen.score == chosen.last

@@ -63,7 +63,7 @@ def test_what_is_taken_from_the_other_run():
     assert (config.train.init_from, config.data.source, config.data.field, config.seed) == ("r", "other.txt", "text", 0)
     assert (config.train.seq_len, config.train.batch_size) == (64, 64)
     assert config.optim == dataclasses.replace(other.optim, lr=0.3 * other.optim.lr)
-    assert (config.train.steps, config.train.epochs, config.train.max_minutes) == (None, 3.0, 20.0)
+    assert (config.train.steps, config.train.epochs, config.train.max_minutes) == (None, 5.0, 20.0)
     changed = configure("r", ["--data", "other.txt", "--train.steps", "7", "--optim.lr", "0.5"], "")
     assert (changed.train.steps, changed.train.epochs, changed.optim.lr) == (7, None, 0.5)
 

@@ -48,6 +48,7 @@ SLOTS = {
     "--objective": "stlm.objective",
     "--batches": "stlm.batches",
     "--train.schedule": "stlm.schedule",
+    "--train.averaging": "stlm.averaging",
     "--optim": "stlm.optim",
 }
 

@@ -47,7 +47,7 @@ SYNONYMS = {
     "train.warmup": "warmup-steps warm-up num-warmup-steps",
     "train.cooldown": "lr-decay decay-fraction annealing anneal",
     "train.grad-clip": "clip clipping max-grad-norm gradient-clipping clip-grad-norm",
-    "train.ema": "weight-averaging averaging moving-average",
+    "train.averaging": "ema weight-averaging averaging moving-average swa",
     "train.precision": "dtype bf16 fp16 fp32 amp mixed-precision half",
     "train.compile": "torch-compile",
     "train.checkpoint-every": "save-every save-steps save-interval checkpoint-interval",

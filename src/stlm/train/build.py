@@ -48,10 +48,12 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         _load_others(config, corpus, model, objective)
     with_loss = ModelWithLoss(model, objective).to(device)
     optimizers = config.optim.build(parameters_of(model, objective))
-    ema = new_model(config, corpus, device) if train.ema else None
+    ema = new_model(config, corpus, device) if train.averaging.averages else None
     if ema is not None:
         ema.load_state_dict(model.state_dict())
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
+    if resume is not None and resume.config.train.averaging != train.averaging:
+        counters.averaged = 0  # another mean begins
     source = config.batches.build(BatchPlan(corpus, objective, train.seq_len, train.batch_size, train.grad_accum, config.seed,
                                             from_tokens(model, few=device.type != "cpu"), counters.step, counters.rows,
                                             ranks.rank, ranks.size))

@@ -31,6 +31,7 @@ from stlm.model.compression import CompressionConfig
 from stlm.model.lm import LM
 from stlm.nn.weights import all_finite
 from stlm.text.tokenizer import Tokenizer
+from stlm.train.older import in_todays_words
 from stlm.train.run_config import RunConfig
 
 FORMAT = "stlm checkpoint 3"
@@ -155,9 +156,9 @@ def _discard(folder: Path) -> None:
 class Record:
     """What ``trainer.json`` says, apart from the sums. Fields that only a newer version knows are ignored.
 
-    step, rows, spent, n_bytes, flops, flops_per_byte: what the run has used (`Counters`); rows is None in older records.
-    corpus: a hash of the training text; None in published models. progress: the share of the run that is done. compression:
-    how the weights are stored; None if they are as in training.
+    step, rows, spent, n_bytes, flops, flops_per_byte, averaged: what the run has used (`Counters`); rows is None in older
+    records. corpus: a hash of the training text; None in published models. progress: the share of the run that is done.
+    compression: how the weights are stored; None if they are as in training.
     """
 
     step: int
@@ -165,13 +166,14 @@ class Record:
     n_bytes: int
     flops: float
     flops_per_byte: float = 0.0
+    averaged: int = 0
     rows: int | None = None
     corpus: str | None = None
     progress: float = 1.0
     compression: CompressionConfig | None = None
 
     def __post_init__(self) -> None:
-        for name in ("step", "rows", "spent", "n_bytes", "flops", "flops_per_byte", "progress"):
+        for name in ("step", "rows", "spent", "n_bytes", "flops", "flops_per_byte", "averaged", "progress"):
             value, most = getattr(self, name), 1 if name == "progress" else MOST
             if value is not None and not 0 <= value <= most:
                 raise ValueError(f"{name} = {value}: it has to lie between 0 and {most:g}")
@@ -275,7 +277,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                             f"delete {folder.name} to continue from the checkpoint before it")
     known = {field.name for field in dataclasses.fields(Record)}
     record = decode_record(Record, {name: value for name, value in counters.items() if name in known}, str(folder / TRAINER))
-    config = decode_record(RunConfig, read_json(folder / CONFIG), str(folder / CONFIG))
+    config = decode_record(RunConfig, in_todays_words(read_json(folder / CONFIG)), str(folder / CONFIG))
     return Checkpoint(folder, config, config.data.tokenizer.load(folder), counters, record.compression)
 
 

@@ -21,8 +21,8 @@ from stlm.train.run_config import DataConfig, RunConfig, TrainConfig
 
 STEP = 4096  # tokens of a step
 RATE = 0.3  # of the other run's learning rate, where its steps were as small
-EPOCHS, MINUTES = 3.0, 20.0
-WARMUP, PATIENCE = 10, 5
+EPOCHS, MINUTES = 5.0, 20.0
+WARMUP, PATIENCE = 3, 5
 
 
 def finetuning_of(name: str) -> RunConfig:

@@ -15,6 +15,7 @@ from stlm.config.writing import append_lines, to_json, write_json, write_whole
 from stlm.errors import UserError
 from stlm.train.checkpoint import TRAINER, Checkpoint, checkpoint_of, list_checkpoints, open_checkpoint
 from stlm.train.lock import Held, hold, is_held
+from stlm.train.older import in_todays_words
 from stlm.train.run_config import RunConfig
 
 RUNS, MODELS = Path("runs"), Path("models")
@@ -50,7 +51,7 @@ class RunFolder:
         return self._config.exists() or bool(list_checkpoints(self.checkpoints))
 
     def config(self) -> RunConfig:
-        return decode_record(RunConfig, read_json(self._config), str(self._config))
+        return decode_record(RunConfig, in_todays_words(read_json(self._config)), str(self._config))
 
     def create(self, config: RunConfig) -> None:
         """Create the folder and write the description."""

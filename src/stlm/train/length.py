@@ -15,7 +15,8 @@ class Counters:
     """What a run has used so far.
 
     step: finished steps. rows: rows read in them. spent: seconds in steps. n_bytes: bytes of text trained on; text that is read
-    again counts again. flops: floating-point operations for these bytes. flops_per_byte: its present value.
+    again counts again. flops: floating-point operations for these bytes. flops_per_byte: its present value. averaged:
+    the number of steps whose weights are in the mean that is used; 0 if the present weights are used.
     """
 
     step: int = 0
@@ -24,6 +25,7 @@ class Counters:
     n_bytes: int = 0
     flops: float = 0.0
     flops_per_byte: float = 0.0
+    averaged: int = 0
 
     @classmethod
     def of(cls, record: dict[str, Any], batch_size: int) -> Counters:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from stlm.averaging import Moment, average
 from stlm.batches import BatchSource
 from stlm.data.batch import Batch
 from stlm.data.prefetch import Prefetch
@@ -101,7 +102,7 @@ class Trainer:
         self.model, self.objective = self.with_loss.model, self.with_loss.objective
         self.parallel = spread(self.with_loss, self.ema, self.optimizers, self.ranks, self.sharded)
         self.trained = list(self.with_loss.parameters())
-        self._in_update, self._before = False, self.progress()
+        self._in_update, self._to_average, self._before = False, False, self.progress()
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
         self._batches = Prefetch(self._batches_of, AHEAD if self.device.type != "cpu" and self.source.pure else 0)
@@ -131,12 +132,17 @@ class Trainer:
         """The share of the run that is done, 0 to 1."""
         return progress_of(self.config.train, self.counters, self.total)
 
+    @property
+    def used(self) -> LM:
+        """The weights that are used: the averaged ones, once there are some."""
+        return self.ema if self.ema is not None and self.counters.averaged else self.model
+
     def save(self) -> Path:
         """Save a checkpoint of this step. Only the newest `keep` checkpoints stay. UserError if weights aren't finite."""
         self._refuse_broken_weights()
         path, parallel = self._checkpoint, self.parallel
         optimizers = [parallel.state_of(optimizer) for optimizer in self.optimizers]
-        parts = [self.model, self.objective] + ([] if self.ema is None else [self.ema])
+        parts = [self.model, self.objective] + ([] if self.used is self.model else [self.used])
         for part in parts:
             parallel.gather(part)
         if self.ranks.is_main:
@@ -158,7 +164,7 @@ class Trainer:
         """
         if self.parallel.keeps_all:
             self._refuse_broken_weights()
-        return self._copied(self.ema or self.model).requires_grad_(False).eval()
+        return self._copied(self.used).requires_grad_(False).eval()
 
     def _copied(self, weights: LM) -> LM:
         if self._copy is None:
@@ -194,7 +200,6 @@ class Trainer:
     def _loop(self) -> None:
         train, stop = self.config.train, self.ranks.any(self.stop)
         while not self.done and not stop:
-            self._before = self.progress()
             self.advance()
             if self.model.flops_change and self.step % RECOUNT == 0:
                 self._count_flops()
@@ -210,7 +215,7 @@ class Trainer:
         """Let the callbacks look."""
         if not self.parallel.keeps_all and (self.config.train.looks(self.step) or self.evaluates):
             self._refuse_broken_weights()
-            self.parallel.gather(self.ema or self.model)
+            self.parallel.gather(self.used)
         self._tell(lambda callback: callback.on_step_end(self))
 
     def _tell(self, what: Callable[[Callback], dict[str, float] | None]) -> None:
@@ -223,6 +228,7 @@ class Trainer:
     def _save_alone(self) -> None:
         """Save after another process was lost, if this is the main process, has all weights, and isn't amid an update."""
         if self.ranks.is_main and self.parallel.keeps_all and not self._in_update and not self._checkpoint.exists():
+            self._average()
             self.save()
 
     def log(self, figures: dict[str, float]) -> None:
@@ -239,7 +245,7 @@ class Trainer:
     def advance(self) -> None:
         """One step."""
         start, train, counters = time.perf_counter(), self.config.train, self.counters
-        progress = self.progress()
+        progress = self._before = self.progress()
         self.model.set_progress(progress)
         self.objective.set_progress(progress)
         set_learning_rate(self.optimizers, rate_factor(train.schedule, self.step, progress, train.warmup, train.cooldown))
@@ -256,14 +262,24 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        if self.ema is not None:
-            torch._foreach_lerp_(locals_of(self.ema.parameters()), locals_of(self.model.parameters()), 1 - train.ema)
         counters.step, counters.rows = counters.step + 1, counters.rows + int(read[0])
         counters.n_bytes, counters.flops = counters.n_bytes + n_bytes, counters.flops + n_bytes * counters.flops_per_byte
         counters.spent += time.perf_counter() - start
-        self._in_update = False
+        self._in_update, self._to_average = False, True
         spent = counters.spent if self.ranks.is_main else 0.0  # the clock of the main process counts
         counters.spent = float(self.ranks.sum(torch.tensor(spent, dtype=torch.double)))
+        self._average()
+
+    def _average(self) -> None:
+        """Take the weights of the last step into the mean, once. It comes last in a step, because it depends on its time."""
+        if self.ema is None or not self._to_average:
+            return
+        counters, self._to_average = self.counters, False
+        moment = Moment(self._before, self.progress(), counters.n_bytes / self.corpus.train.n_bytes)
+        rate = self.config.train.averaging.rate(moment, counters.averaged)
+        if rate:
+            average(locals_of(self.ema.parameters()), locals_of(self.model.parameters()), rate)
+        counters.averaged = 0 if rate is None else counters.averaged + (rate > 0)
 
     def _backward(self, batches: list[Batch]) -> torch.Tensor:
         """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient. What

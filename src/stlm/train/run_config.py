@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from stlm.averaging import AveragingConfig
+from stlm.averaging import none as no_averaging
 from stlm.batches import BatchesConfig, text
-from stlm.config.bounds import Checked, Count, CountOrNone, Megabytes, Positive, Range, Seed, Share, ShareBelowOne, Size
+from stlm.config.bounds import Checked, Count, CountOrNone, Megabytes, Positive, Range, Seed, Share, Size
 from stlm.config.words import split_list
 from stlm.model.model_config import ModelConfig
 from stlm.objective import ObjectiveConfig, causal
@@ -76,8 +78,8 @@ class TrainConfig(Checked):
     """The shape of that fall."""
     grad_clip: Positive = 1.0
     """Largest norm of the gradient; a larger gradient is scaled down."""
-    ema: ShareBelowOne = 0.0
-    """Decay of a running average of the weights. If it is above 0, the averaged weights are scored and used."""
+    averaging: AveragingConfig = no_averaging.Config()
+    """Which mean of the weights of many steps is scored, saved and used in the place of the last ones."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format for computing. auto times both at the start and takes the faster one."""
     compile: Literal["auto", "on", "off"] = "auto"
