@@ -25,7 +25,7 @@ RECIPE = Recipe(
         "last byte pooling": "10m --model.pooling last",
         "without QK-norm": "10m --model.trunk.qk-norm False",
         "SwiGLU": "10m --model.trunk.ffn swiglu",
-        "averaged weights": "10m --train.ema 0.98",
+        "averaged weights": "10m --train.averaging ema --train.averaging.decay 0.98",
         "Muon": "10m --optim muon --optim.adamw-lr 3e-3",
     },
     baseline="10m")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-FLOORS = [{"errors", "waiting"}, {"config"}, {"text"}, {"data"}, {"nn"}, {"model"}, {"schedule"}, {"optim"}, {"objective"},
-          {"batches"}, {"train"}, {"generate"}, {"evaluate"}, {"compress"}, {"report"}, {"compare"}, {"cli"}, {"__main__"}]
+FLOORS = [{"errors", "waiting"}, {"config"}, {"text"}, {"data"}, {"nn"}, {"model"}, {"schedule"}, {"optim"}, {"averaging"},
+          {"objective"}, {"batches"}, {"train"}, {"generate"}, {"evaluate"}, {"compress"}, {"report"}, {"compare"}, {"cli"},
+          {"__main__"}]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 SOURCE = Path(__file__).parent.parent / "src" / "stlm"
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

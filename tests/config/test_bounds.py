@@ -117,8 +117,8 @@ def test_odd_forms_of_numbers_are_refused_alike(flag, word):
 
 
 def test_forms_of_numbers():
-    config = parse(RunConfig(), ["--train.steps", "1_000", "--seed", "+7", "--optim.lr", ".5", "--train.ema=5e-1"], "stlm")
-    assert (config.train.steps, config.seed, config.optim.lr, config.train.ema) == (1000, 7, 0.5, 0.5)
+    config = parse(RunConfig(), ["--train.steps", "1_000", "--seed", "+7", "--optim.lr", ".5", "--train.cooldown=5e-1"], "stlm")
+    assert (config.train.steps, config.seed, config.optim.lr, config.train.cooldown) == (1000, 7, 0.5, 0.5)
     assert parse(RunConfig(), ["--seed", "1", "--seed=2"], "stlm").seed == 2  # the last one counts
     assert [value_word(number) for number in (2.0, 1234567, 2.5, 0.1)] == ["2", "1234567", "2.5", "0.1"]
     recipe = Recipe("q", "r", "steps", 12_345_678, {"a": "demo"}, "a")
@@ -197,4 +197,4 @@ def test_ends_of_ranges():
     check(dict[str, int], {"a": 1}, "x")
     with pytest.raises(ValueError, match=r"x\['a'\] = 1.5"):
         check(dict[str, int], {"a": 1.5}, "x")
-    assert decode(RunConfig, {"train": {"ema": 0}}, RunConfig()).train.ema == 0.0
+    assert decode(RunConfig, {"train": {"cooldown": 0}}, RunConfig()).train.cooldown == 0.0

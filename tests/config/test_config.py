@@ -161,13 +161,14 @@ def test_faults_of_flags(flags, message):
 
 
 def test_values_of_flags():
-    flags = ["--model.tie-local", "True", "--model.trunk.kv-heads=2", "--train.tasks", "blimp,world", "boolq", "--train.ema",
-             "0.5", "--model.embedding", "ngrams", "--model.embedding.orders", "2", "3", "--model.local_dim", "64",
+    flags = ["--model.tie-local", "True", "--model.trunk.kv-heads=2", "--train.tasks", "blimp,world", "boolq",
+             "--train.cooldown", "0.25", "--model.embedding", "ngrams", "--model.embedding.orders", "2", "3",
+             "--model.local_dim", "64",
              "--optim.lr", "1e-3"]
     config = parse(RunConfig(), flags, "stlm train demo")
     assert config.model.tie_local is True and config.model.local_dim == 64 and config.optim.lr == 1e-3
     assert config.model.trunk.kv_heads == 2 and config.model.embedding.orders == (2, 3)
-    assert (config.train.tasks, config.train.ema) == (("blimp", "world", "boolq"), 0.5)
+    assert (config.train.tasks, config.train.cooldown) == (("blimp", "world", "boolq"), 0.25)
     back = parse(config, ["--model.trunk.kv-heads", "none", "--train.tasks", "--model.tie-local=false"], "stlm train demo")
     assert (back.model.trunk.kv_heads, back.train.tasks, back.model.tie_local) == (None, (), False)
 
@@ -185,7 +186,7 @@ def test_minutes_and_steps_stand_for_each_other(tmp_path):
     assert (second.steps, second.minutes) == (None, 2.0)
     assert parse(PRESETS["demo"](), ["--train.steps", "7"], "stlm").train.minutes is None
     assert parse(PRESETS["10m"](), ["--train.minutes=7"], "stlm").train.steps is None
-    with pytest.raises(UserError, match="give one of steps, minutes, megabytes, teraflops"):
+    with pytest.raises(UserError, match="give one of steps, minutes, megabytes, epochs, teraflops"):
         parse(PRESETS["demo"](), ["--train.steps", "7", "--train.minutes", "7"], "stlm")
 
 

@@ -22,7 +22,8 @@ FLAGS = {
     "--train.lr": "--optim.lr", "--lr": "--optim.lr", "--learning-rate": "--optim.lr", "--learningrate": "--optim.lr",
     "--optim.learning_rate": "--optim.lr", "--train.batch": "--train.batch-size", "--batch-size": "--train.batch-size",
     "--train.context": "--train.seq-len", "--block-size": "--train.seq-len", "--train.seq": "--train.seq-len",
-    "--max-length": "--train.seq-len", "--epochs": "--train.megabytes", "--model.ffn": "--model.trunk.ffn",
+    "--max-length": "--train.seq-len", "--epochs": "--train.epochs",
+    "--early-stopping": "--train.stop-after", "--patience": "--train.stop-after", "--model.ffn": "--model.trunk.ffn",
     "--codec": "--data.tokenizer", "--tokenizer": "--data.tokenizer", "--hidden-size": "--model.dim",
     "--d_model": "--model.dim", "--n-embd": "--model.dim", "--n-layer": "--model.layers", "--n-head": "--model.trunk.heads",
     "--heads": "--model.trunk.heads", "--wd": "--optim.weight-decay", "--max-steps": "--train.steps",
@@ -61,7 +62,7 @@ def test_flags_of_other_kinds_and_what_is_no_flag(flag, message):
 
 
 @pytest.mark.parametrize("flag", [
-    "--early-stopping", "--train.early-stopping", "--num-workers", "--stop", "--lora", "--xyz", "--x", "--model", "--train",
+    "--num-workers", "--lora", "--xyz", "--x", "--model", "--train",
     "--help-me", "--the-model-data"])
 def test_nothing_is_suggested_where_nothing_is_near(flag):
     assert said(flag) == ""

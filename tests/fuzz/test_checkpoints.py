@@ -16,7 +16,7 @@ from tests.fuzz.damage import damage
 from tests.fuzz.watch import call, examples, hunting, snapshot
 from tests.train.tiny import TINY
 
-WATCHED = TINY + """ema = 0.5
+WATCHED = TINY + """averaging = {kind = "ema", decay = 0.5}
 evaluate_every = 2
 checkpoint_every = 2
 sample_every = 4

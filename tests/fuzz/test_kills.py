@@ -36,7 +36,7 @@ LONGEST = 240  # seconds; on a busy machine an undisturbed command may take a mi
 TEXT = "Anna wanted to find her red kite, and the dog lay by door %d in the rain for %d days.\n"
 VERBS = {
     "train": ["train", "tiny.toml", "--name", "new", "--resume", "--data", "text.txt", "--train.steps", "6",
-              "--train.checkpoint-every", "2"],
+              "--train.checkpoint-every", "2", "--train.evaluate-every", "1"],
     "eval": ["eval", "mine", "--tasks", "bits,world", "--limit", "9", "--output", "scores"],
     "zip": ["zip", "mine", "letter.txt", "-o", "letter.stlm"],
     "publish": ["publish", "mine", "small"],
@@ -143,7 +143,7 @@ def home(tmp_path_factory):
     (folder / "letter.txt").write_text(TEXT % (3, 4))
     (folder / "recipe.py").write_text(RECIPE)
     with open(folder / "tiny.toml", "a") as file:
-        file.write("ema = 0.9\n")
+        file.write('averaging = {kind = "ema", decay = 0.9}\n')
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
         make_quick(patch)

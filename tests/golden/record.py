@@ -66,7 +66,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "subword": {
         "data": {"tokenizer": {"kind": "subword", "vocab_size": 300}},
         "model": {"dim": 32, "layers": 2, "local_dim": 16, "trunk": ATTENTION, "patching": "subword", "decoder_layers": 0,
-                  "head": {"kind": "parallel", "slots": 6, "layers": 1}}, "train": {"grad_accum": 2, "ema": 0.9}},
+                  "head": {"kind": "parallel", "slots": 6, "layers": 1}},
+        "train": {"grad_accum": 2, "averaging": {"kind": "ema", "decay": 0.9}}},
     "none": {
         "data": {"tokenizer": {"kind": "bpe", "vocab_size": 300}},
         "model": {"dim": 32, "layers": 2, "local_dim": 32, "trunk": {**ATTENTION, "ffn": "swiglu"}, "patching": "none",
@@ -103,8 +104,7 @@ def shortened(config: RunConfig, **train: Any) -> RunConfig:
 
 def cell_config(name: str) -> RunConfig:
     cell = CELLS[name]
-    values = {**cell, "train": {"steps": STEPS}}
-    return shortened(decode(RunConfig, values, RunConfig()), **cell.get("train", {}))
+    return shortened(decode(RunConfig, {**cell, "train": {"steps": STEPS, **cell.get("train", {})}}, RunConfig()))
 
 
 def make_trainer(name: str, config: RunConfig, callbacks: list[Callback] | None = None, resume: bool = False) -> Trainer:

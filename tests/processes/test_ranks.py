@@ -39,7 +39,9 @@ CASES: dict[str, dict[str, Any]] = {
                                                                  "own_scales": True, "loop_from": 0.2}}},
     "one ffn": {"model": {"layers": 4, "sharing": "ffn"}},
     "accumulation": {"train": {"grad_accum": 2}},
-    "ema": {"train": {"ema": 0.9}},
+    "ema": {"train": {"averaging": {"kind": "ema", "decay": 0.9}}},
+    "tail": {"train": {"averaging": {"kind": "tail", "share": 0.7}}},
+    "epochs": {"train": {"averaging": {"kind": "epochs", "n": 2}}},
     "muon": {"optim": "muon"},
     "muon with all": {"optim": {"kind": "muon", "blocks": 2, "every": 3, "normalize": True, "cautious": True,
                                 "coefficients": "polar_express", "local_lr_mult": 2.0}},
@@ -126,7 +128,7 @@ def trained(folder: Path, cases: Iterable[str], steps: int, n: int, ways: Iterab
     return {path.name: path for path in folder.iterdir() if path.is_dir()}
 
 
-FEW, FEW_WAYS = ("default", "early exits", "ema"), ("several", "parts", "one, then parts")  # every day; all when it may be slow
+FEW, FEW_WAYS = ("default", "early exits", "ema", "tail"), ("several", "parts", "one, then parts")  # daily
 
 
 @pytest.fixture(scope="module")

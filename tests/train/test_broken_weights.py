@@ -14,9 +14,10 @@ from stlm.config.writing import write_json
 from stlm.errors import UserError
 from stlm.evaluate.archive import pack
 from stlm.evaluate.bits import score
-from stlm.evaluate.callbacks import Samples, Validation
+from stlm.evaluate.callbacks import Samples
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.surprise import read
+from stlm.evaluate.validation import Validation
 from stlm.generate.sampling import Sampling
 from stlm.generate.speculate import write_speculating
 from stlm.generate.writer import write

@@ -16,7 +16,8 @@ from stlm.config.decode import decode
 from stlm.data.shards import Shard
 from stlm.data.stream import Stream
 from stlm.errors import UserError
-from stlm.evaluate.callbacks import Samples, Validation
+from stlm.evaluate.callbacks import Samples
+from stlm.evaluate.validation import Validation
 from stlm.model.model_config import ModelConfig
 from stlm.model.patching.entropy import reader
 from stlm.objective import causal

@@ -46,7 +46,7 @@ def tiny_config(**train: object) -> RunConfig:
     model = {"dim": 16, "layers": 1, "trunk": {"heads": 2, "kv_heads": 1}, "local_dim": 8,
              "encoder_layers": 1, "decoder_layers": 1}
     steps = {"seq_len": 32, "batch_size": 4, "steps": 12, "warmup": 2, "precision": "fp32", "compile": "off",
-             "checkpoint_every": 4, "log_every": 3, "ema": 0.9, **train}
+             "checkpoint_every": 4, "log_every": 3, "averaging": {"kind": "ema", "decay": 0.9}, **train}
     return decode(RunConfig, {"model": model, "train": steps}, RunConfig())
 
 

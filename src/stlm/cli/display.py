@@ -30,6 +30,7 @@ class Display(Callback):
         decided, train = trainer.decisions, trainer.config.train
         goal = (f"{trainer.total:,} steps" if trainer.total is not None else f"{train.minutes:g} minutes" if train.minutes
                 else f"{train.teraflops:g} teraflops")
+        goal += f", at most {train.max_minutes:g} minutes" if train.max_minutes else ""
         resumed = f", continued from step {trainer.step}" if trainer.step else ""
         compiled = f", {words}" if (words := in_words(decided.compile)) else ""
         for note in trainer.notes:

@@ -114,7 +114,7 @@ def _checkpoint(name: str) -> Checkpoint | None:
 def _own_text(checkpoint: Checkpoint, console: Console) -> Corpus:
     """The training text of a run. A published model has only the names of its texts, not their paths."""
     try:
-        return open_corpus(checkpoint.config, console)
+        return open_corpus(checkpoint.config, console, start=checkpoint)
     except UserError as error:
         raise UserError(f"the text this model was trained on can't be opened ({error}); give another with --text") from None
 
@@ -124,5 +124,5 @@ def _folder(name: str, checkpoint: Checkpoint | None) -> Path:
     if checkpoint is None:
         return RUNS / name.replace(":", "-").replace("/", "-").strip("-.") / "eval"
     folder = checkpoint.folder
-    run = folder.parent.parent if folder.parent.name == "checkpoints" else RUNS / folder.name
+    run = folder.parent.parent if folder.parent.name in ("checkpoints", "best") else RUNS / folder.name
     return run / "eval"

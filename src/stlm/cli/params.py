@@ -10,7 +10,6 @@ from rich.text import Text
 
 from stlm.cli.console import Console
 from stlm.cli.parser import first_name
-from stlm.cli.runs import is_run
 from stlm.errors import UserError
 from stlm.model.count import Count, count
 from stlm.model.depth import full
@@ -19,7 +18,7 @@ from stlm.model.model_config import ModelConfig
 from stlm.model.sharing import none as unshared
 from stlm.nn.block import conv
 from stlm.text.tokenizer import Tokenizer
-from stlm.train.cli_args import configure
+from stlm.train.cli_args import configure, is_trained
 from stlm.train.folder import find_checkpoint
 
 SUBWORDS = 50_257  # tokens of GPT-2's tokenizer
@@ -29,7 +28,7 @@ CLAIM = 0.9  # the paper says that bytes save 90 to 95 % of a subword model's ta
 
 def run(arguments: list[str]) -> int:
     name, flags = first_name("params", arguments)
-    if is_run(name):
+    if is_trained(name):
         if flags:
             raise UserError(f"{flags[0]}: a trained run takes no flags; give a preset or a TOML file with them")
         checkpoint = find_checkpoint(name)

@@ -13,19 +13,21 @@ from stlm.data.shards import Corpus, Shard, prepare
 from stlm.data.sources import Source
 from stlm.data.splits import LEAST
 from stlm.errors import in_one_line
-from stlm.train.folder import places_of
-from stlm.train.presets import PRESETS
+from stlm.train.checkpoint import Checkpoint
+from stlm.train.finetune import tokenizer_of
 from stlm.train.run_config import RunConfig
 from stlm.train.text import open_text
 
 TOLD_AT_ONCE = 1 << 18  # bytes after which a bar moves
 
 
-def open_corpus(config: RunConfig, console: Console, source: Source | None = None) -> Corpus:
-    """The text of a run, or ``source``, as tokens. It is written to the cache first if it isn't there."""
+def open_corpus(config: RunConfig, console: Console, source: Source | None = None, start: Checkpoint | None = None) -> Corpus:
+    """The text of a run, or ``source``, as tokens. It is written to the cache first if it isn't there. start: a checkpoint of
+    the run, if there is one.
+    """
     source = source or open_text(config)
     with bar(console) as progress:
-        corpus = prepare(source, config.data.tokenizer, cache_folders(), _shown(progress, source))
+        corpus = prepare(source, tokenizer_of(config, start), cache_folders(), _shown(progress, source))
     if corpus.folder is not None and is_temporary(corpus.folder):
         console.say(f"no cache folder of yours can be written, so this text is kept in {corpus.folder.parent}; "
                     "set STLM_CACHE to a folder that lasts")
@@ -87,8 +89,3 @@ def page_line(write: Callable[[], Path]) -> str:
         return f"report:  {write()}"
     except Exception as error:
         return f"report:  not written ({in_one_line(error)}); everything else is saved"
-
-
-def is_run(name: str) -> bool:
-    """Whether a word is the name of a run, not of a preset."""
-    return name not in PRESETS and not name.endswith(".toml") and any(path.exists() for path in places_of(name))

@@ -29,10 +29,11 @@ from stlm.config.words import command, take_option
 from stlm.config.writing import check_folder, write_json
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
-from stlm.evaluate.bits import score
-from stlm.evaluate.callbacks import Benchmarks, Samples, Validation
+from stlm.evaluate.callbacks import Benchmarks, Samples
 from stlm.evaluate.compressors import baselines
+from stlm.evaluate.final import final
 from stlm.evaluate.surprise import read
+from stlm.evaluate.validation import Validation
 from stlm.model.count import count
 from stlm.model.lm import LM
 from stlm.report import patch_marks
@@ -41,7 +42,7 @@ from stlm.report.run_page import write_report
 from stlm.train.apple_training import why_not_train
 from stlm.train.build import build_run
 from stlm.train.checkpoint import Checkpoint, list_checkpoints
-from stlm.train.cli_args import apply, configure
+from stlm.train.cli_args import apply, configure, is_trained
 from stlm.train.device import pick_device
 from stlm.train.folder import BITS, RUNS, RunFolder, find_checkpoint
 from stlm.train.guard import Guarded
@@ -56,6 +57,7 @@ from stlm.train.text import open_text
 from stlm.train.trackers import build as build_trackers
 
 TOGETHER = 1.0  # seconds within which two signals are one request
+TUNED = "-tuned"  # ends the name of a run that goes on from a model, so that it doesn't hide that model
 READ = 600  # bytes of held-out text for which the report shows patches and bits
 
 
@@ -77,7 +79,7 @@ def run(arguments: list[str]) -> int:
                 saved, config = folder.latest(), apply(folder.config(), flags, program, TRAIN_FLAGS)
                 check_changes(folder, saved, config)
                 if saved is not None and finished(folder, saved) and not changed(saved.config, config):
-                    console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(config)}")
+                    console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(saved)}")
                     ranks.close()
                     return 0
             else:
@@ -98,7 +100,7 @@ def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint 
     device = ranks.device(pick_device(wanted, functools.partial(why_not_train, config, ranks.size)))
     with ranks.main_first(), _told_where(saved is not None):  # texts from the hub are fetched once
         source = open_text(config)
-    corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source)), Display(console)
+    corpus_of_run, display = functools.cache(lambda: open_corpus(config, console, source, saved)), Display(console)
     watching = _checked(folder, config, corpus_of_run, display, ranks) if ranks.is_main else []
     with ranks.main_first(), _told_where(saved is not None):
         corpus = corpus_of_run()
@@ -129,6 +131,9 @@ def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint 
         if not trainer.done:
             console.say(f"stopped at step {trainer.step}, which is saved; continue with:  {_again(preset, folder)}")
             return 130
+        if trainer.over:
+            n = trainer.config.train.stop_after
+            console.say(f"ended early at step {trainer.step:,}: the last {n} evaluation{'s' * (n > 1)} brought no new best")
         _finish(trainer, console, preset)
     return 0
 
@@ -164,17 +169,19 @@ def _checked(folder: RunFolder, config: RunConfig, corpus: Callable[[], Corpus],
     if config.train.init_from is not None and not folder.exists:
         find_checkpoint(config.train.init_from)
     say = display.console.say
-    return [Validation(), Guarded(Benchmarks(config.train, corpus), "scoring of --train.tasks", say), Samples(display.sample),
-            display, *([BusyMachine(say)] if ranks.size == 1 else []), *build_trackers(config, folder, say)]
+    return [Validation(say), Guarded(Benchmarks(config.train, corpus), "scoring of --train.tasks", say),
+            Samples(display.sample), display, *([BusyMachine(say)] if ranks.size == 1 else []),
+            *build_trackers(config, folder, say)]
 
 
 def _name(name: str | None, preset: str, resume: bool) -> str:
-    """The run's name: ``name``, or else the preset's name, with the next free number if that name is taken."""
+    """The run's name: ``name``, or else the name of the preset or model, with the next free number if that name is taken."""
     if name is not None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise UserError(f"--name {name!r}: use letters, digits, dots, dashes and underscores, and at most 100 of them")
         return name
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(preset).stem)[:90].strip("._-") or "run"
+    stem += TUNED if is_trained(preset) else ""
     names = [stem, *(f"{stem}-{n}" for n in range(2, 10_000))]
     free = next(i for i, candidate in enumerate(names) if not RunFolder(RUNS / candidate).exists)
     return names[max(0, free - 1)] if resume else names[free]
@@ -226,11 +233,11 @@ def _enough_memory() -> Iterator[None]:
 
 def _finish(trainer: Trainer, console: Console, preset: str) -> None:
     """Score the whole validation text, compare with compressors, write the report, and print the next commands."""
-    folder, corpus, train, model = trainer.folder, trainer.corpus, trainer.config.train, trainer.usable_model()
+    folder, corpus = trainer.folder, trainer.corpus
     bar, advance = scoring_bar(console, "scoring the held-out text")
     with bar:
-        result = score(model, corpus.validation, corpus.tokenizer, train.seq_len, train.batch_size,
-                       context=train.seq_len // 2, progress=advance)
+        chosen = final(trainer, advance)
+    result = chosen.score
     text = b"".join(corpus.validation.documents(corpus.tokenizer))
     entropy = None if corpus.entropy_bits is None else corpus.entropy_bits / corpus.validation.n_bytes
     record = {
@@ -238,11 +245,14 @@ def _finish(trainer: Trainer, console: Console, preset: str) -> None:
         "seconds": trainer.counters.spent, "trained_bytes": trainer.counters.n_bytes, "prompt": _beginning(text),
         "steps": trainer.step, "parameters": encode(count(trainer.model)), "text": corpus.name,
         "bytes_per_patch": result.bytes_per_patch, "flops": trainer.counters.flops,
-        "peak_megabytes": trainer.peak / 1e6, "reading": _reading(model, corpus),
+        "peak_megabytes": trainer.peak / 1e6, "reading": _reading(chosen.model, corpus),
+        "weights_of_step": chosen.step, "last_weights": chosen.last.bits_per_byte,
     }
-    write_json(folder.path / "results.json", record)
+    write_json(folder.results, record)
     page = page_line(lambda: write_report(folder))
     console.print(_summary(record))
+    if chosen.said:
+        console.say(chosen.said)
     if entropy is not None:
         console.say(f"The model is {result.bits_per_byte - entropy:.3f} bits per byte "
                     f"({result.bits_per_byte / entropy - 1:.0%}) above the exact entropy of this text, "

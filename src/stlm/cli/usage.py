@@ -5,7 +5,7 @@ from stlm.config.help import Row, columns, terminal_width
 from stlm.config.slot import kinds_in
 
 VERBS = {
-    "train": ("PRESET|FILE.toml [--data TEXT] [--name NAME] [flags]", "train a model; writes runs/NAME"),
+    "train": ("PRESET|FILE.toml|MODEL [--data TEXT] [--name NAME] [flags]", "train a model; writes runs/NAME"),
     "generate": ("RUN PROMPT [flags]", "continue a prompt with a trained model"),
     "params": ("PRESET|FILE.toml|RUN [flags]", "count the parameters of a model, part by part"),
     "report": ("RUN", "write runs/NAME/report.html again"),
@@ -48,6 +48,7 @@ SLOTS = {
     "--objective": "stlm.objective",
     "--batches": "stlm.batches",
     "--train.schedule": "stlm.schedule",
+    "--train.averaging": "stlm.averaging",
     "--optim": "stlm.optim",
 }
 
@@ -59,7 +60,7 @@ _DEVICE: Row = ("--device NAME", "cpu, cuda, cuda:N (the N-th GPU, from 0) or mp
 
 # Flags of `stlm train` that aren't fields of a run.
 TRAIN_FLAGS: list[Row] = [
-    ("--name NAME", "folder of the run in runs/ (default: the preset's name)"),
+    ("--name NAME", "folder of the run in runs/ (default: the name of the preset)"),
     ("--resume", "continue the run of that name, or start it if there is none"),
     _DEVICE,
     ("--processes N", "train with so many processes of this machine, such as one for each GPU. The weights are those of one "
@@ -78,13 +79,17 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("PRESET", "demo, 10m, 50m, 100m; 10m-shared, 50m-shared, 100m-shared (one FFN for all layers); 10m-flat (no patches); "
                    "10m-bpe (BPE tokens); reader (for --model.patching entropy); paper (arXiv 2405.14159)"),
         ("FILE.toml", "your own run: the line  base = \"10m\"  and the lines that change"),
+        ("MODEL", "a run or a published model, such as 10m-en: train it further on the text of --data (fine-tuning). It takes "
+                  "the model, the tokenizer, the objective and the optimizer from there. The run is called MODEL-tuned. A "
+                  "preset of the same name comes first"),
         "",
         ("--data TEXT", "a file, a folder, a .zip, hf:NAME, or world, the built-in corpus; several with commas (default: "
                         "world)"),
         ("--field NAME", "field of jsonl and parquet files, or of a data set of the hub, that holds the text (default: text)"),
         *TRAIN_FLAGS,
         ("--seed N", "seed of the weights, of the order of the text, and of the built-in corpus (default: 0)"),
-        ("--train.minutes X", "how long to train; or one of --train.steps N, --train.megabytes X of text, --train.teraflops X"),
+        ("--train.minutes X", "how long to train; or one of --train.steps N, --train.megabytes X of text, "
+                              "--train.epochs X (times that the text is read), --train.teraflops X"),
         ("--train.init-from RUN", "start from the weights of this run or model (fine-tuning)"),
         ("--optim.lr X", "peak learning rate"),
         *((f"{flag} KIND", ", ".join(kinds_in(package))) for flag, package in SLOTS.items()),
@@ -95,6 +100,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         "  stlm train demo",
         "  stlm train demo --data ~/my-notes --name notes --train.minutes 10",
         "  stlm train demo --name notes --resume",
+        "  stlm train 10m-en --data poems.txt",
     ],
     "generate": [
         ("RUN", "name or folder of a run, or the folder of one checkpoint"),

@@ -66,7 +66,7 @@ def make_plan(arguments: Sequence[str], recipe: Recipe, threads: int) -> Plan:
             config, spread = described(words)
         except UserError as error:
             raise UserError(f"{arguments[0]}, {place}: {error}") from None
-        made_of = [non_default(config), threads if config.train.minutes is not None else None]
+        made_of = [non_default(config), threads if config.train.by_clock else None]
         if spread[0] > 1:
             made_of.append(spread)
         digest = hashlib.sha256(recipe.unfilled(json.dumps(made_of, sort_keys=True)).encode()).hexdigest()[:8]

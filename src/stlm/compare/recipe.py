@@ -95,6 +95,9 @@ class Recipe(Checked):
                 raise UserError(f"{place}: it is empty")
             if asked := {"--name", "--resume", *HELP} & {part.partition("=")[0] for part in split}:
                 raise UserError(f"{place}: {min(asked)}: only flags that describe a run may stand here")
+            if split and place.startswith("arms") and PLACE.search(split[0]):
+                raise UserError(f"{place}: {split[0]}: this model isn't trained yet when arms are read; begin with a preset, "
+                                f"and give --train.init-from {split[0]}")
             for name in PLACE.findall(words) if place.startswith("arms") else ():
                 if name not in self.first:
                     raise UserError(f"{place}: {{{name}}}: there is no such run in first{did_you_mean(name, list(self.first))}")

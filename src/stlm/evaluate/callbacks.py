@@ -1,11 +1,10 @@
-"""Callbacks that evaluate a model during training: on the validation text, on benchmarks, and by samples of its text."""
+"""Callbacks that evaluate a model during training: on benchmarks, and by samples of its text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from stlm.data.shards import Corpus
-from stlm.evaluate.bits import score
 from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.native import NativeScorer
 from stlm.evaluate.results import metrics_of
@@ -13,23 +12,8 @@ from stlm.evaluate.task import choose
 from stlm.evaluate.texts import Texts
 from stlm.generate.sampling import Sampling
 from stlm.generate.writer import write
-from stlm.train.folder import EXCERPT_BITS
 from stlm.train.loop import Callback, Trainer
 from stlm.train.run_config import TrainConfig
-
-
-class Validation(Callback):
-    """Bits per byte of the first part of the held-out text, every ``evaluate_every`` steps, in windows without overlap. At the
-    end of a run, all of the text is scored in windows that overlap; that figure has another name.
-    """
-
-    def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
-        train = trainer.config.train
-        if trainer.step % train.evaluate_every and not trainer.done:
-            return None
-        result = score(trainer.usable_model(), trainer.corpus.validation, trainer.corpus.tokenizer, train.seq_len,
-                       train.batch_size, limit=int(train.evaluate_kilobytes * 1000))
-        return {EXCERPT_BITS: result.bits_per_byte, "val/excerpt_bytes": result.n_bytes}
 
 
 class Benchmarks(Callback):

@@ -100,6 +100,10 @@ def _curve(metrics: list[dict[str, Any]], results: dict[str, Any] | None, label:
         axes.plot(*zip(*held, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=4, label="held-out text")
     # the first steps of a long run are so high that the rest would look flat
     top = max(value for _, value in [*train[len(train) // FEW:], *held])
+    at = results.get("weights_of_step") if results is not None else None
+    used = [(line[spent] / size, line[EXCERPT_BITS]) for line in metrics if line["step"] == at and _known(line, EXCERPT_BITS)]
+    if used and results is not None and at != results["steps"]:
+        axes.plot(*used[-1], color=ACCENT, marker="*", markersize=14, linestyle="", label=f"step {at:,}: what is used")
     if results is not None:
         # a compressor's bits on a very short text are so many that the curves would look flat
         lines = sorted((value, name) for name, value in results["baselines"].items() if value < 1.5 * top)

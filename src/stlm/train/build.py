@@ -20,7 +20,7 @@ from stlm.model.room import from_tokens
 from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
 from stlm.optim import OptimConfig
-from stlm.train import compiling
+from stlm.train import best, compiling
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
 from stlm.train.decisions import decide, follow
 from stlm.train.dropout import add_dropout
@@ -50,10 +50,12 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         _load_others(config, corpus, model, objective)
     with_loss = ModelWithLoss(model, objective).to(device)
     optimizers = config.optim.build(parameters_of(model, objective))
-    ema = new_model(config, corpus, device) if train.ema else None
+    ema = new_model(config, corpus, device) if train.averaging.averages else None
     if ema is not None:
         ema.load_state_dict(model.state_dict())
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
+    if resume is not None and resume.config.train.averaging != train.averaging:
+        counters.averaged = 0  # another mean begins
     goal = goal_of(train, corpus.train)
 
     def progress(step: int, rows: int) -> float:
@@ -74,11 +76,14 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     if ranks.any(here != ranks.from_main(lambda: here)):
         raise UserError("the processes don't see the same run and the same text; several machines need one folder for both")
     if ranks.is_main:
-        folder.rewind(counters.step)
+        folder.rewind(-1 if resume is None else counters.step)
+        if resume is None:
+            best.forget(folder)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
     total = steps_of_run(train, corpus.train, counters)
     trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, goal, counters, ema,
                       callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
+    trainer.over = ranks.from_main(lambda: resume is not None and best.ended_early(folder, config, counters.step))
     if ranks.size > 1:
         trainer.warm_up()
     return trainer
@@ -95,7 +100,7 @@ def _load_others(config: RunConfig, corpus: Corpus, model: LM, objective: Object
         other = find_checkpoint(config.train.init_from)
         if other.tokenizer.token_bytes != corpus.tokenizer.token_bytes:
             raise UserError(f"train.init_from: the tokens of {config.train.init_from} aren't those of this text; choose the "
-                            "same tokenizer, and the same text where the tokenizer is learned from it")
+                            "same tokenizer, with the same settings")
         init_from(model, other.build_model())
 
 

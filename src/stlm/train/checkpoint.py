@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are either complete or absent.
+"""Checkpoints: folders that are either complete or absent. `best` says when weights are saved alone.
 
 A checkpoint has ``config.json`` (the run's description), ``model.safetensors``, ``ema.safetensors`` if weights are averaged,
 ``objective.safetensors`` if the objective has parameters of its own, ``optimizer.pt`` (read with ``weights_only``) and
@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from stlm.model.compression import CompressionConfig
 from stlm.model.lm import LM
 from stlm.nn.weights import all_finite
 from stlm.text.tokenizer import Tokenizer
+from stlm.train.older import in_todays_words
 from stlm.train.run_config import RunConfig
 
 FORMAT = "stlm checkpoint 3"
@@ -42,19 +44,37 @@ MOST = 2**63  # of any counter
 def save(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, ema: nn.Module | None,
          objective: nn.Module, optimizer: dict[str, Any], counters: dict[str, Any]) -> None:
     """Write a checkpoint. UserError if the disk can't take it; then nothing incomplete stays behind."""
-    scratch = folder.with_name(UNFINISHED + folder.name)
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        (scratch / CONFIG).write_text(to_json(encode(config), indent=1), encoding="utf-8")
-        tokenizer.save(scratch)
-        safetensors.torch.save_model(model, str(scratch / MODEL))
+    with _whole(folder) as scratch:
+        _write_model(scratch, config, tokenizer, model)
         if ema is not None:
             safetensors.torch.save_model(ema, str(scratch / EMA))
         if objective.state_dict():
             safetensors.torch.save_model(objective, str(scratch / OBJECTIVE))
         torch.save(optimizer, scratch / OPTIMIZER)
         seal(scratch, counters)
+
+
+def save_weights(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module, record: dict[str, Any]) -> None:
+    """The same without what training needs to go on: a checkpoint that can only be used."""
+    with _whole(folder) as scratch:
+        _write_model(scratch, config, tokenizer, model)
+        seal(scratch, record)
+
+
+def _write_model(folder: Path, config: RunConfig, tokenizer: Tokenizer, model: nn.Module) -> None:
+    (folder / CONFIG).write_text(to_json(encode(config), indent=1), encoding="utf-8")
+    tokenizer.save(folder)
+    safetensors.torch.save_model(model, str(folder / MODEL))
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A new folder to write to, which becomes ``folder`` when the context is left. UserError if the disk can't take it."""
+    scratch = folder.with_name(UNFINISHED + folder.name)
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        yield scratch
         if folder.exists():
             _discard(folder)
         scratch.rename(folder)
@@ -98,6 +118,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checkpoint_of(folder: Path, step: int) -> Path:
+    """The folder of the checkpoint of a step."""
+    return folder / f"step_{step:07d}"
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
     found = [path for path in folder.glob("step_*") if re.fullmatch(r"step_[0-9]{1,19}", path.name)]
@@ -106,8 +131,14 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the newest ``keep`` checkpoints, and the remains of interrupted writes."""
-    for path in list_checkpoints(folder)[:-keep]:
-        _discard(path)
+    discard_others(folder, list_checkpoints(folder)[-keep:])
+
+
+def discard_others(folder: Path, kept: Sequence[Path]) -> None:
+    """Delete all checkpoints but these, and the remains of interrupted writes."""
+    for path in list_checkpoints(folder):
+        if path not in kept:
+            _discard(path)
     for path in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -125,9 +156,9 @@ def _discard(folder: Path) -> None:
 class Record:
     """What ``trainer.json`` says, apart from the sums. Fields that only a newer version knows are ignored.
 
-    step, rows, spent, n_bytes, flops, flops_per_byte: what the run has used (`Counters`); rows is None in older records.
-    corpus: a hash of the training text; None in published models. progress: the share of the run that is done. compression:
-    how the weights are stored; None if they are as in training.
+    step, rows, spent, n_bytes, flops, flops_per_byte, averaged: what the run has used (`Counters`); rows is None in older
+    records. corpus: a hash of the training text; None in published models. progress: the share of the run that is done.
+    compression: how the weights are stored; None if they are as in training.
     """
 
     step: int
@@ -135,13 +166,14 @@ class Record:
     n_bytes: int
     flops: float
     flops_per_byte: float = 0.0
+    averaged: int = 0
     rows: int | None = None
     corpus: str | None = None
     progress: float = 1.0
     compression: CompressionConfig | None = None
 
     def __post_init__(self) -> None:
-        for name in ("step", "rows", "spent", "n_bytes", "flops", "flops_per_byte", "progress"):
+        for name in ("step", "rows", "spent", "n_bytes", "flops", "flops_per_byte", "averaged", "progress"):
             value, most = getattr(self, name), 1 if name == "progress" else MOST
             if value is not None and not 0 <= value <= most:
                 raise ValueError(f"{name} = {value}: it has to lie between 0 and {most:g}")
@@ -245,7 +277,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                             f"delete {folder.name} to continue from the checkpoint before it")
     known = {field.name for field in dataclasses.fields(Record)}
     record = decode_record(Record, {name: value for name, value in counters.items() if name in known}, str(folder / TRAINER))
-    config = decode_record(RunConfig, read_json(folder / CONFIG), str(folder / CONFIG))
+    config = decode_record(RunConfig, in_todays_words(read_json(folder / CONFIG)), str(folder / CONFIG))
     return Checkpoint(folder, config, config.data.tokenizer.load(folder), counters, record.compression)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,16 +13,42 @@ from stlm.config.flags import parse
 from stlm.config.help import Row
 from stlm.config.slot import slot_of
 from stlm.config.spread import take_fsdp, take_processes
+from stlm.config.suggest import did_you_mean
 from stlm.config.words import value_word
+from stlm.errors import UserError
+from stlm.train.finetune import check_text, finetuning_of
+from stlm.train.folder import names_of_models, places_of
 from stlm.train.presets import PRESETS
 from stlm.train.run_config import RunConfig
 
 SHORTHANDS = {"--data": "data.source", "--field": "data.field"}
+TOML = ".toml"
 
 
 def configure(name: str, flags: list[str], program: str, own: Sequence[Row] = ()) -> RunConfig:
-    """The run that a preset or TOML file describes, changed by flags. own: rows of the help for flags of the program itself."""
-    return apply(load(name, PRESETS), flags, program, own)
+    """The run that a preset or TOML file describes, or that goes on from another run, changed by flags. own: rows of the help
+    for flags of the program itself.
+    """
+    config = apply(base_of(name), flags, program, own)
+    check_text(config)
+    return config
+
+
+def base_of(name: str) -> RunConfig:
+    """The run of a preset, a TOML file, or the name or folder of a trained model. A preset comes first."""
+    if is_trained(name):
+        return finetuning_of(name)
+    if name not in PRESETS and not name.endswith(TOML):
+        models = names_of_models()
+        raise UserError(f"there is no preset {name!r}{did_you_mean(name, [*PRESETS, *models])}, and no model of that name; the "
+                        f"presets are {', '.join(PRESETS)}, the models {', '.join(models) or 'still to be trained'}, or give a "
+                        f"file that ends in {TOML}")
+    return load(name, PRESETS)
+
+
+def is_trained(name: str) -> bool:
+    """Whether a word is the name or the folder of a trained model, not that of a preset or a file."""
+    return name not in PRESETS and not name.endswith(TOML) and any(path.exists() for path in places_of(name))
 
 
 def apply(config: RunConfig, flags: list[str], program: str, own: Sequence[Row] = ()) -> RunConfig:
@@ -30,8 +57,8 @@ def apply(config: RunConfig, flags: list[str], program: str, own: Sequence[Row] 
 
 
 def described(words: Sequence[str]) -> tuple[RunConfig, tuple[int, str]]:
-    """The run that arguments of ``stlm train`` describe, the preset first; and how they spread it over processes: their number,
-    and whether each holds only a part of the weights.
+    """The run that arguments of ``stlm train`` describe, the preset or the model first; and how they spread it over processes:
+    their number, and whether each holds only a part of the weights.
     """
     processes, flags = take_processes(words[1:])
     sharded, flags = take_fsdp(flags)
@@ -39,10 +66,15 @@ def described(words: Sequence[str]) -> tuple[RunConfig, tuple[int, str]]:
 
 
 def arguments_of(config: RunConfig, name: str | None = None) -> list[str]:
-    """The inverse of `configure`: arguments that describe ``config``. name: the preset or TOML file to begin with; None takes
-    the preset that needs the fewest flags.
+    """The inverse of `configure`: arguments that describe ``config``. name: what to begin with; None takes the preset that
+    needs the fewest flags, or the model that the run starts from.
     """
-    found = ([base, *_flags(config, load(base, PRESETS))] for base in ([name] if name else PRESETS))
+    if name is not None:
+        return [name, *_flags(config, base_of(name))]
+    found = [[preset, *_flags(config, make())] for preset, make in PRESETS.items()]
+    with contextlib.suppress(UserError):  # the other run may be gone
+        if config.train.init_from is not None and is_trained(config.train.init_from):
+            found.append([config.train.init_from, *_flags(config, base_of(config.train.init_from))])
     return min(found, key=len)
 
 

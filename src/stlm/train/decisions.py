@@ -139,7 +139,7 @@ def _measure(wanted: TrainConfig, with_loss: ModelWithLoss, batch: Batch, corpus
         if steps is None:
             length = 60 * (wanted.minutes or 0) + 1e12 * (wanted.teraflops or 0) / max(1.0, flops_of_batch) * eager
         else:
-            length = steps * wanted.grad_accum * eager
+            length = min(steps * wanted.grad_accum * eager, 60 * (wanted.max_minutes or math.inf))
         way = _fastest(with_loss, work, [way for way in ways if length >= PAYS_FROM[way]], eager)
     return Decisions(precision, way, flops_per_byte, machine.peak_flops(with_loss.device, precision))
 

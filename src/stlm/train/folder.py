@@ -1,4 +1,4 @@
-"""The folder of a run: ``config.json  env.json  metrics.jsonl  report.html  checkpoints/step_*``."""
+"""The folder of a run: ``config.json  env.json  metrics.jsonl  results.json  report.html  checkpoints/step_*  best/step_*``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from stlm.config.decode import encode
-from stlm.config.files import decode_record, read_json, strict_json
+from stlm.config.files import decode_record, read_json, read_table, strict_json
 from stlm.config.suggest import did_you_mean
 from stlm.config.writing import append_lines, to_json, write_json, write_whole
 from stlm.errors import UserError
-from stlm.train.checkpoint import TRAINER, Checkpoint, list_checkpoints, open_checkpoint
+from stlm.train.checkpoint import TRAINER, Checkpoint, checkpoint_of, list_checkpoints, open_checkpoint
 from stlm.train.lock import Held, hold, is_held
+from stlm.train.older import in_todays_words
 from stlm.train.run_config import RunConfig
 
 RUNS, MODELS = Path("runs"), Path("models")
 BITS = "val/bits_per_byte"  # of all held-out text, at the end
 EXCERPT_BITS = "val/excerpt_bits_per_byte"  # of the first part of the held-out text, during training
+EXCERPT_BYTES = "val/excerpt_bytes"  # of that part
 SHIPPED = Path(__file__).parents[3] / "models"  # beside the source code, if stlm was installed from a clone
 
 
@@ -29,9 +31,11 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.best = path / "best"
         self.report = path / "report.html"
         self.samples = path / "samples.jsonl"
         self.metrics = path / "metrics.jsonl"
+        self.results = path / "results.json"
         self.env = path / "env.json"
         self._config = path / "config.json"
         self._lock = path / ".lock"
@@ -47,7 +51,7 @@ class RunFolder:
         return self._config.exists() or bool(list_checkpoints(self.checkpoints))
 
     def config(self) -> RunConfig:
-        return decode_record(RunConfig, read_json(self._config), str(self._config))
+        return decode_record(RunConfig, in_todays_words(read_json(self._config)), str(self._config))
 
     def create(self, config: RunConfig) -> None:
         """Create the folder and write the description."""
@@ -82,6 +86,27 @@ class RunFolder:
         """The newest checkpoint, opened; None if there is none yet."""
         saved = list_checkpoints(self.checkpoints)
         return open_checkpoint(saved[-1]) if saved else None
+
+    def usable(self) -> Checkpoint | None:
+        """The checkpoint to use: the one that the run's results are of, the last or the best. While a run isn't finished, it is
+        the newest. None if there is none yet.
+        """
+        saved = list_checkpoints(self.checkpoints)
+        if not saved:
+            return None
+        found: dict[str, Any] = {}
+        with contextlib.suppress(UserError):  # a damaged record of results is no fault of the weights
+            found = read_table(self.results)
+        step, steps = found.get("weights_of_step"), found.get("steps")
+        if not isinstance(step, int) or not isinstance(steps, int) or step == steps:
+            return open_checkpoint(saved[-1])
+        if saved[-1] != checkpoint_of(self.checkpoints, steps):  # it was trained further since
+            return open_checkpoint(saved[-1])
+        best = checkpoint_of(self.best, step)
+        if not best.is_dir():
+            raise UserError(f"{best}: the results of this run are of these weights, which are missing; to use the last ones, "
+                            f"name {saved[-1]}")
+        return open_checkpoint(best)
 
     def append(self, path: Path, record: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file."""
@@ -129,20 +154,27 @@ def places_of(name: str) -> list[Path]:
     return [Path(name), RUNS / name, MODELS / name, SHIPPED / name]
 
 
+def names_of_models() -> list[str]:
+    """The names of all runs and published models that are here."""
+    return sorted({path.name for parent in (RUNS, MODELS, SHIPPED) if parent.is_dir() for path in parent.iterdir()
+                   if path.is_dir()})
+
+
 def find_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint of ``name``, opened and verified. ``name`` is a run's name or folder, a checkpoint's folder, or the name
-    of a published model.
+    """The checkpoint of ``name``, opened and verified. ``name`` is a run's name or folder, the folder of a checkpoint or of
+    several (then it is the newest), or the name of a published model.
     """
     for path in places_of(name):
         if (path / TRAINER).exists():
             return open_checkpoint(path)
         if (path / "checkpoints").is_dir():
-            checkpoint = RunFolder(path).latest()
+            checkpoint = RunFolder(path).usable()
             if checkpoint is None:
                 raise UserError(f"{path}: this run has no checkpoint yet; train it first")
             return checkpoint
-    found = sorted({path.name for parent in (RUNS, MODELS, SHIPPED) if parent.is_dir() for path in parent.iterdir()
-                    if path.is_dir()})
+        if saved := list_checkpoints(path):
+            return open_checkpoint(saved[-1])
+    found = names_of_models()
     hint = f"the runs here are {', '.join(found)}" if found else "`stlm train demo` makes one"
     if Path(name).is_dir():
         raise UserError(f"{name}: neither a run nor a checkpoint of stlm; {hint}")

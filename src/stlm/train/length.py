@@ -15,7 +15,8 @@ class Counters:
     """What a run has used so far.
 
     step: finished steps. rows: rows read in them. spent: seconds in steps. n_bytes: bytes of text trained on; text that is read
-    again counts again. flops: floating-point operations for these bytes. flops_per_byte: its present value.
+    again counts again. flops: floating-point operations for these bytes. flops_per_byte: its present value. averaged:
+    the number of steps whose weights are in the mean that is used; 0 if the present weights are used.
     """
 
     step: int = 0
@@ -24,6 +25,7 @@ class Counters:
     n_bytes: int = 0
     flops: float = 0.0
     flops_per_byte: float = 0.0
+    averaged: int = 0
 
     @classmethod
     def of(cls, record: dict[str, Any], batch_size: int) -> Counters:
@@ -35,10 +37,13 @@ class Counters:
 
 
 def goal_of(train: TrainConfig, shard: Shard) -> int | None:
-    """Where a run ends: its number of steps, or of rows if its length is in megabytes; None if it is in minutes or FLOPs."""
-    if train.megabytes is None:
+    """Where a run ends: its number of steps, or of rows if its length is in megabytes or epochs; None if it is in minutes or
+    FLOPs.
+    """
+    if train.megabytes is None and train.epochs is None:
         return train.steps
-    n_rows = 1e6 * train.megabytes / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
+    n_bytes = 1e6 * train.megabytes if train.megabytes is not None else (train.epochs or 0.0) * shard.n_bytes
+    n_rows = n_bytes / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
     return max(1, math.floor(n_rows / train.batch_size + 0.5)) * train.batch_size
 
 
@@ -47,14 +52,21 @@ def steps_of_run(train: TrainConfig, shard: Shard, used: Counters) -> int | None
     differed in size; those that follow are taken for full ones.
     """
     goal = goal_of(train, shard)
-    if train.megabytes is None or goal is None:
+    if goal is None or train.steps is not None:
         return goal
     return used.step + max(0, math.floor((goal - used.rows) / train.batch_size + 0.5))
 
 
 def progress_of(train: TrainConfig, counters: Counters, goal: int | None) -> float:
-    """The share of a run that is done, 0 to 1. goal: where it ends, as `goal_of` finds it."""
-    if train.megabytes is not None and goal is not None:  # by rows, because steps may differ in size
+    """The share of a run that is done, 0 to 1. goal: where it ends, as `goal_of` finds it. Where the time is limited too, it is
+    the larger one of two shares.
+    """
+    share = _share_of_length(train, counters, goal)
+    return share if train.max_minutes is None else max(share, min(1.0, counters.spent / train.max_minutes / 60))
+
+
+def _share_of_length(train: TrainConfig, counters: Counters, goal: int | None) -> float:
+    if goal is not None and train.steps is None:  # by rows, because steps may differ in size
         return min(1.0, counters.rows / goal) if goal - counters.rows >= train.batch_size / 2 else 1.0
     if train.teraflops is not None:
         return min(1.0, counters.flops / train.teraflops / 1e12)

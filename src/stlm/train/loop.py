@@ -7,7 +7,7 @@ import dataclasses
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from stlm.averaging import Moment, average
 from stlm.batches import BatchSource
 from stlm.data.batch import Batch
 from stlm.data.prefetch import Prefetch
@@ -49,6 +50,9 @@ class Callback:
     def on_train_begin(self, trainer: Trainer) -> None:
         """Before the first step."""
 
+    def before_first_step(self, trainer: Trainer) -> dict[str, float] | None:
+        """Once in a run, after all callbacks have begun. The returned figures are logged."""
+
     def on_step_end(self, trainer: Trainer) -> dict[str, float] | None:
         """After every step. The returned figures are logged."""
 
@@ -66,7 +70,7 @@ class Trainer:
     total: steps of the whole run; None if its length is in minutes or FLOPs. goal: where it ends (`goal_of`). ema: averaged
     weights, if the run has them. notes: what the user should know before the first step. changes: fields of the description
     that have changed since the run was saved. peak: the largest number of bytes of memory in use, set when the run ends. stop:
-    set it to True to end the run after the present step; a checkpoint is saved.
+    set it to True to end the run after the present step; a checkpoint is saved. over: the same, but then the run is finished.
 
     With several processes, each has a trainer, and all do the same steps, each with its share of the rows. Only the main one
     has callbacks.
@@ -91,6 +95,7 @@ class Trainer:
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     peak: int = 0
     stop: bool = False
+    over: bool = False
 
     def __post_init__(self) -> None:
         self._sums: dict[tuple[str, ...], list[torch.Tensor]] = defaultdict(list)  # sums and counts of figures, by their names
@@ -98,7 +103,7 @@ class Trainer:
         self.model, self.objective = self.with_loss.model, self.with_loss.objective
         self.parallel = spread(self.with_loss, self.ema, self.optimizers, self.ranks, self.sharded)
         self.trained = list(self.with_loss.parameters())
-        self._in_update = False
+        self._in_update, self._to_average, self._before = False, False, self.progress()
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
         self._batches = Prefetch(self._batches_of, AHEAD if self.device.type != "cpu" and self.source.pure else 0)
@@ -109,7 +114,7 @@ class Trainer:
     @property
     def _checkpoint(self) -> Path:
         """The folder of a checkpoint of this step."""
-        return self.folder.checkpoints / f"step_{self.step:07d}"
+        return checkpoint.checkpoint_of(self.folder.checkpoints, self.step)
 
     @property
     def step(self) -> int:
@@ -117,18 +122,28 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        return self.progress() >= 1
+        return self.over or self.progress() >= 1
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the held-out text is scored after this step."""
+        return self.done or self.config.train.evaluates(self.step, self._before, self.progress())
 
     def progress(self) -> float:
         """The share of the run that is done, 0 to 1."""
         return progress_of(self.config.train, self.counters, self.goal)
+
+    @property
+    def used(self) -> LM:
+        """The weights that are used: the averaged ones, once there are some."""
+        return self.ema if self.ema is not None and self.counters.averaged else self.model
 
     def save(self) -> Path:
         """Save a checkpoint of this step. Only the newest `keep` checkpoints stay. UserError if weights aren't finite."""
         self._refuse_broken_weights()
         path, parallel = self._checkpoint, self.parallel
         optimizers = [parallel.state_of(optimizer) for optimizer in self.optimizers]
-        parts = [self.model, self.objective] + ([] if self.ema is None else [self.ema])
+        parts = [self.model, self.objective] + ([] if self.used is self.model else [self.used])
         for part in parts:
             parallel.gather(part)
         if self.ranks.is_main:
@@ -146,11 +161,11 @@ class Trainer:
         returns the same model object. UserError if weights aren't finite, so that nothing is measured of a broken model.
 
         If each process has only a part of the weights, these are the weights of the last step at which the run's own looks are
-        due (`TrainConfig.looks`).
+        due (`TrainConfig.looks`, `evaluates`).
         """
         if self.parallel.keeps_all:
             self._refuse_broken_weights()
-        return self._copied(self.ema or self.model).requires_grad_(False).eval()
+        return self._copied(self.used).requires_grad_(False).eval()
 
     def _copied(self, weights: LM) -> LM:
         if self._copy is None:
@@ -168,6 +183,8 @@ class Trainer:
                 callback.on_train_begin(self)
         if self.ranks.is_main:
             record_start(self.folder, self.device, self.decisions, self.step, self.changes, self.ranks.size)
+        if self.step == 0:
+            self._tell(lambda callback: callback.before_first_step(self))
         machine.forget_peak_memory(self.device)
         self.ranks.begin(0.0 if self.decisions.compile == OFF else COMPILING)
         try:
@@ -190,23 +207,29 @@ class Trainer:
             if self.step % train.log_every == 0 or self.done:
                 self.log(self._figures())
             self._look()
-            stop = self.ranks.any(self.stop)  # what all know: one process alone must not leave the loop
+            # what all know: one process alone must not leave the loop
+            stop, self.over = (n > 0 for n in self.ranks.sum(torch.tensor([float(self.stop), float(self.over)])).tolist())
             if self.step % train.checkpoint_every == 0 or self.done or stop:
                 self.save()
 
     def _look(self) -> None:
         """Let the callbacks look."""
-        if not self.parallel.keeps_all and (self.config.train.looks(self.step) or self.done):
+        if not self.parallel.keeps_all and (self.config.train.looks(self.step) or self.evaluates):
             self._refuse_broken_weights()
-            self.parallel.gather(self.ema or self.model)
+            self.parallel.gather(self.used)
+        self._tell(lambda callback: callback.on_step_end(self))
+
+    def _tell(self, what: Callable[[Callback], dict[str, float] | None]) -> None:
+        """Tell all callbacks, and log the figures that they return."""
         with self.ranks.alone():
             for callback in self.callbacks:
-                if figures := callback.on_step_end(self):
+                if figures := what(callback):
                     self.log(figures)
 
     def _save_alone(self) -> None:
         """Save after another process was lost, if this is the main process, has all weights, and isn't amid an update."""
         if self.ranks.is_main and self.parallel.keeps_all and not self._in_update and not self._checkpoint.exists():
+            self._average()
             self.save()
 
     def log(self, figures: dict[str, float]) -> None:
@@ -223,7 +246,7 @@ class Trainer:
     def advance(self) -> None:
         """One step."""
         start, train, counters = time.perf_counter(), self.config.train, self.counters
-        progress = self.progress()
+        progress = self._before = self.progress()
         self.model.set_progress(progress)
         self.objective.set_progress(progress)
         set_learning_rate(self.optimizers, rate_factor(train.schedule, self.step, progress, train.warmup, train.cooldown))
@@ -241,14 +264,24 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        if self.ema is not None:
-            torch._foreach_lerp_(locals_of(self.ema.parameters()), locals_of(self.model.parameters()), 1 - train.ema)
         counters.step, counters.rows = counters.step + 1, counters.rows + int(read[0])
         counters.n_bytes, counters.flops = counters.n_bytes + n_bytes, counters.flops + n_bytes * counters.flops_per_byte
         counters.spent += time.perf_counter() - start
-        self._in_update = False
+        self._in_update, self._to_average = False, True
         spent = counters.spent if self.ranks.is_main else 0.0  # the clock of the main process counts
         counters.spent = float(self.ranks.sum(torch.tensor(spent, dtype=torch.double)))
+        self._average()
+
+    def _average(self) -> None:
+        """Take the weights of the last step into the mean, once. It comes last in a step, because it depends on its time."""
+        if self.ema is None or not self._to_average:
+            return
+        counters, self._to_average = self.counters, False
+        moment = Moment(self._before, self.progress(), counters.n_bytes / self.corpus.train.n_bytes)
+        rate = self.config.train.averaging.rate(moment, counters.averaged)
+        if rate:
+            average(locals_of(self.ema.parameters()), locals_of(self.model.parameters()), rate)
+        counters.averaged = 0 if rate is None else counters.averaged + (rate > 0)
 
     def _backward(self, batches: list[Batch]) -> torch.Tensor:
         """Back-propagate the losses of all micro-batches, which are sums. Returns the count that divides their gradient. What

@@ -6,6 +6,7 @@ from stlm.config.decode import changed
 from stlm.config.files import read_table
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
+from stlm.train.best import ended_early
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.folder import RunFolder
 from stlm.train.length import Counters, goal_of, progress_of
@@ -40,13 +41,17 @@ def check_changes(folder: RunFolder, saved: Checkpoint | None, after: RunConfig)
 
 def finished(folder: RunFolder, saved: Checkpoint) -> bool:
     """Whether the run is trained to its end and scored, and the checkpoint is its last."""
-    results = folder.path / "results.json"
-    return (saved.counters.get("progress", 0.0) >= 1 and results.exists()
-            and read_table(results).get("steps") == saved.counters["step"])
+    step = saved.counters["step"]
+    ended = saved.counters.get("progress", 0.0) >= 1 or ended_early(folder, saved.config, step)
+    return ended and folder.results.exists() and read_table(folder.results).get("steps") == step
 
 
-def longer(config: RunConfig) -> str:
+def longer(saved: Checkpoint) -> str:
     """How to train a finished run for longer."""
+    config = saved.config
+    if saved.counters.get("progress", 0.0) < 1:
+        return (f"it ended early (--train.stop-after {config.train.stop_after}); to train longer, give more, or 0, which never "
+                "ends early")
     name = next(name for name in LENGTHS if getattr(config.train, name) is not None)
     return f"to train longer, add --train.{name} with more than {getattr(config.train, name):g}"
 
@@ -54,7 +59,9 @@ def longer(config: RunConfig) -> str:
 def refuse_without_effect(folder: RunFolder, saved: Checkpoint, config: RunConfig, corpus: Corpus) -> None:
     """UserError if the run is finished, and by the changed description too, so that no step would be trained with it."""
     used = Counters.of(saved.counters, saved.config.train.batch_size)
-    if finished(folder, saved) and progress_of(config.train, used, goal_of(config.train, corpus.train)) >= 1:
+    ends = (progress_of(config.train, used, goal_of(config.train, corpus.train)) >= 1
+            or ended_early(folder, config, used.step))
+    if finished(folder, saved) and ends:
         flags = ", ".join(f"--{path.replace('_', '-')}" for path in changed(saved.config, config))
         raise UserError(f"{folder.path}: finished already, at step {used.step:,}, so {flags} would change nothing; "
-                        f"{longer(saved.config)}")
+                        f"{longer(saved)}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from stlm.averaging import AveragingConfig
+from stlm.averaging import none as no_averaging
 from stlm.batches import BatchesConfig, text
-from stlm.config.bounds import Checked, Count, CountOrNone, Megabytes, Positive, Range, Seed, Share, ShareBelowOne, Size
+from stlm.config.bounds import Checked, Count, CountOrNone, Megabytes, Positive, Range, Seed, Share, Size
 from stlm.config.words import split_list
 from stlm.model.model_config import ModelConfig
 from stlm.objective import ObjectiveConfig, causal
@@ -17,7 +20,8 @@ from stlm.text.tokenizer import TokenizerConfig
 from stlm.text.tokenizer import bytes as byte_tokenizer
 from stlm.train.dropout import DropoutConfig
 
-LENGTHS = ("steps", "minutes", "megabytes", "teraflops")  # units of a run's length
+LENGTHS = ("steps", "minutes", "megabytes", "epochs", "teraflops")  # units of a run's length
+EVALUATIONS = 20  # in a run whose evaluations aren't counted in steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +56,12 @@ class TrainConfig(Checked):
     """Train for this many minutes. Start-up and scoring don't count. The learning rate falls by time, not by steps."""
     megabytes: Positive | None = None
     """Train on this many millions of bytes of text. Text that is read again counts again."""
+    epochs: Positive | None = None
+    """Read the training text so many times."""
     teraflops: Annotated[float, Range(0, 10**15, above=True)] | None = None
     """Train with this many floating-point operations, in units of 10^12. Only large matrix products are counted."""
+    max_minutes: Annotated[float, Range(0, 10**7, above=True)] | None = None
+    """Train for at most this many minutes, whatever the length. The learning rate falls by what ends first."""
     init_from: str | None = None
     """Start from the weights of this run or model (fine-tuning). Both must have the same size and parts; only sharing may
     differ."""
@@ -75,8 +83,8 @@ class TrainConfig(Checked):
     """The shape in which the weight decay changes over the whole run."""
     grad_clip: Positive = 1.0
     """Largest norm of the gradient; a larger gradient is scaled down."""
-    ema: ShareBelowOne = 0.0
-    """Decay of a running average of the weights. If it is above 0, the averaged weights are scored and used."""
+    averaging: AveragingConfig = no_averaging.Config()
+    """Which mean of the weights of many steps is scored, saved and used in the place of the last ones."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format for computing. auto times both at the start and takes the faster one."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -85,10 +93,16 @@ class TrainConfig(Checked):
     """Steps between checkpoints."""
     keep: Count = 2
     """Number of checkpoints to keep."""
-    evaluate_every: Count = 100
-    """Steps between evaluations on the validation text."""
+    evaluate_every: Count | None = 100
+    """Steps between evaluations on the validation text. none: twenty evaluations in a run."""
     evaluate_kilobytes: Positive = 64.0
     """Thousands of bytes of validation text in each of these evaluations. At the end, all of it is used."""
+    keep_best: bool = True
+    """Keep the weights of the best of these evaluations too. If they are better than the last ones on all of the validation
+    text, they are used."""
+    stop_after: CountOrNone = 0
+    """End the run after so many evaluations in a row without a new best. The best weights are used. 0: never. The learning rate
+    doesn't fall earlier for it."""
     sample_every: Count = 200
     """Steps between samples of generated text."""
     tasks: tuple[str, ...] = ()
@@ -111,9 +125,20 @@ class TrainConfig(Checked):
         if fault := why_no_rate(self.schedule, self.cooldown):
             raise ValueError(f"schedule: {fault}")
 
+    @property
+    def by_clock(self) -> bool:
+        """Whether the length depends on the speed of the machine."""
+        return self.minutes is not None or self.max_minutes is not None
+
+    def evaluates(self, step: int, before: float, after: float) -> bool:
+        """Whether the validation text is scored after this step. before, after: progress before and after the step."""
+        if self.evaluate_every is None:
+            return math.floor(EVALUATIONS * after) > math.floor(EVALUATIONS * before)
+        return step % self.evaluate_every == 0
+
     def looks(self, step: int) -> bool:
-        """Whether something looks at the weights after this step."""
-        return any(step % every == 0 for every in (self.evaluate_every, self.sample_every, self.tasks_every))
+        """Whether something else looks at the weights after this step."""
+        return any(step % every == 0 for every in (self.sample_every, self.tasks_every))
 
 
 @dataclasses.dataclass(frozen=True)

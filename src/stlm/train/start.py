@@ -56,10 +56,11 @@ def _check_disk(trainer: Trainer) -> None:
     """UserError if the disk has no room for the checkpoints that a run keeps."""
     folder, train = trainer.folder.checkpoints, trainer.config.train
     copies = 3 + (trainer.ema is not None)  # the weights, two moments of each, and the averaged weights
-    size = copies * sum(weight.numel() * weight.element_size() for weight in trainer.trained)
+    weights = sum(weight.numel() * weight.element_size() for weight in trainer.trained)
+    size, apart = copies * weights, 2 * weights * train.keep_best  # while better weights are written, the old ones stay
     saves = math.inf if trainer.total is None else math.ceil((trainer.total - trainer.step) / train.checkpoint_every)
     more = max(1, min(train.keep + 1 - len(list_checkpoints(folder)), saves))
     free = shutil.disk_usage(trainer.folder.path).free
-    if free < more * size:
+    if free < more * size + apart:
         raise UserError(f"{folder}: {more} checkpoint{'s' * (more > 1)} of {size / 1e6:,.1f} MB will be written, but the disk "
                         f"has room for {free / 1e6:,.1f} MB; free some space, or lower --train.keep")
