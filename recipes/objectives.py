@@ -20,7 +20,7 @@ ARMS = {
     "masked, 1 row in 4, then none": (6e-3, MASKED + "--objective.ratio 0.5 --objective.final-ratio 0"),
     "masked, one way, 1 row in 16": (6e-3, MASKED + "--objective.two-way False"),
     "several bytes, layers": (6e-3, "--objective multi_byte --objective.weight 0.3"),
-    "several bytes, no layers, to zero": (6e-3, "--objective multi_byte --objective.heads False --objective.weight 0.5 "
+    "several bytes, no layers, to zero": (6e-3, "--objective multi_byte --objective.own-layers False --objective.weight 0.5 "
                                                 "--objective.final-weight 0"),
     "next word": (6e-3, "--objective prefix"),
     "byte order": (6e-3, "--objective byte_order --objective.weight 0.3"),

@@ -248,7 +248,7 @@ def test_a_patch_is_spelt_from_its_own_vector():
 
 
 def test_future_tokens_without_layers_of_their_own():
-    model, objective = small_model(CELL), build("multi_byte", heads=False, further=2, weight=0.5, final_weight=0.0)
+    model, objective = small_model(CELL), build("multi_byte", own_layers=False, further=2, weight=0.5, final_weight=0.0)
     assert not list(objective.parameters())
     batch = batch_of(objective, model, rows=2)
     output = model(batch)

@@ -205,7 +205,7 @@ def test_objectives_are_combined():
         nested = mix.Config(first=first, second=second, weight=1.0, final_weight=1.0)
         objective = nested.build(ByteTokenizer(), small_config(CELL)).double()
         torch.testing.assert_close(objective(model, batch_of(objective, model, rows=2)).total, 2 * plain)
-    chain = z_loss.Config(base=multi_byte.Config(base=masked, heads=False, weight=0.0), weight=0.1)
+    chain = z_loss.Config(base=multi_byte.Config(base=masked, own_layers=False, weight=0.0), weight=0.1)
     objective = chain.build(ByteTokenizer(), small_config(CELL)).double()
     batch = batch_of(objective, model, rows=2)
     z = (model(batch).logits.logsumexp(-1).square() * batch.weights).sum()

@@ -6,6 +6,8 @@ import dataclasses
 
 import pytest
 import torch
+from tests.conftest import shard_of, small_model
+from tests.optim.variants import CONFIGS
 
 from stlm.config.decode import decode
 from stlm.config.slot import kinds
@@ -15,8 +17,6 @@ from stlm.objective.causal import Causal
 from stlm.optim import AUTO, OptimConfig, adamw, muon, set_learning_rate, set_weight_decay, soap, split_parameters
 from stlm.text.tokenizer.bytes import ByteTokenizer
 from stlm.train.run_config import RunConfig
-from tests.conftest import shard_of, small_model
-from tests.optim.variants import CONFIGS
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))

@@ -35,12 +35,12 @@ class Config(AddedConfig):
 
     further: Annotated[int, Range(1, 256)] = 3
     """How many tokens after the next one are predicted too."""
-    heads: bool = True
+    own_layers: bool = True
     """Predict each of them with a layer of its own. Without, the scores of the next token are compared with them too, with
     falling weights; set `final_weight` to 0 then."""
 
     def build(self, tokenizer: Tokenizer, model: ModelConfig) -> MultiByte:
-        return (WithHeads if self.heads else MultiByte)(self, tokenizer, model)
+        return (WithHeads if self.own_layers else MultiByte)(self, tokenizer, model)
 
 
 class MultiByte(Added):

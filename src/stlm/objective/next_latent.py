@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch.nn import functional as F
 
 from stlm.config.bounds import Positive, Weight
@@ -56,7 +57,8 @@ class NextLatent(Added):
             embedded = patches.mean_of(rms_norm(model.table[batch.inputs]).to(states.dtype))
             hidden = hidden + self.content(shifted(embedded))
         predicted = rms_norm(states + self.out(F.relu(hidden).square()))
-        error = F.smooth_l1_loss(predicted, shifted(states).detach(), reduction="none").mean(dim=2)
+        off = (predicted - shifted(states).detach()).abs()
+        error = torch.where(off < 1, off.square() / 2, off - 0.5).mean(dim=2)
         deviation, cosine = spread(states, patches.where.exists)
         apart = F.relu(self.deviation - deviation).mean(dim=1)
         loss = mean_of_row(error, patches.follows) + self.guard * apart
