@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from stlm.data.batch import Inputs
 from stlm.model import checks
 from stlm.model.copying import pointer
 from stlm.model.head import parallel
@@ -53,3 +54,39 @@ def test_pooling_by_attention_is_a_softmax_over_the_patch():
         weights = (torch.einsum("hd,nhd->hn", query, rms_norm(key)) * 4**-0.5).softmax(-1)
         expected = inside[-1] + pooling.out(torch.einsum("hn,nhd->hd", weights, value).flatten())
         torch.testing.assert_close(got[0, patch], expected)
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied", "late"])
+def test_logits_are_capped(kind):
+    plain = small_model(("whitespace", "mean", "conv", kind), head={"kind": kind})
+    model = small_model(("whitespace", "mean", "conv", kind), head={"kind": kind, "softcap": 2.0})
+    model.load_state_dict(plain.state_dict())
+    expected = 2 * (checks.logits_of(plain, ROWS) / 2).tanh()
+    torch.testing.assert_close(checks.logits_of(model, ROWS), expected)
+    assert checks.logits_of(plain, ROWS).abs().max() > 2
+
+
+def test_one_table_becomes_two():
+    """Before the change only the input table counts and is learned; after it both are, and the second begins as a copy."""
+    model = small_model(("whitespace", "mean", "conv", "late"), head={"kind": "late", "at": 0.5})
+    tied = small_model(("whitespace", "mean", "conv", "tied"))
+    tied.load_state_dict({name: value for name, value in model.state_dict().items() if name != "head.table"})
+    model.set_progress(0.2)
+    assert torch.equal(model.head.table, model.table)
+    assert torch.equal(checks.logits_of(model, ROWS), checks.logits_of(tied, ROWS))
+    model(Inputs(ROWS)).logits.square().sum().backward()
+    assert not model.head.table.grad.any() and model.table.grad.any()
+    with torch.no_grad():
+        model.table.mul_(1.5)
+    model.set_progress(0.49)
+    assert torch.equal(model.head.table, model.table)
+    before = checks.logits_of(model, ROWS)
+    model.set_progress(0.5)
+    assert torch.equal(checks.logits_of(model, ROWS), before)  # the change itself changes nothing
+    with torch.no_grad():
+        model.table.mul_(1.5)
+    model.set_progress(0.6)
+    assert not torch.equal(model.head.table, model.table)
+    model.zero_grad()
+    model(Inputs(ROWS)).logits.square().sum().backward()
+    assert model.head.table.grad.any()

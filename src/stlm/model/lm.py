@@ -115,6 +115,7 @@ class LM(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Set the share of training that is over, 0 to 1, for parts that change in training. A new model is as at the end."""
         self.trunk.active = self.config.sharing.layers_at(progress, self.config.layers)
+        self.head.set_progress(progress, self.table)
         if self.noise is not None:
             self.noise.set_progress(progress)
 

@@ -50,7 +50,15 @@ class Head(nn.Module, abc.ABC, Generic[M]):
         """The input of the decoder. memory: None over whole rows, else updated."""
         return output.joined(encoded)
 
+    def set_progress(self, progress: float, table: Tensor) -> None:
+        """Set the share of training that is over, 0 to 1, for heads that change in training."""
+
     @abc.abstractmethod
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:
         """The logits. ``table`` is the input table, for heads that share it."""
+
+
+def capped(logits: Float[Tensor, "batch seq token"], cap: float) -> Float[Tensor, "batch seq token"]:
+    """Logits that stay between -cap and cap (Gemma 2, arXiv 2408.00118, section 2); 0 means no cap."""
+    return cap * (logits / cap).tanh() if cap else logits

@@ -14,16 +14,17 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stlm.config.bounds import Range, Size
+from stlm.config.bounds import Range, Share, Size
 from stlm.nn.block import BlockConfig, check_multiple
 from stlm.nn.ffn import FeedForwardConfig, relu2
 from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.rope import Rotation, rotate, rotation
 from stlm.nn.stack import NOTHING, Block
-from stlm.nn.weights import linear
+from stlm.nn.weights import Role, linear
 
 SHORT = 512  # up to so many positions, explicit attention is faster on CPUs than PyTorch's fused kernel (docs/log.md)
+GATED = 12  # numbers of a position that the gates of its heads read
 NARROW = 8  # the smallest block size of banded attention, which is used where the window is far shorter than the row
 
 
@@ -43,6 +44,10 @@ class Config(BlockConfig):
     """Scale queries and keys to unit norm."""
     rope_base: Annotated[float, Range(1, 10**12)] = 10000.0
     """Base of the rotary position encoding."""
+    rope_share: Share = 1.0
+    """Share of each head's numbers that are rotated by their position. The others don't know positions."""
+    gates: bool = False
+    """Each head has a gate, which reads a few numbers of its position and scales what the head found."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,8 +58,7 @@ class Config(BlockConfig):
         check_multiple(dim, 2 * self.heads, self.heads)  # rotary positions rotate pairs of numbers
 
     def build(self, dim: int) -> AttentionBlock:
-        return AttentionBlock(dim, self.heads, self.kv_heads or self.heads, self.window, self.ffn, self.qk_norm,
-                              self.rope_base)
+        return AttentionBlock(dim, self)
 
 
 @dataclasses.dataclass
@@ -75,14 +79,17 @@ class Context:
 
 class Attention(nn.Module):
     """Multi-head attention. With fewer ``kv_heads`` than ``heads``, groups of heads share keys and values (Ainslie et al. 2023,
-    arXiv 2305.13245). With ``qk_norm``, queries and keys have unit norm (Dehghani et al. 2023, arXiv 2302.05442).
+    arXiv 2305.13245). With ``qk_norm``, queries and keys have unit norm (Dehghani et al. 2023, arXiv 2302.05442). With
+    ``gates``, each head's output is scaled by a number from 0 to 2, 1 at the start (Qiu et al. 2025, arXiv 2505.06708; a gate
+    reads `GATED` numbers, as in the GPT-2 speed runs of 2025).
     """
 
-    def __init__(self, dim: int, heads: int, kv_heads: int, qk_norm: bool) -> None:
+    def __init__(self, dim: int, heads: int, kv_heads: int, qk_norm: bool, gates: bool) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim, self.qk_norm = heads, kv_heads, dim // heads, qk_norm
         self.qkv = linear(dim, (heads + 2 * kv_heads) * self.head_dim)
         self.out = linear(dim, dim, zero=True)
+        self.gate = linear(min(GATED, dim), heads, zero=True, role=Role.VECTOR) if gates else None
         self.weights_dropout: nn.Module | None = None  # in training; without, nothing is dropped
 
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
@@ -113,7 +120,10 @@ class Attention(nn.Module):
                 mixed = mixed.flatten(2, 3)[:, :, :seq]
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=context.allowed)
-        return self.out(mixed.transpose(1, 2).reshape(batch, seq, dim)), new
+        mixed = mixed.transpose(1, 2)
+        if self.gate is not None:
+            mixed = mixed * (2 * self.gate(x[..., :self.gate.in_features]).sigmoid())[..., None]
+        return self.out(mixed.reshape(batch, seq, dim)), new
 
     def kv_only(self, x: Float[Tensor, "batch seq dim"], context: Context) -> KV:
         """The keys and values, without the output."""
@@ -128,17 +138,18 @@ class AttentionBlock(Block[Context]):
 
     supports_bidirectional = True
 
-    def __init__(self, dim: int, heads: int, kv_heads: int, window: int, ffn: FeedForwardConfig,
-                 qk_norm: bool, rope_base: float) -> None:
+    def __init__(self, dim: int, config: Config) -> None:
         super().__init__()
-        self.lookback, self.rope_base = window - 1, rope_base
-        self.attention_norm, self.attention = RMSNorm(dim), Attention(dim, heads, kv_heads, qk_norm)
-        self.ffn_norm, self.ffn = RMSNorm(dim), ffn.build(dim)
+        self.lookback, self.rope_base = config.window - 1, config.rope_base
+        self.attention_norm = RMSNorm(dim)
+        self.attention = Attention(dim, config.heads, config.kv_heads or config.heads, config.qk_norm, config.gates)
+        self.rotated = 2 * round(config.rope_share * self.attention.head_dim / 2)  # numbers of each head
+        self.ffn_norm, self.ffn = RMSNorm(dim), config.ffn.build(dim)
 
     def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype
                 ) -> Context:
         total, seq = segment_ids.shape[1], positions.shape[1]
-        rope = rotation(positions, self.attention.head_dim, self.rope_base, dtype)
+        rope = rotation(positions, self.rotated, self.rope_base, dtype)
         band = max(self.lookback + 1, NARROW)
         if total == seq >= 4 * band:
             own = _blocks(segment_ids[:, None, :, None], band, NOTHING)[:, 0, ..., 0]
@@ -157,7 +168,7 @@ class AttentionBlock(Block[Context]):
         index = torch.arange(segment_ids.shape[1], device=segment_ids.device)
         distance = index[:, None] - index[None, :]
         near = (distance.abs() <= self.lookback) & ((distance >= 0) | rows[:, None, None])
-        return self._masked(near, segment_ids, rotation(positions, self.attention.head_dim, self.rope_base, dtype), dtype)
+        return self._masked(near, segment_ids, rotation(positions, self.rotated, self.rope_base, dtype), dtype)
 
     def _masked(self, near: Bool[Tensor, "*batch seq total"], segment_ids: Int[Tensor, "batch total"], rope: Rotation,
                 dtype: torch.dtype) -> Context:
