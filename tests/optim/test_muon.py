@@ -165,8 +165,9 @@ def test_matrices_of_one_shape_do_not_matter_to_each_other():
     grads = [random(4, 8, seed=seed) for seed in range(3)]
     config = exact(normalize=True, blocks=2, every=2)
     for steps in (1, 2):
-        for together, alone in zip(moves(config, grads, steps), [moves(config, [grad], steps)[0] for grad in grads], strict=True):
-            torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+        alone = [moves(config, [grad], steps)[0] for grad in grads]
+        for together, single in zip(moves(config, grads, steps), alone, strict=True):
+            torch.testing.assert_close(together, single, atol=1e-5, rtol=0)
 
 
 def test_the_scale_of_tall_matrices():

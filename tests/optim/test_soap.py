@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.conftest import small_model
 from torch import Tensor
 
 from stlm.nn.weights import ParameterInfo, Role, parameters_of
 from stlm.optim import muon, set_learning_rate, soap
-from tests.conftest import small_model
 
 
 def matrix(*shape: int, in_trunk: bool = True) -> ParameterInfo:

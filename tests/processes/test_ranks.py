@@ -140,9 +140,9 @@ def everything(request, tmp_path_factory) -> dict[str, Path]:
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_in_every_way(everything, case):
     """Stopped and gone on with by others or not. As many processes as before go on exactly. Muon orthogonalises in single
-    precision.
+    precision, and SOAP's bases hang on small differences of eigenvalues.
     """
-    limits = {"rtol": 1e-3, "atol": 1e-5} if "muon" in case else {"rtol": 1e-6, "atol": 1e-8}
+    limits = {"rtol": 1e-3, "atol": 1e-5} if "muon" in case or "soap" in case else {"rtol": 1e-6, "atol": 1e-8}
     for way in WAYS:
         check_same(weights(everything["one"], case), weights(everything[way], case), **limits)
     for way in ("several", "parts"):

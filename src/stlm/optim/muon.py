@@ -18,7 +18,7 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -38,7 +38,7 @@ class Config(OptimConfig):
     """Muon for matrices, AdamW for the rest."""
 
     lr: Rate = 0.02
-    """Peak learning rate of the matrices; auto: found at the start of the run by short trials, and adamw_lr with it."""
+    """Peak learning rate of the matrices; auto: found at the start of the run by short trials."""
     momentum: ShareBelowOne = 0.95
     """Decay of the momentum."""
     weight_decay: Weight = 0.01
@@ -71,11 +71,6 @@ class Config(OptimConfig):
         super().__post_init__()
         if self.every and self.blocks == 1:
             raise ValueError(f"every = {self.every} goes with blocks above 1; without blocks all updates are of whole matrices")
-
-    def with_rate(self, rate: float) -> Self:
-        """``adamw_lr`` keeps its ratio to ``lr``."""
-        before = self.default_rate() if isinstance(self.lr, str) else self.lr
-        return dataclasses.replace(self, lr=rate, adamw_lr=self.adamw_lr * (rate / before))
 
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(parameters)

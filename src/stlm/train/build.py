@@ -19,7 +19,7 @@ from stlm.model.lm import LM
 from stlm.model.room import from_tokens
 from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
-from stlm.optim import OptimConfig
+from stlm.optim import AUTO, OptimConfig
 from stlm.train import compiling
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
 from stlm.train.decisions import decide, follow
@@ -29,6 +29,7 @@ from stlm.train.loop import Callback, Trainer, new_model
 from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.parallel import possible_ways
 from stlm.train.ranks import Ranks
+from stlm.train.rates import find_rate, known_rate, with_rate
 from stlm.train.run_config import RunConfig
 
 
@@ -37,7 +38,11 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     """A run at its first step, or at that of the checkpoint ``resume``. UserError if its parts or the checkpoint don't fit.
     Each process of a run builds its own. sharded: as in `spread`.
     """
-    ranks, train = ranks or Ranks(), config.train
+    ranks, train, search = ranks or Ranks(), config.train, resume is None and config.optim.lr == AUTO
+    if search:
+        config = with_rate(config, config.optim.default_rate())
+    elif resume is not None:
+        config = known_rate(config, resume.config)
     if (rows := train.batch_size // train.grad_accum) < ranks.size:
         raise UserError(f"train.batch_size: a step has {rows} row{'s' * (rows > 1)} at a time, too few for {ranks.size} "
                         "processes; increase --train.batch-size, decrease --train.grad-accum, or start fewer processes")
@@ -68,12 +73,16 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         raise UserError("the processes don't see the same run and the same text; several machines need one folder for both")
     if ranks.is_main:
         folder.rewind(counters.step)
+    if resume is None and decisions.rate_search is not None:  # a start that had found a rate, and saved no step
+        counters = decisions.rate_search.counters(decisions.flops_per_byte)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
     total = steps_of_run(train, corpus.train, counters)
     trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
                       callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
     if ranks.size > 1:
         trainer.warm_up()
+    if search:
+        trainer.notes = [*notes, find_rate(trainer)]
     return trainer
 
 

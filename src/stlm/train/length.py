@@ -15,7 +15,8 @@ class Counters:
     """What a run has used so far.
 
     step: finished steps. rows: rows read in them. spent: seconds in steps. n_bytes: bytes of text trained on; text that is read
-    again counts again. flops: floating-point operations for these bytes. flops_per_byte: its present value.
+    again counts again. flops: floating-point operations for these bytes. flops_per_byte: its present value. searched: those of
+    the bytes that were read to find the learning rate (`stlm.train.rates`), and that belong to no step.
     """
 
     step: int = 0
@@ -24,6 +25,7 @@ class Counters:
     n_bytes: int = 0
     flops: float = 0.0
     flops_per_byte: float = 0.0
+    searched: int = 0
 
     @classmethod
     def of(cls, record: dict[str, Any], batch_size: int) -> Counters:
@@ -40,7 +42,7 @@ def steps_of_run(train: TrainConfig, shard: Shard, used: Counters) -> int | None
     """
     if train.megabytes is None:
         return train.steps
-    n_rows = 1e6 * train.megabytes / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
+    n_rows = (1e6 * train.megabytes - used.searched) / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
     earlier = used.step - used.rows / train.batch_size  # 0 unless the batch size has changed
     return max(used.step, 1, math.floor(n_rows / train.batch_size + earlier + 0.5))
 

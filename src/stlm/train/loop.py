@@ -43,6 +43,10 @@ COMPILING = 600.0  # seconds in which a process may compile a new size of batche
 RECOUNT = 100  # steps between counts of FLOPs, for models whose cost changes during training
 
 
+class Diverged(UserError):
+    """Gradients or weights aren't finite any more."""
+
+
 class Callback:
     """Base of everything that watches a run. A callback may read the trainer and return figures, but it changes nothing."""
 
@@ -187,7 +191,7 @@ class Trainer:
             if self.model.flops_change and self.step % RECOUNT == 0:
                 self._count_flops()
             if self.step % train.log_every == 0 or self.done:
-                self.log(self._figures())
+                self.log(self.figures())
             self._look()
             stop = self.ranks.any(self.stop)  # what all know: one process alone must not leave the loop
             if self.step % train.checkpoint_every == 0 or self.done or stop:
@@ -278,6 +282,12 @@ class Trainer:
         machine.step_work(self.with_loss, self.source.probe(self.step).to(self.device), self.decisions.precision,
                           self.parallel.step)()
 
+    def restart(self, config: RunConfig, total: int | None, counters: Counters) -> None:
+        """Go on as a run with this description, of ``total`` steps, that has used so much."""
+        self.config, self.total, self.counters = config, total, counters
+        self._sums.clear()
+        self._logged_at = (counters.spent, counters.n_bytes)
+
     def _count_flops(self) -> None:
         """Count FLOPs per byte again. They change when learned patches get longer, or when more layers become active."""
         for part in (self.model, self.objective):
@@ -300,13 +310,13 @@ class Trainer:
         if broken if self.parallel.keeps_all else self.ranks.any(broken):
             raise self._broken(self.step, "some weights are not finite any more")
 
-    def _broken(self, step: int, what: str) -> UserError:
+    def _broken(self, step: int, what: str) -> Diverged:
         saved = checkpoint.list_checkpoints(self.folder.checkpoints)
         last = f"{saved[-1].name} is the last good checkpoint" if saved else "there is no checkpoint yet"
-        return UserError(f"step {step}: {what}; {last}; try a lower learning rate (--optim.lr) or a longer warm-up "
+        return Diverged(f"step {step}: {what}; {last}; try a lower learning rate (--optim.lr) or a longer warm-up "
                          "(--train.warmup) with --resume")
 
-    def _figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """Figures of the steps since the last call."""
         sums: dict[str, list[float]] = {}
         for names, pairs in self._sums.items():
