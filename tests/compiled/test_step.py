@@ -199,7 +199,7 @@ def test_a_step_reads_nothing_from_its_device(tmp_path, monkeypatch, grad_accum)
     assert watch.moved == tensors and not watch.made
     assert trainer.step == 2 and all(parameter.grad is None for parameter in trainer.trained)
     with pytest.raises(RuntimeError, match="meta"):
-        trainer._figures()  # where a line is logged, it may wait
+        trainer.figures()  # where a line is logged, it may wait
 
 
 def test_gradients_of_micro_batches_are_added_apart():

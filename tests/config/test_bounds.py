@@ -70,6 +70,7 @@ def test_no_odd_number_passes(cls, name):
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: adamw.Config(beta1=1.0), "beta1 = 1.0: it has to be below 1"),
     (lambda: adamw.Config(weight_decay=-0.1), "weight_decay = -0.1: it has to be 0 or more"),
+    (lambda: adamw.Config(lr="atuo"), "lr = 'atuo': expected a number"), (lambda: adamw.Config(lr=None), "lr = None: expected"),
     (lambda: muon.Config(momentum=1.5), "momentum = 1.5: it has to be below 1"),
     (lambda: attention.Config(heads=0), "heads = 0: it has to be 1 or more"),
     (lambda: attention.Config(rope_base=-1.0), "rope_base = -1.0: it has to be 1 or more"),
@@ -90,6 +91,8 @@ def test_configs_made_in_python_are_checked(make, message):
 
 @pytest.mark.parametrize(("value", "message"), [
     ("optim = {lr = nan}", "optim: lr = nan: it has to be a finite number"),
+    ("optim = {lr = 'atuo'}", "optim.lr: expected a number or auto, found 'atuo' (did you mean 'auto'?)"),
+    ("optim = {lr = [1]}", "optim.lr: expected a number, found [1]"),
     ("optim = {lr = inf}", "optim: lr = inf: it has to be a finite number"),
     (f"train = {{grad_clip = 1{'0' * 400}}}", "train.grad_clip: expected a number"),
     (f"seed = 1{'0' * 5000}", "not a readable TOML file"),

@@ -120,6 +120,15 @@ def test_blocks_are_orthogonal_by_themselves_and_take_turns_with_whole_matrices(
                                halves, atol=1e-4, rtol=0)
 
 
+def test_tall_matrices_are_cut_into_columns():
+    """That is the shorter side, so that it is cheaper."""
+    grad = random(16, 8)
+    found, turned = (moves(exact(blocks=2), [each])[0] for each in (grad, grad.T))
+    torch.testing.assert_close(found, turned.T * math.sqrt(16 / 8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[:, :4].T @ found[:, :4], 2 * torch.eye(4), atol=1e-3, rtol=0)
+    assert float((found.T @ found)[:4, 4:].abs().max()) > 0.1
+
+
 def test_rows_that_cannot_be_cut_so_are_cut_less():
     grads = [random(6, 8), random(7, 8)]
     found = moves(exact(blocks=4), grads)
@@ -165,8 +174,9 @@ def test_matrices_of_one_shape_do_not_matter_to_each_other():
     grads = [random(4, 8, seed=seed) for seed in range(3)]
     config = exact(normalize=True, blocks=2, every=2)
     for steps in (1, 2):
-        for together, alone in zip(moves(config, grads, steps), [moves(config, [grad], steps)[0] for grad in grads], strict=True):
-            torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+        alone = [moves(config, [grad], steps)[0] for grad in grads]
+        for together, single in zip(moves(config, grads, steps), alone, strict=True):
+            torch.testing.assert_close(together, single, atol=1e-5, rtol=0)
 
 
 def test_the_scale_of_tall_matrices():

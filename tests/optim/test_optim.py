@@ -113,14 +113,15 @@ def test_an_optimizer_of_ones_own_may_have_no_decay():
 
 @pytest.mark.parametrize("kind", kinds(OptimConfig))
 def test_another_rate_changes_all_rates_alike(kind):
-    """So a sweep of rates is a sweep of one number."""
+    """But for Muon's second rate."""
     config = decode(RunConfig, {"optim": kind}, RunConfig()).optim
     assert config.rate == config.default_rate() == type(config)().lr
     auto = dataclasses.replace(config, lr=AUTO)
     with pytest.raises(ValueError, match="lr = auto"):
         auto.build(parameters_of(small_model(("whitespace", "mean", "conv", "tied")).float()))
     peaks = []
-    for changed in (config, config.with_rate(2 * config.rate), auto.with_rate(2 * config.rate)):
+    for changed in (config, dataclasses.replace(auto, lr=2 * config.rate)):
         optimizers = changed.build(parameters_of(small_model(("whitespace", "mean", "conv", "tied")).float()))
         peaks.append([group["peak_lr"] for optimizer in optimizers for group in optimizer.param_groups])
-    assert peaks[1] == peaks[2] == pytest.approx([2 * peak for peak in peaks[0]])
+    still = getattr(config, "adamw_lr", None)
+    assert peaks[1] == pytest.approx([peak if peak == still else 2 * peak for peak in peaks[0]])

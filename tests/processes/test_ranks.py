@@ -17,7 +17,7 @@ import torch
 from stlm.cli.processes import free_port
 from stlm.config.decode import encode
 from stlm.model.patching import entropy
-from stlm.train.checkpoint import list_checkpoints
+from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
 TRAIN = {"seq_len": 32, "batch_size": 8, "warmup": 2, "precision": "fp32", "compile": "off", "checkpoint_every": 1000}
@@ -142,6 +142,23 @@ def test_several_processes_train_what_one_trains(few, way):
         check_same(weights(few["one"], case), weights(few[way], case), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
+def test_several_processes_find_the_rate_that_one_finds(tmp_path):
+    """And go on with it."""
+    config = {**described("default", 240, tmp_path), "optim": {"lr": "auto"}}
+    for n, way in ((1, "off"), (2, "off"), (2, "on")):
+        run = {"folder": str(tmp_path / f"{n}{way}" / "default"), "config": config, "sharded": way}
+        train(n, [{**run, "stop": 2}, {**run, "stop": 4}] if n == 2 else [{**run, "stop": 4}], tmp_path / "runs.json")
+    one, *others = (open_checkpoint(list_checkpoints(tmp_path / name / "default" / "checkpoints")[-1])
+                    for name in ("1off", "2off", "2on"))
+    for other in others:
+        assert other.config.optim.lr == one.config.optim.lr != "auto"
+        assert {name: other.counters[name] for name in ("n_bytes", "searched")} == {
+            name: one.counters[name] for name in ("n_bytes", "searched")}
+    for name in ("2off", "2on"):
+        check_same(weights(tmp_path / "1off", "default"), weights(tmp_path / name, "default"), rtol=1e-6, atol=1e-9)
+
+
 @pytest.fixture(scope="module", params=[2, 4])
 def everything(request, tmp_path_factory) -> dict[str, Path]:
     steps = int(os.environ.get("STLM_STEPS", "20"))  # by hand: 200, which takes ten minutes
@@ -152,9 +169,9 @@ def everything(request, tmp_path_factory) -> dict[str, Path]:
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_in_every_way(everything, case):
     """Stopped and gone on with by others or not. As many processes as before go on exactly. Muon orthogonalises in single
-    precision.
+    precision, and SOAP's bases hang on small differences of eigenvalues.
     """
-    limits = {"rtol": 1e-3, "atol": 1e-5} if "muon" in case else {"rtol": 1e-6, "atol": 1e-8}
+    limits = {"rtol": 1e-3, "atol": 1e-5} if "muon" in case or "soap" in case else {"rtol": 1e-6, "atol": 1e-8}
     for way in WAYS:
         check_same(weights(everything["one"], case), weights(everything[way], case), **limits)
     for way in ("several", "parts"):

@@ -15,6 +15,8 @@ FLAGS = [
     "--data 'my notes/$HOME,b.txt'", "--data --odd", "--model.patching stride --model.patching.stride 6",
     "--optim muon --optim.adamw-lr 0.004", "--train.trackers tensorboard wandb", "--train.init-from other",
     "--model.trunk linear --model.trunk.ffn swiglu --model.trunk.ffn.ratio 3", "--model.depth early_exit",
+    "--optim.lr auto", "--optim soap --optim.lr auto --optim.every 5", "--optim muon --optim.coefficients polar_express",
+    "--train.weight-decay-schedule early --train.weight-decay-schedule.until 0.5",
     "--objective mix", "--train.schedule linear --train.cooldown 1"]
 
 

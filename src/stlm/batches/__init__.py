@@ -18,10 +18,9 @@ from stlm.objective import Objective
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
     """What a source is built from. seq_len: tokens in a row; batch_size: rows in a step, in ``grad_accum`` micro-batches;
-    from_tokens: a function that finds what tokens alone decide, for `completed`. progress: the share of the run that is over, 0
-    to 1, when so many steps and rows are done; if the run's length is in minutes or FLOPs, the share that is over now.
-    first_step, first_row: the step at which the run goes on, and the number of rows that the steps before it have read. rank,
-    ranks: the number of this process and of all; each reads its share of the rows of a micro-batch.
+    from_tokens: a function that finds what tokens alone decide, for `completed`. first_step, first_row: the step at which the
+    run goes on, and the number of rows that the steps before it have read. rank, ranks: the number of this process and of all;
+    each reads its share of the rows of a micro-batch.
     """
 
     corpus: Corpus
@@ -31,7 +30,6 @@ class BatchPlan:
     grad_accum: int
     seed: int
     from_tokens: FromTokens
-    progress: Callable[[int, int], float] = lambda step, rows: 0.0
     first_step: int = 0
     first_row: int = 0
     rank: int = 0
@@ -52,6 +50,12 @@ class BatchesConfig(Slot):
 class BatchSource(abc.ABC):
     pure: bool = False
     """True if batches depend only on the step. They may then be prefetched, and there is no state to save."""
+
+    def follow(self, progress: Callable[[int, int], float]) -> None:
+        """Called before the first step, for sources whose batches change in training. ``progress(step, rows)``: the share of
+        the run that is over, 0 to 1, when so many steps and rows are done; if the run's length is in minutes or FLOPs, the
+        share that is over now.
+        """
 
     @abc.abstractmethod
     def batches(self, step: int, model: LM) -> list[Batch]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,8 +77,13 @@ class TextBatches(BatchSource):
         self._own = range(self._part * plan.rank // plan.ranks, self._part * (plan.rank + 1) // plan.ranks)
         self._stream = Stream(plan.corpus.train, plan.corpus.tokenizer, plan.seq_len, len(self._own), plan.seed,
                               reshuffle=config.reshuffle)
-        self._first = [plan.first_row]  # the first row of each step from the plan's first one on
-        self._parts, self._progress, self._adding = list[int](), list[float](), threading.Lock()
+        self._adding = threading.Lock()
+        self.follow(lambda step, rows: 0.0)
+
+    def follow(self, progress: Callable[[int, int], float]) -> None:
+        self._progress_at = progress
+        self._first = [self._plan.first_row]  # the first row of each step from the plan's first one on
+        self._parts, self._progress = list[int](), list[float]()  # of these steps
 
     def batches(self, step: int, model: LM) -> list[Batch]:
         index = self._reach(step)
@@ -92,7 +97,7 @@ class TextBatches(BatchSource):
         index, plan, config = step - self._plan.first_step, self._plan, self._config
         with self._adding:  # several steps may be prepared at a time
             while len(self._parts) <= index:
-                progress = plan.progress(plan.first_step + len(self._parts), self._first[-1])
+                progress = self._progress_at(plan.first_step + len(self._parts), self._first[-1])
                 share = between(config.schedule, config.first_batch, 1.0, progress)
                 self._parts.append(max(1, round(share * plan.grad_accum)))
                 self._progress.append(progress)

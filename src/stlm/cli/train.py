@@ -50,6 +50,7 @@ from stlm.train.loop import Callback, Trainer
 from stlm.train.machine import check_fits
 from stlm.train.processes import open_ranks
 from stlm.train.ranks import LostProcess, Ranks
+from stlm.train.rates import known_rate
 from stlm.train.resuming import check_changes, finished, longer, refuse_without_effect
 from stlm.train.run_config import RunConfig
 from stlm.train.start import Start
@@ -77,6 +78,7 @@ def run(arguments: list[str]) -> int:
             folder, saved = RunFolder(RUNS / ranks.from_main(lambda: _name(name, preset, resume))), None
             if resume and folder.exists:
                 saved, config = folder.latest(), apply(folder.config(), flags, program, TRAIN_FLAGS)
+                config = known_rate(config, folder.config())
                 check_changes(folder, saved, config)
                 if saved is not None and finished(folder, saved) and not changed(saved.config, config):
                     console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(saved)}")

@@ -91,7 +91,7 @@ _DETAILS: dict[str, list[Row | str]] = {
         ("--train.minutes X", "how long to train; or one of --train.steps N, --train.megabytes X of text, "
                               "--train.epochs X (times that the text is read), --train.teraflops X"),
         ("--train.init-from RUN", "start from the weights of this run or model (fine-tuning)"),
-        ("--optim.lr X", "peak learning rate"),
+        ("--optim.lr X", "peak learning rate; auto: found at the start by short trials"),
         *((f"{flag} KIND", ", ".join(kinds_in(package))) for flag, package in SLOTS.items()),
         "",
         "  Each field of a run is a flag:  stlm train demo --help  lists all, with their values.",

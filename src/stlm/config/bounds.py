@@ -84,7 +84,7 @@ def check(hint: Any, value: Any, name: str) -> None:
         check(arguments[0], value, name)
         _check_range(arguments[1], value, name)
     elif origin in (typing.Union, types.UnionType):
-        if value is not None and value not in words_of(hint):
+        if not (value is None and type(None) in arguments) and value not in words_of(hint):
             check(without_none(hint), value, name)
     elif origin in (tuple, list, dict):
         _check_entries(origin, arguments, value, name)

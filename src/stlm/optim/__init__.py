@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,10 +40,6 @@ class OptimConfig(Slot):
         """The default of ``lr``."""
         return next(float(field.default) for field in dataclasses.fields(cls)  # type: ignore[arg-type]
                     if field.name == "lr")
-
-    def with_rate(self, rate: float) -> Self:
-        """The same with this learning rate. Other rates that go with it change alike."""
-        return dataclasses.replace(self, lr=rate)
 
     @abc.abstractmethod
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:

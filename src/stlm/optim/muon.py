@@ -3,9 +3,10 @@
 AdamW updates the other parameters (tables, gains, filters). Matrices of the same shape are orthogonalised together in one
 batched product. Without this, Muon would be too slow for models this small.
 
-Some fields make it cheaper. ``iterations``: fewer of them, with ``coefficients`` that need fewer. ``blocks``: each matrix is
-cut into blocks of rows, and each block is orthogonalised by itself, which needs about a ``blocks``-th of the arithmetic; every
-``every``-th step the whole matrix is (MuonBP: Khaled et al. 2025, arXiv 2510.16981). Where a block is one row, its update is
+Some fields make it cheaper. ``iterations``: fewer of them, with ``coefficients`` that need fewer. ``precision``: bf16 where a
+processor computes faster in it. ``blocks``: each matrix is cut along its shorter side into blocks, and each block is
+orthogonalised by itself, which needs about a ``blocks``-th of the arithmetic; every ``every``-th step the whole matrix is
+(MuonBP: Khaled et al. 2025, arXiv 2510.16981, where blocks are what each device has). Where a block is one row, its update is
 the normalised momentum of that row. ``normalize`` evens out the rows of an update at little cost (NorMuon: Li et al. 2025,
 arXiv 2510.05491).
 
@@ -18,7 +19,7 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -38,7 +39,7 @@ class Config(OptimConfig):
     """Muon for matrices, AdamW for the rest."""
 
     lr: Rate = 0.02
-    """Peak learning rate of the matrices; auto: found at the start of the run by short trials, and adamw_lr with it."""
+    """Peak learning rate of the matrices; auto: found at the start of the run by short trials."""
     momentum: ShareBelowOne = 0.95
     """Decay of the momentum."""
     weight_decay: Weight = 0.01
@@ -58,8 +59,8 @@ class Config(OptimConfig):
     precision: Precision = "auto"
     """Number format of these iterations. auto: bf16 on CUDA GPUs, fp32 elsewhere."""
     blocks: Size = 1
-    """Cut each matrix into this many blocks of rows, and make each of them orthogonal by itself, which is cheaper. Where the
-    rows can't be cut so, there are fewer blocks."""
+    """Cut each matrix into this many blocks along its shorter side, and make each of them orthogonal by itself, which is
+    cheaper. Where that side can't be cut so, there are fewer blocks."""
     every: CountOrNone = 0
     """Steps from one update with whole matrices to the next, if they are cut into blocks (5 is usual). 0: never."""
     normalize: bool = False
@@ -71,11 +72,6 @@ class Config(OptimConfig):
         super().__post_init__()
         if self.every and self.blocks == 1:
             raise ValueError(f"every = {self.every} goes with blocks above 1; without blocks all updates are of whole matrices")
-
-    def with_rate(self, rate: float) -> Self:
-        """``adamw_lr`` keeps its ratio to ``lr``."""
-        before = self.default_rate() if isinstance(self.lr, str) else self.lr
-        return dataclasses.replace(self, lr=rate, adamw_lr=self.adamw_lr * (rate / before))
 
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(parameters)
@@ -97,9 +93,9 @@ class Config(OptimConfig):
 class Muon(Optimizer):
     """The update of each matrix is its Nesterov momentum, with all singular values set to about one.
 
-    The update is scaled by sqrt(max(1, outputs / inputs)), so that one learning rate suits all shapes. The outputs of a block
-    are its rows, so an update has the same mean square whether it is of whole matrices or of blocks. So one learning rate does
-    for what MuonBP has two. State of a matrix: ``momentum``; ``step``, a count, if whole matrices and blocks take turns;
+    The update is scaled by sqrt(max(1, outputs / inputs)), so that one learning rate suits all shapes. Its norm is the same
+    whether it is of whole matrices or of blocks, because they are cut along their shorter side. So one learning rate does for
+    what MuonBP has two. State of a matrix: ``momentum``; ``step``, a count, if whole matrices and blocks take turns;
     ``row_square`` [rows, 1] with ``normalize``, which each process has whole.
     """
 
@@ -125,7 +121,7 @@ class Muon(Optimizer):
 
     def _blocks_of(self, parameter: nn.Parameter) -> int:
         """The number of blocks into which this step cuts a matrix."""
-        blocks = math.gcd(self._config.blocks, len(parameter))
+        blocks = math.gcd(self._config.blocks, min(parameter.shape))
         if not self._config.every:
             return blocks
         count = self.state[parameter].setdefault("step", torch.zeros(()))  # on the CPU, so reading it waits for nothing
@@ -142,10 +138,8 @@ class Muon(Optimizer):
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         lookahead = torch._foreach_lerp(grads, buffers, group["momentum"])
         stacked = torch.stack([whole(each) for each in lookahead])
-        n, rows, columns = stacked.shape
-        config, cut = self._config, stacked.view(n * blocks, rows // blocks, columns)
-        updates = orthogonal(cut, config.iterations, config.coefficients, config.precision)
-        updates = updates.to(parameters[0].dtype).reshape(stacked.shape)
+        config, shape = self._config, parameters[0].shape
+        updates = orthogonal(stacked, config.iterations, config.coefficients, config.precision, blocks).to(parameters[0].dtype)
         if config.normalize:
             updates = self._normalized(parameters, updates)
         parts = [sharded_like(update, weight) for update, weight in zip(updates, weights, strict=True)]
@@ -154,7 +148,7 @@ class Muon(Optimizer):
             decay_cautiously(weights, torch._foreach_mul(parts, 1.0), decay)
         else:
             torch._foreach_mul_(weights, 1 - decay)
-        scale = max(1.0, rows / blocks / columns) ** 0.5
+        scale = max(1.0, shape[0] / shape[1]) ** 0.5
         torch._foreach_add_(weights, parts, alpha=-group["lr"] * scale)
 
     def _normalized(self, parameters: list[nn.Parameter], updates: Float[Tensor, "n rows columns"]

@@ -41,8 +41,9 @@ def polynomials(coefficients: Coefficients, iterations: int) -> list[Polynomial]
 
 
 def orthogonal(matrices: Float[Tensor, "n rows columns"], iterations: int = 5, coefficients: Coefficients = "muon",
-               precision: Precision = "auto") -> Float[Tensor, "n rows columns"]:
-    """The matrices with all singular values about one. precision: auto is bf16 on CUDA GPUs and fp32 elsewhere.
+               precision: Precision = "auto", blocks: int = 1) -> Float[Tensor, "n rows columns"]:
+    """The matrices with all singular values about one. precision: auto is bf16 on CUDA GPUs and fp32 elsewhere. blocks: into
+    how many parts each matrix is cut along its shorter side; then this holds for each part.
 
     bfloat16 is precise enough. On GPUs it is much faster, but on CPUs it isn't always faster, least of all for small batched
     products.
@@ -51,9 +52,12 @@ def orthogonal(matrices: Float[Tensor, "n rows columns"], iterations: int = 5, c
     x = matrices.bfloat16() if half else matrices.float()
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
+    n, short, long = x.shape
+    x = x.reshape(n * blocks, short // blocks, long)
     # Polar Express needs them at most one, also in bfloat16; Muon's polynomial doesn't
     x = x / ((SAFETY if coefficients == "polar_express" else 1.0) * x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for a, b, c in polynomials(coefficients, iterations):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
+    x = x.reshape(n, short, long)
     return x.mT if tall else x

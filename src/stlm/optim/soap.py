@@ -28,6 +28,7 @@ from stlm.optim import OptimConfig, decay_cautiously, split_parameters
 from stlm.optim.adamw import adamw
 
 EPS = 1e-8
+TIES = 1e-6  # relative to the mean of the eigenvalues
 SQUARE = {"left": "left_square", "right": "right_square"}  # names of states, the same objects in all: so files are the same
 BASIS = {"left": "left_basis", "right": "right_basis"}
 
@@ -106,7 +107,7 @@ class Soap(Optimizer):
         for side, turned in self._sides(grads):
             torch._foreach_lerp_(self._of(parameters, SQUARE[side]), list(turned @ turned.mT), 1 - self._config.beta2)
             if not done:
-                self._put(parameters, BASIS[side], _eigenvectors(torch.stack(self._of(parameters, SQUARE[side]))))
+                self._put(parameters, BASIS[side], _eigenvectors(self._curvature(parameters, side)))
             elif done % self._config.every == 0:
                 self._renew(parameters, side)
 
@@ -149,12 +150,20 @@ class Soap(Optimizer):
         that belong to them.
         """
         basis = torch.stack(self._of(parameters, BASIS[side]))
-        moved = torch.stack(self._of(parameters, SQUARE[side])) @ basis
-        order = (basis * moved).sum(dim=1).argsort(dim=1, descending=True)
+        moved = self._curvature(parameters, side) @ basis
+        order = (basis * moved).sum(dim=1).argsort(dim=1, descending=True, stable=True)
         self._put(parameters, BASIS[side], torch.linalg.qr(moved.gather(2, order[:, None].expand_as(moved)))[0])
         squares = torch.stack(self._of(parameters, "square"))
         index = order[:, :, None] if side == "left" else order[:, None]
         self._put(parameters, "square", squares.gather(1 if side == "left" else 2, index.expand_as(squares)))
+
+    def _curvature(self, parameters: list[nn.Parameter], side: str) -> Float[Tensor, "n side side"]:
+        """The matrices whose eigenvectors are wanted. A small ramp on the diagonal says which they are where eigenvalues are
+        equal, such as zero; otherwise rounding would say it, and runs would differ by how their sums are ordered.
+        """
+        squares = torch.stack(self._of(parameters, SQUARE[side]))
+        ramp = torch.linspace(TIES, 0.0, squares.shape[1], dtype=squares.dtype, device=squares.device)
+        return squares + torch.diag_embed(squares.diagonal(dim1=1, dim2=2).mean(dim=1, keepdim=True) * ramp)
 
     def _of(self, parameters: list[nn.Parameter], name: str) -> list[Tensor]:
         """A state of these matrices, whole. After a run that goes on was spread, each process has a part of it at first."""
@@ -167,10 +176,11 @@ class Soap(Optimizer):
 
 
 def _eigenvectors(squares: Float[Tensor, "n side side"]) -> Float[Tensor, "n side side"]:
-    """Those with large eigenvalues first. Numbers that aren't finite count as 0: the run ends itself because of them, in a line
-    that says why.
+    """Those with large eigenvalues first, each with a positive largest entry. Numbers that aren't finite count as 0: the run
+    ends itself because of them, in a line that says why.
     """
-    return torch.linalg.eigh(squares.nan_to_num(0.0, 0.0, 0.0))[1].flip(2)
+    vectors = torch.linalg.eigh(squares.nan_to_num(0.0, 0.0, 0.0))[1].flip(2)
+    return vectors * vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True)).sign()
 
 
 def _turn(x: Float[Tensor, "n rows columns"], bases: dict[str, Tensor]) -> Float[Tensor, "n rows columns"]:

@@ -19,17 +19,18 @@ from stlm.model.lm import LM
 from stlm.model.room import from_tokens
 from stlm.nn.weights import ParameterInfo, parameters_of
 from stlm.objective import Objective
-from stlm.optim import OptimConfig
+from stlm.optim import AUTO, OptimConfig
 from stlm.train import best, compiling
 from stlm.train.checkpoint import OPTIMIZER, Checkpoint
 from stlm.train.decisions import decide, follow
 from stlm.train.dropout import add_dropout
 from stlm.train.folder import RunFolder, find_checkpoint
-from stlm.train.length import Counters, goal_of, progress_of, steps_of_run
+from stlm.train.length import Counters, steps_of_run
 from stlm.train.loop import Callback, Trainer, new_model
 from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.parallel import possible_ways
 from stlm.train.ranks import Ranks
+from stlm.train.rates import find_rate, known_rate, with_rate
 from stlm.train.run_config import RunConfig
 
 
@@ -38,7 +39,11 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     """A run at its first step, or at that of the checkpoint ``resume``. UserError if its parts or the checkpoint don't fit.
     Each process of a run builds its own. sharded: as in `spread`.
     """
-    ranks, train = ranks or Ranks(), config.train
+    ranks, train, search = ranks or Ranks(), config.train, resume is None and config.optim.lr == AUTO
+    if search:
+        config = with_rate(config, config.optim.default_rate())
+    elif resume is not None:
+        config = known_rate(config, resume.config)
     if (rows := train.batch_size // train.grad_accum) < ranks.size:
         raise UserError(f"train.batch_size: a step has {rows} row{'s' * (rows > 1)} at a time, too few for {ranks.size} "
                         "processes; increase --train.batch-size, decrease --train.grad-accum, or start fewer processes")
@@ -56,14 +61,9 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     counters = Counters() if resume is None else Counters.of(resume.counters, resume.config.train.batch_size)
     if resume is not None and resume.config.train.averaging != train.averaging:
         counters.averaged = 0  # another mean begins
-    goal = goal_of(train, corpus.train)
-
-    def progress(step: int, rows: int) -> float:
-        return progress_of(train, dataclasses.replace(counters, step=step, rows=rows), goal)
-
     source = config.batches.build(BatchPlan(corpus, objective, train.seq_len, train.batch_size, train.grad_accum, config.seed,
-                                            from_tokens(model, few=device.type != "cpu"), progress, counters.step,
-                                            counters.rows, ranks.rank, ranks.size))
+                                            from_tokens(model, few=device.type != "cpu"), counters.step, counters.rows,
+                                            ranks.rank, ranks.size))
     model.set_progress(0.0)
     objective.set_progress(0.0)
     ways = possible_ways(compiling.ways_on(device), with_loss, ranks, sharded)
@@ -79,13 +79,17 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
         folder.rewind(-1 if resume is None else counters.step)
         if resume is None:
             best.forget(folder)
+    if resume is None and decisions.rate_search is not None:  # a start that had found a rate, and saved no step
+        counters = decisions.rate_search.counters(decisions.flops_per_byte)
     counters.flops_per_byte = counters.flops_per_byte or decisions.flops_per_byte
     total = steps_of_run(train, corpus.train, counters)
-    trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, goal, counters, ema,
+    trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
                       callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
     trainer.over = ranks.from_main(lambda: resume is not None and best.ended_early(folder, config, counters.step))
     if ranks.size > 1:
         trainer.warm_up()
+    if search:
+        trainer.notes = [*notes, find_rate(trainer)]
     return trainer
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from stlm.batches import BatchSource
-from stlm.config.decode import encode
+from stlm.config.decode import non_default
 from stlm.config.files import decode_record, read_table
 from stlm.config.writing import write_json
 from stlm.data.batch import Batch
@@ -35,16 +35,44 @@ PRECISIONS = ("fp32", "bf16")
 
 
 @dataclasses.dataclass(frozen=True)
+class RateSearch:
+    """How a learning rate was found. rates: those that were tried; losses: at the end of each trial, None if it has diverged;
+    steps: of each trial; taken: the rate of the run. seconds, n_bytes, flops: what the search has used.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float | None, ...]
+    steps: int
+    taken: float
+    seconds: float
+    n_bytes: int
+    flops: float
+
+    def counters(self, flops_per_byte: float) -> Counters:
+        """What a run has used before its first step."""
+        return Counters(spent=self.seconds, n_bytes=self.n_bytes, flops=self.flops, searched=self.n_bytes,
+                        flops_per_byte=flops_per_byte)
+
+    def in_words(self) -> str:
+        """The trials in one line."""
+        tried = ", ".join(f"{rate:g}: {'diverged' if loss is None else f'{loss:.3f}'}"
+                          for rate, loss in zip(self.rates, self.losses, strict=True))
+        return (f"learning rate {self.taken:g}, found in {self.seconds:.0f} s, which count; losses of {len(self.rates)} trials "
+                f"of {self.steps} steps: {tried}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Decisions:
     """precision: fp32 or bf16. compile: how a step is compiled (`stlm.train.compiling`), or off. flops_per_byte: FLOPs of
     forward and backward per byte of the first batch. peak_flops: FLOPs per second of a large matrix product in that precision
-    on this machine.
+    on this machine. rate_search: how the learning rate was found, if that was asked for.
     """
 
     precision: str
     compile: str
     flops_per_byte: float
     peak_flops: float
+    rate_search: RateSearch | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -87,7 +115,8 @@ def _kept(path: Path, wanted: TrainConfig, with_loss: ModelWithLoss, batch: Batc
                 raise
             way = compiling.OFF
             notes.append(f"{error}: the rest of this run isn't compiled")
-    return Decisions(precision, way, kept.flops_per_byte, machine.peak_flops(with_loss.device, precision)), notes
+    peak = machine.peak_flops(with_loss.device, precision)
+    return dataclasses.replace(kept, precision=precision, compile=way, peak_flops=peak), notes
 
 
 def follow(decisions: Decisions, with_loss: ModelWithLoss, source: BatchSource, step: int) -> None:
@@ -108,7 +137,7 @@ def record_start(folder: RunFolder, device: torch.device, decisions: Decisions, 
     """
     here = {**machine.describe(device), "processes": processes, "precision": decisions.precision, "compile": decisions.compile}
     record = read_table(folder.env) if folder.env.exists() else {
-        **machine.describe(device), "processes": processes, "decided": encode(decisions)}
+        **machine.describe(device), "processes": processes, "decided": non_default(decisions)}
     first = {name: value for name, value in {"processes": 1, **record, **record["decided"]}.items() if name in here}
     starts = [start for start in _starts(record) or [{"step": 0, **first}] if start["step"] < step]
     if changes or not starts or any(compiling.named(starts[-1].get(name)) != value for name, value in here.items()):

@@ -16,7 +16,8 @@ class Counters:
 
     step: finished steps. rows: rows read in them. spent: seconds in steps. n_bytes: bytes of text trained on; text that is read
     again counts again. flops: floating-point operations for these bytes. flops_per_byte: its present value. averaged:
-    the number of steps whose weights are in the mean that is used; 0 if the present weights are used.
+    the number of steps whose weights are in the mean that is used; 0 if the present weights are used. searched: those of the
+    bytes that were read to find the learning rate (`stlm.train.rates`), and that belong to no step.
     """
 
     step: int = 0
@@ -26,6 +27,7 @@ class Counters:
     flops: float = 0.0
     flops_per_byte: float = 0.0
     averaged: int = 0
+    searched: int = 0
 
     @classmethod
     def of(cls, record: dict[str, Any], batch_size: int) -> Counters:
@@ -36,14 +38,14 @@ class Counters:
         return cls(**{"rows": record["step"] * batch_size, **found})
 
 
-def goal_of(train: TrainConfig, shard: Shard) -> int | None:
+def goal_of(train: TrainConfig, shard: Shard, searched: int = 0) -> int | None:
     """Where a run ends: its number of steps, or of rows if its length is in megabytes or epochs; None if it is in minutes or
-    FLOPs.
+    FLOPs. searched: bytes that were read to find the learning rate.
     """
     if train.megabytes is None and train.epochs is None:
         return train.steps
     n_bytes = 1e6 * train.megabytes if train.megabytes is not None else (train.epochs or 0.0) * shard.n_bytes
-    n_rows = n_bytes / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
+    n_rows = (n_bytes - searched) / (train.seq_len * shard.n_bytes / (len(shard.tokens) + shard.n_documents))
     return max(1, math.floor(n_rows / train.batch_size + 0.5)) * train.batch_size
 
 
@@ -51,7 +53,7 @@ def steps_of_run(train: TrainConfig, shard: Shard, used: Counters) -> int | None
     """The number of steps of a run; None if its length is in minutes or FLOPs. used: what it has used so far. Steps may have
     differed in size; those that follow are taken for full ones.
     """
-    goal = goal_of(train, shard)
+    goal = goal_of(train, shard, used.searched)
     if goal is None or train.steps is not None:
         return goal
     return used.step + max(0, math.floor((goal - used.rows) / train.batch_size + 0.5))

@@ -33,7 +33,7 @@ from stlm.train.compiling import OFF
 from stlm.train.decisions import Decisions, record_start
 from stlm.train.folder import RunFolder
 from stlm.train.gradients import GradientSum
-from stlm.train.length import Counters, progress_of
+from stlm.train.length import Counters, goal_of, progress_of
 from stlm.train.model_with_loss import ModelWithLoss
 from stlm.train.parallel import Parallel, spread
 from stlm.train.ranks import LostProcess, Ranks
@@ -42,6 +42,10 @@ from stlm.train.run_config import RunConfig
 AHEAD = 4  # steps whose batches are prepared while a GPU computes
 COMPILING = 600.0  # seconds in which a process may compile a new size of batches, while the others wait
 RECOUNT = 100  # steps between counts of FLOPs, for models whose cost changes during training
+
+
+class Diverged(UserError):
+    """Gradients or weights aren't finite any more."""
 
 
 class Callback:
@@ -67,10 +71,10 @@ class Callback:
 class Trainer:
     """One run, as built by `build.build_run`, and its training loop.
 
-    total: steps of the whole run; None if its length is in minutes or FLOPs. goal: where it ends (`goal_of`). ema: averaged
-    weights, if the run has them. notes: what the user should know before the first step. changes: fields of the description
-    that have changed since the run was saved. peak: the largest number of bytes of memory in use, set when the run ends. stop:
-    set it to True to end the run after the present step; a checkpoint is saved. over: the same, but then the run is finished.
+    total: steps of the whole run; None if its length is in minutes or FLOPs. ema: averaged weights, if the run has them.
+    notes: what the user should know before the first step. changes: fields of the description that have changed since the run
+    was saved. peak: the largest number of bytes of memory in use, set when the run ends. stop: set it to True to end the run
+    after the present step; a checkpoint is saved. over: the same, but then the run is finished.
 
     With several processes, each has a trainer, and all do the same steps, each with its share of the rows. Only the main one
     has callbacks.
@@ -85,7 +89,6 @@ class Trainer:
     source: BatchSource
     decisions: Decisions
     total: int | None
-    goal: int | None
     counters: Counters
     ema: LM | None = None
     callbacks: list[Callback] = dataclasses.field(default_factory=list)
@@ -103,6 +106,8 @@ class Trainer:
         self.model, self.objective = self.with_loss.model, self.with_loss.objective
         self.parallel = spread(self.with_loss, self.ema, self.optimizers, self.ranks, self.sharded)
         self.trained = list(self.with_loss.parameters())
+        self._goal = goal_of(self.config.train, self.corpus.train, self.counters.searched)
+        self.source.follow(self.progress_at)
         self._in_update, self._to_average, self._before = False, False, self.progress()
         self._copy: LM | None = None
         # on a CPU, preparing the next batch would slow down the present step
@@ -131,7 +136,11 @@ class Trainer:
 
     def progress(self) -> float:
         """The share of the run that is done, 0 to 1."""
-        return progress_of(self.config.train, self.counters, self.goal)
+        return progress_of(self.config.train, self.counters, self._goal)
+
+    def progress_at(self, step: int, rows: int) -> float:
+        """The share that is done when so many steps and rows are. If the length is in minutes or FLOPs, what is done by now."""
+        return progress_of(self.config.train, dataclasses.replace(self.counters, step=step, rows=rows), self._goal)
 
     @property
     def used(self) -> LM:
@@ -205,7 +214,7 @@ class Trainer:
             if self.model.flops_change and self.step % RECOUNT == 0:
                 self._count_flops()
             if self.step % train.log_every == 0 or self.done:
-                self.log(self._figures())
+                self.log(self.figures())
             self._look()
             # what all know: one process alone must not leave the loop
             stop, self.over = (n > 0 for n in self.ranks.sum(torch.tensor([float(self.stop), float(self.over)])).tolist())
@@ -312,6 +321,14 @@ class Trainer:
         machine.step_work(self.with_loss, self.source.probe(self.step).to(self.device), self.decisions.precision,
                           self.parallel.step)()
 
+    def restart(self, config: RunConfig, total: int | None, counters: Counters) -> None:
+        """Go on as a run with this description, of ``total`` steps, that has used so much."""
+        self.config, self.total, self.counters = config, total, counters
+        self._goal = goal_of(config.train, self.corpus.train, counters.searched)
+        self.source.follow(self.progress_at)
+        self._sums.clear()
+        self._logged_at = (counters.spent, counters.n_bytes)
+
     def _count_flops(self) -> None:
         """Count FLOPs per byte again. They change when learned patches get longer, or when more layers become active."""
         for part in (self.model, self.objective):
@@ -334,13 +351,13 @@ class Trainer:
         if broken if self.parallel.keeps_all else self.ranks.any(broken):
             raise self._broken(self.step, "some weights are not finite any more")
 
-    def _broken(self, step: int, what: str) -> UserError:
+    def _broken(self, step: int, what: str) -> Diverged:
         saved = checkpoint.list_checkpoints(self.folder.checkpoints)
         last = f"{saved[-1].name} is the last good checkpoint" if saved else "there is no checkpoint yet"
-        return UserError(f"step {step}: {what}; {last}; try a lower learning rate (--optim.lr) or a longer warm-up "
+        return Diverged(f"step {step}: {what}; {last}; try a lower learning rate (--optim.lr) or a longer warm-up "
                          "(--train.warmup) with --resume")
 
-    def _figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """Figures of the steps since the last call."""
         sums: dict[str, list[float]] = {}
         for names, pairs in self._sums.items():

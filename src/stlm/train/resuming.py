@@ -59,7 +59,7 @@ def longer(saved: Checkpoint) -> str:
 def refuse_without_effect(folder: RunFolder, saved: Checkpoint, config: RunConfig, corpus: Corpus) -> None:
     """UserError if the run is finished, and by the changed description too, so that no step would be trained with it."""
     used = Counters.of(saved.counters, saved.config.train.batch_size)
-    ends = (progress_of(config.train, used, goal_of(config.train, corpus.train)) >= 1
+    ends = (progress_of(config.train, used, goal_of(config.train, corpus.train, used.searched)) >= 1
             or ended_early(folder, config, used.step))
     if finished(folder, saved) and ends:
         flags = ", ".join(f"--{path.replace('_', '-')}" for path in changed(saved.config, config))
