@@ -87,8 +87,8 @@ def test_every_optimizer_has_rates(kind):
 
 @pytest.mark.usefixtures("at_home")
 @pytest.mark.parametrize(("words", "said"), [
-    (["r"], "--data: name the text on which r is to be trained further, such as --data notes.txt; to go on with a run that was "
-            "stopped: --name r --resume"),
+    (["r"], "--data: name the text on which r is to be trained further, such as --data notes.txt; to go on with that run "
+            "itself: --name r --resume"),
     (["r", "--data", ""], "--data: a value has to follow"),
     (["10m-em", "--data", "other.txt"], "there is no preset '10m-em' (did you mean '10m-en'?), and no model of that name"),
     (["dmeo"], "there is no preset 'dmeo' (did you mean 'demo'?)"),

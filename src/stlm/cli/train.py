@@ -133,7 +133,7 @@ def _train(folder: RunFolder, config: RunConfig, preset: str, saved: Checkpoint 
         if not trainer.done:
             console.say(f"stopped at step {trainer.step}, which is saved; continue with:  {_again(preset, folder)}")
             return 130
-        if trainer.over:
+        if trainer.over and trainer.progress() < 1:
             n = trainer.config.train.stop_after
             console.say(f"ended early at step {trainer.step:,}: the last {n} evaluation{'s' * (n > 1)} brought no new best")
         _finish(trainer, console, preset)

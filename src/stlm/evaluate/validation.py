@@ -43,7 +43,7 @@ class Validation(Callback):
             return None
         figures = self._look(trainer, trainer.usable_model(), trainer.progress())
         self._warn(trainer)
-        if best.is_over(self._looks, trainer.config.train.stop_after):
+        if not trainer.done and best.is_over(self._looks, trainer.config.train.stop_after):
             trainer.over = True
         return figures
 

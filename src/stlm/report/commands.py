@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+from stlm.config.files import read_table
 from stlm.config.words import command
 from stlm.errors import UserError
 from stlm.train.cli_args import arguments_of
@@ -26,8 +27,16 @@ def next_steps(folder: RunFolder, config: RunConfig, prompt: str, preset: str | 
     if {source.strip() for source in config.data.source.split(",")} == {BUILT_IN}:
         own = dataclasses.replace(config, data=dataclasses.replace(config.data, source="FOLDER_OF_TEXT"))
         return [write, _train(folder, own, "mine", preset)]
-    return [write, command("eval", folder.name, "--text", "OTHER_TEXT"),
-            _train(folder, _longer(config), f"{folder.name}-longer", preset)]
+    steps = [write, command("eval", folder.name, "--text", "OTHER_TEXT")]
+    if _overfitted(folder):
+        return steps
+    return [*steps, _train(folder, _longer(config), f"{folder.name}-longer", preset)]
+
+
+def _overfitted(folder: RunFolder) -> bool:
+    """Whether weights of before the end were the better ones, so that more training is no advice."""
+    found = read_table(folder.results) if folder.results.exists() else {}
+    return found.get("weights_of_step") != found.get("steps") and "weights_of_step" in found
 
 
 def _train(folder: RunFolder, config: RunConfig, name: str, preset: str | None) -> str:

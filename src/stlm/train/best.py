@@ -73,7 +73,10 @@ def kept(folder: RunFolder) -> Look | None:
     """The look whose weights are saved. If a kill came between writing new ones and deleting the old ones, there are two."""
     found = []
     for path in list_checkpoints(folder.best):
-        record = read_table(path / TRAINER)
+        try:
+            record = read_table(path / TRAINER)
+        except UserError as error:
+            raise UserError(f"{error}; delete {path.name} to continue without these weights") from None
         step, bits, n_bytes = (record.get(name) for name in ("step", "excerpt_bits", "excerpt_bytes"))
         if type(step) is not int or type(n_bytes) is not int or not isinstance(bits, int | float):
             raise UserError(f"{path / TRAINER}: another version of stlm has written it, or it was changed by hand; delete "

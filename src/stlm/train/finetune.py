@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 from stlm.errors import UserError
 from stlm.optim import OptimConfig
 from stlm.text.known import known
 from stlm.text.tokenizer import TokenizerConfig
 from stlm.train.checkpoint import Checkpoint
-from stlm.train.folder import find_checkpoint
+from stlm.train.folder import find_checkpoint, places_of
 from stlm.train.run_config import DataConfig, RunConfig, TrainConfig
 
 STEP = 4096  # tokens of a step
@@ -45,9 +46,10 @@ def slower(optim: OptimConfig, by: float) -> OptimConfig:
 def check_text(config: RunConfig) -> None:
     """UserError if no text was named."""
     if not config.data.source:
-        name = config.train.init_from
-        raise UserError(f"--data: name the text on which {name} is to be trained further, such as --data notes.txt; to go on "
-                        f"with a run that was stopped: --name {name} --resume")
+        name = config.train.init_from or ""
+        is_run = any((path / "checkpoints").is_dir() for path in places_of(name))
+        raise UserError(f"--data: name the text on which {name} is to be trained further, such as --data notes.txt"
+                        + (f"; to go on with that run itself: --name {Path(name).name} --resume" if is_run else ""))
 
 
 def tokenizer_of(config: RunConfig, start: Checkpoint | None) -> TokenizerConfig:
