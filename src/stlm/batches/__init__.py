@@ -51,7 +51,7 @@ class BatchSource(abc.ABC):
     pure: bool = False
     """True if batches depend only on the step. They may then be prefetched, and there is no state to save."""
 
-    def follow(self, progress: Callable[[int, int], float]) -> None:
+    def follow(self, progress: Callable[[int, int], float]) -> None:  # noqa: B027, because most sources never change
         """Called before the first step, for sources whose batches change in training. ``progress(step, rows)``: the share of
         the run that is over, 0 to 1, when so many steps and rows are done; if the run's length is in minutes or FLOPs, the
         share that is over now.
