@@ -105,6 +105,21 @@ def test_matrices_of_one_shape_do_not_matter_to_each_other():
         torch.testing.assert_close(one.parameter, other.parameter, atol=1e-5, rtol=1e-4)
 
 
+def test_the_order_of_eigenvectors_does_not_matter():
+    """Mean squares stay with the eigenvectors that they belong to when these are sorted."""
+    ones = [matrix(5, 7), matrix(5, 7)]
+    optimizers = [soap_of(every=2)(one) for one in ones]
+    for step in range(12):
+        for one, optimizer in zip(ones, optimizers, strict=True):
+            one.parameter.grad = random(5, 7, seed=step) * torch.logspace(0, -2, 7)
+            optimizer.step()
+        if step == 5:
+            state, left, right = optimizers[1].state[ones[1].parameter], torch.tensor([3, 0, 4, 1, 2]), torch.arange(7).flip(0)
+            state["left_basis"], state["right_basis"] = state["left_basis"][:, left], state["right_basis"][:, right]
+            state["square"] = state["square"][left][:, right]
+    torch.testing.assert_close(ones[0].parameter, ones[1].parameter, atol=1e-3, rtol=1e-3)
+
+
 def test_zeros_and_what_is_not_finite():
     """The run ends itself because of a gradient that isn't finite; no other error comes before."""
     for number in (0.0, float("nan"), float("inf")):

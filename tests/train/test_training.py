@@ -126,6 +126,25 @@ def test_every_part_goes_on_bit_for_bit(tmp_path, monkeypatch, part, length):
             assert same(state, other["state"][number])
 
 
+class Decays(Callback):
+    """Notes the weight decay of matrices and of the rest in each step."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[float, float]] = []
+
+    def on_step_end(self, trainer):
+        first, *_, last = trainer.optimizers[0].param_groups
+        self.found.append((first["weight_decay"], last["weight_decay"]))
+
+
+@pytest.mark.parametrize(("shape", "shares"), [("constant", [1] * 8), ("linear", [1 - step / 8 for step in range(8)]),
+                                               ({"kind": "early", "until": 0.5}, [1] * 4 + [0] * 4)], ids=str)
+def test_weight_decay_over_a_run(tmp_path, shape, shares):
+    decays = Decays()
+    tiny_trainer(tmp_path / "run", callbacks=[decays], steps=8, weight_decay_schedule=shape).run()
+    assert decays.found == [(pytest.approx(0.1 * share), 0.0) for share in shares]
+
+
 def test_a_run_may_go_on_with_another_learning_rate(tmp_path):
     tiny_trainer(tmp_path / "run", callbacks=[StopAt(4)]).run()
     config = dataclasses.replace(tiny_config(), optim=adamw.Config(lr=1e-5))

@@ -20,7 +20,7 @@ class Display(Callback):
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._train, self._validation, self._line_at = "", "", 0.0
+        self._train, self._validation, self._line_at, self._began = "", "", 0.0, (0.0, 0.0)
         self._bar = Progress(TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
                              TextColumn("{task.fields[info]}", markup=False), console=console, transient=True,
                              disable=not console.is_terminal)
@@ -28,6 +28,7 @@ class Display(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         decided, train = trainer.decisions, trainer.config.train
+        self._began = (trainer.counters.spent, trainer.progress())
         goal = (f"{trainer.total:,} steps" if trainer.total is not None else f"{train.minutes:g} minutes" if train.minutes
                 else f"{train.teraflops:g} teraflops")
         goal += f", at most {train.max_minutes:g} minutes" if train.max_minutes else ""
@@ -46,8 +47,9 @@ class Display(Callback):
             self._validation = f"held out {figures[EXCERPT_BITS]:.3f}"
 
     def on_step_end(self, trainer: Trainer) -> None:
-        share = trainer.progress()
-        minutes, seconds = divmod(round(trainer.counters.spent * (1 / share - 1)), 60) if share > 0 else (0, 0)
+        share, (spent, done) = trainer.progress(), self._began  # finding a learning rate takes time, but may be no progress
+        left = (trainer.counters.spent - spent) * (1 - share) / (share - done) if share > done else 0.0
+        minutes, seconds = divmod(round(left), 60)
         info = "  ".join(part for part in (self._train, self._validation, f"{minutes}:{seconds:02} left") if part)
         self._bar.update(self._task, completed=share, description=f"step {trainer.step:,}", info=info)
         if not self.console.is_terminal and (time.monotonic() - self._line_at > 10 or trainer.done):
