@@ -33,6 +33,8 @@ from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
 WAITS = ("_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "repeat_interleave", "unique",
          "unique_consecutive", "_unique2", "bincount")
 
+RESIDUAL = {"model": {"head": "late", "trunk": {"gates": True, "rope_share": 0.5}, "depth": {
+    "kind": "residual", "unet": True, "ngrams": 64, "values": 64, "value_residual": True}}}
 DROPOUT = {"train": {"dropout": {"embedding": 0.1, "residual": 0.1, "attention": 0.1, "layer": 0.1}}}
 
 
@@ -103,7 +105,7 @@ def test_a_step_is_one_graph_in_which_nothing_waits(preset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fields", [
-    *({"objective": kind} for kind in kinds(ObjectiveConfig)), DROPOUT, {"model": {"depth": "mixture", "layers": 3}},
+    *({"objective": kind} for kind in kinds(ObjectiveConfig)), DROPOUT, RESIDUAL, {"model": {"depth": "mixture", "layers": 3}},
     {"model": {"patching": "stride"}}, {"model": {"pooling": "attention"}},
     {"model": {"sharing": "cycle", "layers": 4}}], ids=str)
 def test_further_kinds_are_one_graph(fields):
@@ -170,7 +172,7 @@ def on_meta(trainer: Trainer) -> Trainer:
     *(({"model": {"copying": "pointer", **model}}, False) for model in (
         {}, {"patching": "stride"}, {"patching": "none", "pooling": "last"}, {"depth": "mixture"}, {"depth": "early_exit"},
         {"trunk": "linear"}, {"local": "attention"}, {"pooling": "attention"}, {"sharing": "ffn"}, {"head": "untied"})),
-    *(({"objective": kind}, False) for kind in kinds(ObjectiveConfig)), (DROPOUT, False),
+    *(({"objective": kind}, False) for kind in kinds(ObjectiveConfig)), (DROPOUT, False), (RESIDUAL, False),
     *(({"model": {slot: kind}}, True) for slot, kind in (("depth", "skip"), ("patching", "dynamic"), ("patching", "entropy"))),
 ], ids=str)
 def test_which_kinds_wait_for_their_device(monkeypatch, fields, waits):

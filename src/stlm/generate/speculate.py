@@ -27,7 +27,7 @@ from stlm.generate.session import CHUNK, Session, Step
 from stlm.generate.writer import stream
 from stlm.model.lm import LM, Cache
 from stlm.model.scores import check_finite
-from stlm.nn.stack import RowMask, Stack, StackCache, StackOutput
+from stlm.nn.stack import Hashes, RowMask, Stack, StackCache, StackOutput
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -106,7 +106,8 @@ class SelfSpeculator:
             raise UserError(f"--speculate: patching = {model.config.patching.kind} smooths the trunk's outputs by how sure the "
                             "ends of patches are, which takes the whole model; leave --speculate out")
         if not model.trunk.can_split:
-            raise UserError("--speculate: patches don't all go through all layers of this model; leave --speculate out")
+            raise UserError(f"--speculate: the trunk of this model can't be cut in two, because of depth = "
+                            f"{model.config.depth.kind}; leave --speculate out")
         if n < 2:
             raise UserError("--speculate needs a model of two layers or more")
         layer = max(1, n // 8) if layer is None else layer
@@ -162,7 +163,8 @@ class _FirstLayers(Stack):
         self.outputs: list[Tensor] = []
 
     def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
-                lengths: Tensor | None = None, bidirectional: RowMask = None) -> StackOutput:
+                lengths: Tensor | None = None, bidirectional: RowMask = None,
+                hashes: Hashes = None) -> StackOutput:
         found = super().forward(x, segment_ids, positions, cache, lengths, bidirectional)
         self.outputs.append(found.states)
         return found
@@ -179,7 +181,8 @@ class _RemainingLayers(Stack):
         self.replay = False
 
     def forward(self, x: Tensor, segment_ids: Tensor, positions: Tensor, cache: StackCache | None = None,
-                lengths: Tensor | None = None, bidirectional: RowMask = None) -> StackOutput:
+                lengths: Tensor | None = None, bidirectional: RowMask = None,
+                hashes: Hashes = None) -> StackOutput:
         assert cache is not None
         n = x.shape[1]
         if not self.replay:

@@ -21,7 +21,7 @@ from stlm.model.patching import Boundaries
 from stlm.model.pooling import Pooling
 from stlm.model.room import rounded_up
 from stlm.nn.memory import Memory
-from stlm.nn.stack import NOTHING, RowMask, Stack, StackCache, StackOutput, update_cache
+from stlm.nn.stack import NOTHING, Hashes, RowMask, Stack, StackCache, StackOutput, update_cache
 
 M = TypeVar("M", bound=Memory)
 
@@ -40,7 +40,7 @@ class TrunkOutput:
     exits: list[tuple[Float[Tensor, "batch n width"], float]] = dataclasses.field(default_factory=list)
     aux_losses: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Float[Tensor, " batch"]] = dataclasses.field(default_factory=dict)
-    inputs: Float[Tensor, "batch n dim"] | None = None
+    inputs: Float[Tensor, "batch n inner"] | None = None
 
     def per_token(self) -> Float[Tensor, "batch seq width"]:
         """The output that each byte reads."""
@@ -87,9 +87,10 @@ class Backbone(nn.Module, abc.ABC, Generic[M]):
     @abc.abstractmethod
     def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
-                lengths: Int[Tensor, " batch"] | None, memory: M | None, bidirectional: RowMask = None) -> TrunkOutput:
+                lengths: Int[Tensor, " batch"] | None, memory: M | None, bidirectional: RowMask = None,
+                hashes: Hashes = None) -> TrunkOutput:
         """Run over whole rows, or continue from ``memory``. n_patches: the number of patches to allocate for each row, if
-        known.
+        known. hashes: of the n-grams that end at each byte, for a trunk that adds n-grams between its layers.
         """
 
     def _output(self, inputs: Tensor, found: StackOutput, states: list[Tensor], index: Tensor, boundaries: Boundaries,
@@ -106,9 +107,10 @@ class TokenBackbone(Backbone[StackCache]):
 
     def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
-                lengths: Int[Tensor, " batch"] | None, memory: StackCache | None, bidirectional: RowMask = None) -> TrunkOutput:
+                lengths: Int[Tensor, " batch"] | None, memory: StackCache | None, bidirectional: RowMask = None,
+                hashes: Hashes = None) -> TrunkOutput:
         inputs = self.to_trunk(encoded)
-        found = self.trunk(inputs, segment_ids, positions, memory, lengths, bidirectional)
+        found = self.trunk(inputs, segment_ids, positions, memory, lengths, bidirectional, hashes)
         states = [self.from_trunk(x) for x in (found.states, *(x for x, _ in found.exits))]
         index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
         return self._output(inputs, found, states, index, boundaries, TokenOutput)
@@ -145,21 +147,23 @@ class PatchBackbone(Backbone[PatchMemory]):
     def forward(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], boundaries: Boundaries, n_patches: int | None,
                 lengths: Int[Tensor, " batch"] | None, memory: PatchMemory | None,
-                bidirectional: RowMask = None) -> TrunkOutput:
+                bidirectional: RowMask = None, hashes: Hashes = None) -> TrunkOutput:
         if memory is not None:
-            return self._continue(encoded, segment_ids, boundaries, lengths, memory)
+            return self._continue(encoded, segment_ids, boundaries, lengths, memory, hashes)
         room = n_patches or rounded_up(int(boundaries.ends.sum(dim=1).max()))
         where = layout(boundaries.ends, segment_ids, room)
         owners = where.at_ends(segment_ids).masked_fill(~where.exists, NOTHING)
         _, patch_positions = segment_positions(changed(owners, owners))
         inputs = self.to_trunk(self.pooling(encoded, where))
-        found = self.trunk(inputs, owners, patch_positions, bidirectional=bidirectional)
+        found = self.trunk(inputs, owners, patch_positions, bidirectional=bidirectional,
+                           hashes=None if hashes is None else where.at_ends(hashes))
         states = [boundaries.dechunk(self.from_trunk(x), where.at_ends, None)
                   for x in (found.states, *(x for x, _ in found.exits))]
         return self._output(inputs, found, states, where.ended - 1, boundaries, TrunkOutput)
 
     def _continue(self, encoded: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"], boundaries: Boundaries,
-               lengths: Int[Tensor, " batch"] | None, memory: PatchMemory) -> TrunkOutput:
+                  lengths: Int[Tensor, " batch"] | None, memory: PatchMemory, hashes: Hashes
+                  ) -> TrunkOutput:
         """Continue from ``memory``. A patch that ends in this call also pools the pending bytes."""
         (rows, seq), ends, n_pending = segment_ids.shape, boundaries.ends, memory.pending.shape[1]
         if lengths is not None:
@@ -178,8 +182,9 @@ class PatchBackbone(Backbone[PatchMemory]):
             counts = where.count if rows > 1 else None
             owners = where.at_ends(segment_ids).masked_fill(~where.exists, NOTHING)
             _, patch_positions = segment_positions(changed(owners, memory.last_patch), memory.last_patch)
+            at_ends = None if hashes is None else where.at_ends(F.pad(hashes, (0, 0, n_pending, 0)))
             states = self.trunk(self.to_trunk(self.pooling(encoded, where)), owners, patch_positions, memory.trunk,
-                                counts).states
+                                counts, hashes=at_ends).states
             new = boundaries.dechunk(self.from_trunk(states), lambda x: where.at_ends(F.pad(x, (n_pending, 0))), memory.output)
             outputs = torch.cat([outputs, new], dim=1)
             memory.last_patch = latest(torch.stack([owners, patch_positions], dim=2), counts, memory.last_patch)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stlm.data.batch import Inputs
 from stlm.model.backbone import Backbone, PatchBackbone, TokenBackbone, TrunkOutput
+from stlm.model.hashing import ngram_hashes
 from stlm.model.layout import START, latest, segment_positions
 from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
@@ -52,6 +53,8 @@ class LM(nn.Module):
     few bytes, and through the trunk's last output on all bytes of completed patches.
     """
 
+    reach: Tensor
+
     def __init__(self, config: ModelConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
         local, vocab_size = config.local_dim, tokenizer.vocab_size
@@ -75,6 +78,8 @@ class LM(nn.Module):
                              [config.local.build(local) for _ in range(config.decoder_layers)])
         self.norm = RMSNorm(local)
         self.copying = config.copying.build(local, tokenizer)
+        self.reach_most = max(trunk.orders, default=1) - 1  # tokens before the last one of an n-gram that the trunk is given
+        self.register_buffer("reach", torch.tensor(trunk.orders, dtype=torch.long) - 1, persistent=False)
         self.noise: Noise | None = None  # of its dropouts; without, nothing is dropped
         self.embedding_dropout: nn.Module = nn.Identity()
 
@@ -137,12 +142,14 @@ class LM(nn.Module):
             self.noise.begin(batch.rows, len(inputs))
         segment_ids, own_positions = segment_positions(inputs == self.bos, cache.last if cache else None)
         positions = own_positions if batch.positions is None else batch.positions
-        embedded = self._embed(batch, segment_ids, cache)
+        tokens, ids = self._read(batch, segment_ids, cache)
+        embedded = self._embed(tokens, ids, inputs.shape[1])
+        hashes = ngram_hashes(tokens, ids, inputs.shape[1], self.reach, self.reach_most) if self.trunk.orders else None
         encoded = self.encoder(embedded, segment_ids, positions, cache.encoder if cache else None, lengths, both_ways).states
         boundaries = (Boundaries(batch.ends) if batch.ends is not None else
                       self.patching(inputs, segment_ids, own_positions, encoded, cache.patching if cache else None, lengths))
         output = self.backbone(encoded, segment_ids, positions, boundaries, batch.n_patches, lengths,
-                               cache.backbone if cache else None, both_ways)
+                               cache.backbone if cache else None, both_ways, hashes)
         scores, hidden = self._scores(encoded, segment_ids, positions, output, batch, cache)
         exits = [(self._scores(encoded, segment_ids, positions, early, batch, None)[0], weight)
                  for early, weight in output.at_exits()]
@@ -163,14 +170,19 @@ class LM(nn.Module):
                               cache.copying if cache else None, batch.lengths, batch.n_pairs)
         return scores, hidden
 
-    def _embed(self, batch: Inputs, segment_ids: Int[Tensor, "batch seq"], cache: Cache | None
+    def _read(self, batch: Inputs, segment_ids: Int[Tensor, "batch seq"], cache: Cache | None
+              ) -> tuple[Int[Tensor, "batch total"], Int[Tensor, "batch total"]]:
+        """The inputs after the tokens before them that are needed, and their segment ids."""
+        tokens, keep = batch.inputs, max(self.embedding.lookback, self.reach_most)
+        if cache is None or not keep:
+            return tokens, segment_ids
+        both = torch.cat([cache.recent, tokens], dim=1), torch.cat([cache.recent_ids, segment_ids], dim=1)
+        cache.recent = update_cache(cache.recent, tokens, keep, batch.lengths)
+        cache.recent_ids = update_cache(cache.recent_ids, segment_ids, keep, batch.lengths, empty=NOTHING)
+        return both
+
+    def _embed(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int
                ) -> Float[Tensor, "batch seq dim"]:
-        tokens, seq, kind = batch.inputs, batch.inputs.shape[1], batch.inputs.device.type
-        if cache is not None and self.embedding.lookback:
-            keep, new, new_ids = self.embedding.lookback, tokens, segment_ids
-            tokens = torch.cat([cache.recent, tokens], dim=1)
-            segment_ids = torch.cat([cache.recent_ids, segment_ids], dim=1)
-            cache.recent = update_cache(cache.recent, new, keep, batch.lengths)
-            cache.recent_ids = update_cache(cache.recent_ids, new_ids, keep, batch.lengths, empty=NOTHING)
+        kind = tokens.device.type
         x = self.embedding_dropout(rms_norm(self.embedding(tokens, segment_ids, seq, self.table)))
         return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

@@ -37,7 +37,9 @@ SMALL: dict[str, dict[str, dict[str, Any]]] = {
     "sharing": {"ffn": {"groups": 2, "own_scales": True}, "adjacent": {"rank": 2, "own_scales": True},
                 "all": {"rank": 2}},
     "depth": {"early_exit": {"dropout": 0.3}, "exiting": {"kind": "early_exit", "exit_threshold": 0.3},
-              "nested": {"kind": "mixture", "every": 1, "nested": True}},
+              "nested": {"kind": "mixture", "every": 1, "nested": True},
+              "residual": {"unet": True, "ngrams": 50, "orders": [3, 6], "scalars": False},
+              "with values": {"kind": "residual", "scalars": True, "values": 40, "orders": [5], "value_residual": True}},
 }
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {("head", "parallel"): {"decoder_layers": 0}}  # fields that a kind requires
 

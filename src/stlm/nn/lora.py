@@ -95,7 +95,7 @@ class AdaptedBlock(Block[Any]):
     def __init__(self, shared: Block, rank: int, norms: bool, scales: bool) -> None:
         super().__init__()
         self.shared, self.own, self.lookback = shared, Adaptors(shared, rank, norms, scales), shared.lookback
-        self.supports_bidirectional = shared.supports_bidirectional
+        self.supports_bidirectional, self.value_width = shared.supports_bidirectional, shared.value_width
 
     def context(self, segment_ids: Int[Tensor, "batch total"], positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Any:
         return self.shared.context(segment_ids, positions, dtype)

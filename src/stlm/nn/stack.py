@@ -22,6 +22,7 @@ from stlm.nn.memory import KV, Memory
 
 NOTHING = -1  # the segment id of padding and of empty entries of a cache
 RowMask = Bool[Tensor, " batch"] | None  # some of the rows; None means none of them
+Hashes = Int[Tensor, "batch seq order"] | None  # of the n-grams that end at each position, if a stack wants some (`orders`)
 Ctx = TypeVar("Ctx")
 
 
@@ -30,6 +31,8 @@ class Block(nn.Module, abc.ABC, Generic[Ctx]):
 
     lookback: int
     """How many earlier positions `context` needs. The default `update_cache` keeps as many."""
+    value_width: int = 0
+    """The width of the values of its attention; 0 without."""
     supports_bidirectional: bool = False
     """Whether the block has a `bidirectional_context`, in which positions see later ones too."""
 
@@ -94,6 +97,8 @@ class Stack(nn.Module):
     """The similarity at which a position exits early; None if no position can."""
     flops_change: bool = False
     """Whether the cost of a token changes in training."""
+    orders: tuple[int, ...] = ()
+    """The lengths of the n-grams whose hashes it is given; without, it is given none."""
     leaves_out: bool = False
     """Whether a step of training may leave out some weights, so that they get no gradient."""
 
@@ -119,7 +124,8 @@ class Stack(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
-                lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None) -> StackOutput:
+                lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None,
+                hashes: Hashes = None) -> StackOutput:
         """Run over ``x``. With ``cache`` (`new_cache`), continue from it and update it. bidirectional: the rows in which
         positions see later ones too, if the stack supports it.
         """

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from stlm.config.bounds import Count, Share, ShareBelowOne, Weight
 from stlm.model.depth import DepthConfig
-from stlm.nn.stack import Block, RowMask, Stack, StackCache, StackOutput
+from stlm.nn.stack import Block, Hashes, RowMask, Stack, StackCache, StackOutput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,8 @@ class EarlyExit(Stack):
 
     def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
-                lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None) -> StackOutput:
+                lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None,
+                hashes: Hashes = None) -> StackOutput:
         if self.training:
             return self._train(x, segment_ids, positions, bidirectional)
         if not self.exit_threshold:

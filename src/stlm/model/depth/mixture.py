@@ -26,7 +26,7 @@ from stlm.config.bounds import Layers, ShareAboveZero, Weight
 from stlm.model.depth import DepthConfig
 from stlm.nn.norm import rms_norm
 from stlm.nn.sparse import SparseStack, valid_mask
-from stlm.nn.stack import Block, RowMask, Stack, StackCache, StackOutput
+from stlm.nn.stack import Block, Hashes, RowMask, Stack, StackCache, StackOutput
 from stlm.nn.weights import Linear
 
 
@@ -77,7 +77,8 @@ class Mixture(SparseStack):
 
     def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
-                lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None) -> StackOutput:
+                lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None,
+                hashes: Hashes = None) -> StackOutput:
         context = None if cache is not None else self._context(x, segment_ids, positions, None)
         choices: list[Choice] = []
         allowed, selection = valid_mask(segment_ids, lengths), None

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from stlm.config.bounds import Range
 from stlm.model.embedding import Embedding, EmbeddingConfig
-from stlm.model.hashing import BASE, INVERSE, MIX
+from stlm.model.hashing import ngram_hashes
 from stlm.nn.weights import Role
 from stlm.text.tokenizer import Tokenizer
 
@@ -60,19 +60,5 @@ class NGrams(Embedding):
 
     def rows_of(self, tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "batch total"], seq: int
                 ) -> Int[Tensor, "batch seq order"]:
-        """The row of each n-gram that ends with one of the last ``seq`` tokens. An n-gram contains tokens of one document only.
-        """
-        unused = max(0, tokens.shape[1] - seq - self.longest)
-        tokens, segment_ids = tokens[:, unused:], segment_ids[:, unused:]
-        index = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        starts = torch.ones_like(segment_ids, dtype=torch.bool)
-        starts[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
-        first = torch.where(starts, index, 0).cummax(dim=1).values
-        start = torch.maximum(index[..., None] - self.reach, first[..., None])
-        # The sum of tokens times powers, minus the part before the start, divided by the power at the start, all modulo 2^64.
-        powers, inverse = (torch.full_like(tokens[0], base).cumprod(0) for base in (BASE, INVERSE))
-        sums = F.pad(((tokens + 1) * powers).cumsum(1), (1, 0))
-        hashed = (sums[:, 1:, None] - sums.gather(1, start.flatten(1)).view_as(start)) * inverse[start]
-        hashed = hashed + self.reach  # the length is part of the hash, so n-grams cut at the start of a document differ by n
-        mixed = (hashed ^ (hashed >> 32)) * MIX
-        return (((mixed >> 33) & 0x7FFFFFFF) % self.rows)[:, tokens.shape[1] - seq:]
+        """The row of each n-gram that ends with one of the last ``seq`` tokens."""
+        return ngram_hashes(tokens, segment_ids, seq, self.reach, self.longest) % self.rows

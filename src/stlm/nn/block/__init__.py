@@ -15,6 +15,8 @@ class BlockConfig(Slot):
     """One layer of a stack."""
 
     package: ClassVar[str] = "stlm.nn.block"
+    has_values: ClassVar[bool] = False
+    """Whether it has attention, to whose values something can be added."""
 
     def check(self, dim: int) -> None:
         """ValueError where vectors of ``dim`` don't fit, as ``250 doesn't fit 4 heads: use a multiple of 8``. `check_width`

@@ -21,7 +21,7 @@ from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.rope import Rotation, rotate, rotation
 from stlm.nn.stack import NOTHING, Block
-from stlm.nn.weights import Role, linear
+from stlm.nn.weights import linear
 
 SHORT = 512  # up to so many positions, explicit attention is faster on CPUs than PyTorch's fused kernel (docs/log.md)
 GATED = 12  # numbers of a position that the gates of its heads read
@@ -32,6 +32,7 @@ NARROW = 8  # the smallest block size of banded attention, which is used where t
 class Config(BlockConfig):
     """Attention over the last ``window`` positions, then a feed-forward layer."""
 
+    has_values = True
     heads: Size = 4
     """Number of attention heads. Each has an even width, so the layer's width is a multiple of twice this number."""
     kv_heads: Size | None = None
@@ -68,13 +69,14 @@ class Context:
     allowed: the mask of the positions that a position sees. bias: the same mask as numbers that are added to scores; None where
     the fused kernel is used. rotation: of queries and keys. band: if above 0, rows are split into blocks of so many positions,
     and a position sees only its own block and the block before it. Masks then have the shape [batch, 1, block, band, 2 band]
-    instead of [batch, 1, seq, total].
+    instead of [batch, 1, seq, total]. values: added to the values of these positions.
     """
 
     allowed: Bool[Tensor, "batch 1 *seq total"]
     bias: Float[Tensor, "batch 1 *seq total"] | None
     rotation: Rotation
     band: int = 0
+    values: Float[Tensor, "batch seq values"] | None = None
 
 
 class Attention(nn.Module):
@@ -89,7 +91,7 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim, self.qk_norm = heads, kv_heads, dim // heads, qk_norm
         self.qkv = linear(dim, (heads + 2 * kv_heads) * self.head_dim)
         self.out = linear(dim, dim, zero=True)
-        self.gate = linear(min(GATED, dim), heads, zero=True, role=Role.VECTOR) if gates else None
+        self.gate = linear(min(GATED, dim), heads, zero=True) if gates else None
         self.weights_dropout: nn.Module | None = None  # in training; without, nothing is dropped
 
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
@@ -99,6 +101,8 @@ class Attention(nn.Module):
         q, k, v = packed.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
         if self.qk_norm:
             q, k = rms_norm(q), rms_norm(k)
+        if context.values is not None:
+            v = v + context.values.unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
         q, k = rotate(q, context.rotation), rotate(k, context.rotation)
         new = (k.transpose(1, 2), v.transpose(1, 2))
         if past is not None:
@@ -143,6 +147,7 @@ class AttentionBlock(Block[Context]):
         self.lookback, self.rope_base = config.window - 1, config.rope_base
         self.attention_norm = RMSNorm(dim)
         self.attention = Attention(dim, config.heads, config.kv_heads or config.heads, config.qk_norm, config.gates)
+        self.value_width = self.attention.kv_heads * self.attention.head_dim
         self.rotated = 2 * round(config.rope_share * self.attention.head_dim / 2)  # numbers of each head
         self.ffn_norm, self.ffn = RMSNorm(dim), config.ffn.build(dim)
 
