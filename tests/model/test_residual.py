@@ -39,7 +39,8 @@ def test_every_part_learns():
     """All tables and scalars get gradients, those of layers that mix nothing excepted."""
     model = small_model(CELL, layers=4, depth=ALL)
     model(Inputs(ROWS)).logits.square().sum().backward()
-    found = {info.name: info for info in parameters_of(model) if info.name.startswith("backbone.trunk.") and "blocks" not in info.name}
+    found = {info.name: info for info in parameters_of(model)
+             if info.name.startswith("backbone.trunk.") and "blocks" not in info.name}
     assert len(found) == 8
     for name, info in found.items():
         grad = info.parameter.grad
@@ -110,7 +111,7 @@ def test_what_it_cannot_go_with(fields, message):
 
 def test_it_cannot_be_drafted_with():
     assert not small_model(CELL, layers=4, depth=ALL).trunk.can_split
-    with pytest.raises(UserError, match="--speculate: depth = residual"):
+    with pytest.raises(UserError, match="cut in two, because of depth = residual"):
         SelfSpeculator(small_model(CELL, layers=4, depth=ALL), 1)
 
 

@@ -108,7 +108,8 @@ class ResidualStack(Stack):
                 lengths: Int[Tensor, " batch"] | None = None, bidirectional: RowMask = None,
                 hashes: Hashes = None) -> StackOutput:
         """hashes: of the n-grams at each position, if there are tables."""
-        context, origin, outputs = self._context(x, segment_ids, positions, cache, bidirectional), x, list[Tensor]()
+        context, origin = self._context(x, segment_ids, positions, cache, bidirectional), x
+        outputs: list[Tensor] = []
         added = None if self.ngrams is None or hashes is None else self.ngrams(hashes).to(x.dtype)
         values = None if self.values is None or hashes is None else self.values(hashes).to(x.dtype)
         first: Tensor | None = None
