@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stlm.model import checks
+from stlm.model import checks, lm
 from stlm.model.copying import pointer
-from stlm.model.depth import early_exit
+from stlm.model.depth import early_exit, residual
 from stlm.model.depth.early_exit import EarlyExit
 from stlm.model.depth.mixture import Mixture
 from stlm.model.embedding import ngrams, recall
@@ -217,6 +217,23 @@ BROKEN: dict[str, tuple[Callable[[Cell], None], Cell, Change]] = {
             self, segments, positions, ahead(chosen), *rest))),
     "patches that leave as the next one does": (leaks, with_depth("exiting"), wrapped(
         early_exit.F, "cosine_similarity", lambda whole, x, y, dim=-1: ahead(whole(x, y, dim)))),
+    "n-grams of the next byte": (leaks, with_depth("residual"), wrapped(
+        lm, "ngram_hashes", lambda whole, tokens, *rest: whole(ahead(tokens), *rest))),
+    "n-grams over documents": (neighbours, with_depth("with values"), wrapped(
+        lm, "ngram_hashes", lambda whole, tokens, ids, *rest: whole(tokens, torch.zeros_like(ids), *rest))),
+    "n-grams of the next patch": (leaks, with_depth("residual"), wrapped(
+        residual.Table, "forward", lambda whole, self, hashes: whole(self, ahead(hashes)))),
+    "n-grams that forget the bytes before": (steps, with_depth("residual"), wrapped(
+        lm, "ngram_hashes", lambda whole, tokens, ids, seq, *rest: whole(tokens[:, -seq:], ids[:, -seq:], seq, *rest))),
+    "a U-Net that reads the next patch": (leaks, with_depth("residual"), wrapped(
+        residual.ResidualStack, "_before", lambda whole, self, depth, x, origin, outputs, added: whole(
+            self, depth, x, origin, [ahead(out) for out in outputs], added))),
+    "first values of the next patch": (leaks, with_depth("with values"), wrapped(
+        residual.ResidualStack, "_with_values", lambda whole, self, context, depth, values, first: whole(
+            self, context, depth, values, None if first is None else ahead(first)))),
+    "values that are cached without what is added": (steps, with_depth("with values"), wrapped(
+        AttentionBlock, "update_cache", lambda whole, self, past, new, lengths: whole(
+            self, past, (new[0], new[1] - new[1][:, :1]), lengths))),
     "patches that leave only where all are read at once": (steps, with_depth("exiting"), wrapped(
         EarlyExit, "forward", never_with_a_cache)),
     "a config that changes when it is read again": (json, ("stride", "mean", "conv", "tied"), lambda patch: patch.setattr(

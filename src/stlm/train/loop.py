@@ -256,7 +256,9 @@ class Trainer:
         """One step."""
         start, train, counters = time.perf_counter(), self.config.train, self.counters
         progress = self._before = self.progress()
-        self.model.set_progress(progress)
+        for model in (self.model, self.ema):
+            if model is not None:
+                model.set_progress(progress)
         self.objective.set_progress(progress)
         set_learning_rate(self.optimizers, rate_factor(train.schedule, self.step, progress, train.warmup, train.cooldown))
         set_weight_decay(self.optimizers, train.weight_decay_schedule.factor(1 - progress))

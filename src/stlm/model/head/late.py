@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from stlm.config.bounds import Share, Weight
 from stlm.model.head import Head, HeadConfig, capped
+from stlm.nn.sharded import locals_of
 from stlm.nn.weights import Role
 
 
@@ -38,15 +39,15 @@ class Late(Head):
         super().__init__(dim)
         self.at, self.softcap, self.roles = config.at, config.softcap, {"table": Role.TABLE}
         self.table = nn.Parameter(torch.zeros(vocab_size, dim))
-        # a tensor, because compiled code is compiled anew when a number in Python changes
-        self.register_buffer("apart", torch.tensor(True), persistent=False)
+        # a tensor, because compiled code is compiled anew when a number in Python changes; it is saved, so that a run that goes
+        # on doesn't copy again
+        self.register_buffer("apart", torch.tensor(True))
 
     @torch.no_grad()
     def set_progress(self, progress: float, table: Tensor) -> None:
-        apart = progress >= self.at
-        self.apart.fill_(apart)
-        if not apart:
-            self.table.copy_(table)
+        own, other = locals_of([self.table, table])
+        own.copy_(torch.where(self.apart, own, other))  # if they weren't apart until now
+        self.apart.fill_(progress >= self.at)
 
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:
