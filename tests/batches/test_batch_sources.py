@@ -16,6 +16,7 @@ from stlm.config.slot import kinds
 from stlm.data.shards import Shard, add_column, prepare
 from stlm.data.sources import open_source
 from stlm.data.stream import Stream
+from stlm.errors import UserError
 from stlm.model.room import from_tokens
 from stlm.objective import Objective
 from stlm.objective.causal import Causal
@@ -92,7 +93,6 @@ def test_columns_travel_with_the_rows(tmp_path):
     with pytest.raises(ValueError, match="entries"):
         add_column(corpus, "train", "short", np.zeros(3))
     (corpus.folder / "train.column.number.npy").write_bytes(b"nothing")
-    from stlm.errors import UserError
     with pytest.raises(UserError, match="a damaged column"):
         prepare(open_source("world", megabytes=0.02), byte_tokenizer.Config(), [tmp_path])
 
@@ -119,3 +119,57 @@ def test_sizes_are_found_for_every_part():
     batch, (same, other) = found[True], found[True].parts
     assert same.n_pairs == batch.n_pairs > 0 and other.n_pairs != batch.n_pairs and other.n_patches != batch.n_patches
     assert torch.equal(same.ends, batch.ends) and not torch.equal(other.ends, batch.ends)
+
+
+def growing(plan: BatchPlan, steps: int, **fields: object):
+    """A source whose batches and rows grow over so many steps."""
+    source = decode(RunConfig, {"batches": {"kind": "text", **fields}}, RunConfig()).batches.build(plan)
+    source.follow(lambda step, rows: min(1.0, step / steps))
+    return source
+
+
+def test_batches_grow_by_parts():
+    model = small_model(("whitespace", "mean", "conv", "tied"))
+    source = growing(plan(grad_accum=4), 8, first_batch=0.25)
+    parts = [source.batches(step, model) for step in range(10)]
+    assert [len(step) for step in parts] == [1, 1, 2, 2, 2, 3, 3, 4, 4, 4]
+    rows = torch.cat([part.inputs for step in parts for part in step])
+    whole = text.Config().build(plan(grad_accum=1))
+    assert torch.equal(rows[:24], torch.cat([whole.probe(step).inputs for step in range(6)]))  # each row is read once
+    went = sum(len(part.inputs) for step in parts[:6] for part in step)
+    on = dataclasses.replace(plan(grad_accum=4), first_step=6, first_row=went)
+    again = growing(on, 8, first_batch=0.25)
+    for step in range(6, 10):
+        assert all(same(a, b) for a, b in zip(parts[step], again.batches(step, model), strict=True))
+
+
+def test_rows_grow_by_joining_pieces():
+    """The same text in the same order, cut into pieces that begin anew."""
+    model = small_model(("whitespace", "mean", "conv", "tied"))
+    source, whole = growing(plan(), 8, first_length=0.25), text.Config().build(plan())
+    widths = []
+    for step in range(9):
+        (batch,), (plain,) = source.batches(step, model), whole.batches(step, model)
+        widths.append(batch.inputs.shape[1])
+        assert torch.equal(batch.inputs.flatten(), plain.inputs.flatten())
+        assert torch.equal(batch.targets.flatten(), plain.targets.flatten()) and batch.ends.shape == batch.inputs.shape
+        assert len(batch.rows.unique()) == len(batch.inputs)
+    assert widths == [8, 8, 16, 16, 16, 32, 32, 32, 32]
+    drawn = growing(plan(DropEveryTenth()), 8, first_length=0.25).probe(0)
+    assert len({tuple(row) for row in drawn.weights.bool().tolist()}) > 4  # each piece draws for itself
+
+
+def test_order_may_stay():
+    model = small_model(("whitespace", "mean", "conv", "tied"))
+    epoch = Stream(tiny_corpus().train, tiny_corpus().tokenizer, 32, 4, seed=7).epoch_rows
+    for reshuffle in (True, False):
+        first, second = (growing(dataclasses.replace(plan(), first_row=row), 8, reshuffle=reshuffle).batches(0, model)[0]
+                         for row in (0, epoch))
+        assert torch.equal(first.inputs, second.inputs) == (not reshuffle)
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"first_batch": 0.5}, "set --train.grad-accum to 2 or more"), ({"first_length": 0.015625}, "a multiple of 64")])
+def test_what_cannot_grow(fields, message):
+    with pytest.raises(UserError, match=message):
+        growing(plan(), 8, **fields)

@@ -41,16 +41,16 @@ class Config(BatchesConfig):
         if self.first_batch < 1 and plan.grad_accum == 1:
             raise UserError("batches.first_batch: a step has one part, so it can't be smaller; set --train.grad-accum to 2 or "
                             "more")
-        pieces = most_pieces(self.first_length)
+        pieces = pieces_of(self.first_length)
         if plan.seq_len % pieces:
             raise UserError(f"batches.first_length: rows of {plan.seq_len} tokens can't be cut into {pieces} equal pieces; use "
                             f"a multiple of {pieces} for --train.seq-len")
         return TextBatches(plan, self)
 
 
-def most_pieces(share: float) -> int:
-    """The number of pieces, a power of two, with which a row's pieces have at least this share of its length."""
-    return 1 << math.floor(math.log2(1 / share) + 1e-9)
+def pieces_of(share: float) -> int:
+    """The number of pieces of a row, a power of two, with which each has about this share of its length."""
+    return 1 << round(math.log2(1 / share))
 
 
 class Draws(Sequence[np.random.Generator]):
@@ -108,7 +108,7 @@ class TextBatches(BatchSource):
         """This process's rows of a part of a step."""
         plan, config, progress = self._plan, self._config, self._progress[index]
         first = self._first[index] + part * self._part + self._own.start
-        pieces = most_pieces(between(config.schedule, config.first_length, 1.0, progress))
+        pieces = pieces_of(between(config.schedule, config.first_length, 1.0, progress))
         numbers = torch.arange(first * pieces, (first + len(self._own)) * pieces)
         batch = dataclasses.replace(self._stream.batch_from(first).cut(pieces), rows=numbers)
         prepared = plan.objective.prepare(batch, Draws(plan.seed, first, len(self._own), pieces), progress)
