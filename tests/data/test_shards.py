@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 
-from stlm.data.shards import prepare
+from stlm.data.shards import Shard, prepare
 from stlm.data.sources import open_source
 from stlm.text.tokenizer import bpe
 from stlm.text.tokenizer import bytes as byte_tokenizer
+from stlm.text.tokenizer.bytes import ByteTokenizer
 
 TEXT = b"Some words that come again and again, 123 times. " * 60
 
@@ -66,3 +70,13 @@ def test_an_interrupted_writing_leaves_nothing(source, tmp_path):
 def test_the_built_in_corpus_knows_its_entropy(tmp_path):
     corpus = prepare(open_source("world", megabytes=0.01), byte_tokenizer.Config(), [tmp_path])
     assert 0.4 < corpus.entropy_bits / corpus.validation.n_bytes < 0.43
+
+
+def test_the_beginning_of_a_text():
+    tokenizer = ByteTokenizer()
+    shard = Shard.of([b"abc", b"defgh", b"ij"], tokenizer)
+    shard = dataclasses.replace(shard, columns={"number": np.arange(10)})
+    for size, texts in ((3, [b"abc"]), (5, [b"abc", b"de"]), (8, [b"abc", b"defgh"]), (99, [b"abc", b"defgh", b"ij"])):
+        found = shard.beginning(size, tokenizer)
+        assert list(found.documents(tokenizer)) == texts and found.n_bytes == min(size, 10)
+        assert found.columns["number"].tolist() == list(range(min(size, 10)))

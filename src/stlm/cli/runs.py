@@ -16,7 +16,7 @@ from stlm.errors import in_one_line
 from stlm.train.checkpoint import Checkpoint
 from stlm.train.finetune import tokenizer_of
 from stlm.train.run_config import RunConfig
-from stlm.train.text import open_text
+from stlm.train.text import beginning_of, open_text
 
 TOLD_AT_ONCE = 1 << 18  # bytes after which a bar moves
 
@@ -31,7 +31,7 @@ def open_corpus(config: RunConfig, console: Console, source: Source | None = Non
     if corpus.folder is not None and is_temporary(corpus.folder):
         console.say(f"no cache folder of yours can be written, so this text is kept in {corpus.folder.parent}; "
                     "set STLM_CACHE to a folder that lasts")
-    return corpus
+    return beginning_of(config, corpus)
 
 
 def _shown(progress: Progress, source: Source) -> Callable[[str, int], None]:

@@ -71,6 +71,14 @@ class Shard:
     def n_documents(self) -> int:
         return len(self.starts) - 1
 
+    def beginning(self, n_bytes: float, tokenizer: Tokenizer) -> Shard:
+        """The first documents, as far as they have about so many bytes of text. The last one may be cut."""
+        end = min(len(self.tokens), max(1, round(n_bytes * len(self.tokens) / max(1, self.n_bytes))))
+        starts = np.append(self.starts[self.starts < end], end)
+        sizes = np.array([len(token) for token in tokenizer.token_bytes])
+        return Shard(self.tokens[:end], starts, int(sizes[self.tokens[:end]].sum()),
+                     {name: column[:end] for name, column in self.columns.items()})
+
     def documents(self, tokenizer: Tokenizer, every: int = 1) -> Iterator[bytes]:
         """The text of each document, or of every ``every``-th one."""
         for number in range(0, self.n_documents, every):

@@ -35,6 +35,8 @@ class DataConfig(Checked):
     """Field of jsonl and parquet files, or of a data set of the hub, that holds the text."""
     megabytes: Megabytes = 16.0
     """Millions of bytes of text from world or hf:NAME. Files are read whole."""
+    first_megabytes: Megabytes | None = None
+    """Train on only the first so many millions of bytes of the text. Not set: on all of it."""
     tokenizer: TokenizerConfig = byte_tokenizer.Config()
     """How text becomes tokens."""
 
