@@ -35,7 +35,9 @@ ARMS = {
     "one order": "--batches.reshuffle False ",
     "EMA 0.99": "--train.averaging ema ",
     "last epochs": "--train.averaging epochs ",
-    "U-Net": "--model.depth residual --model.depth.scalars False --model.depth.unet True ",
+    "U-Net": "--model.depth residual --model.depth.scalars False --model.depth.unet True --model.layers 3 "
+             "--model.trunk.ffn.ratio 2 ",
+    "3 narrower layers": "--model.layers 3 --model.trunk.ffn.ratio 2 ",
     "SwiGLU": "--model.trunk.ffn swiglu ",
     "masked, 1 row in 4": "--objective masked_next --objective.ratio 0.25 ",
     "spans, 1 row in 4": "--objective span ",

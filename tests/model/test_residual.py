@@ -27,7 +27,7 @@ def new_model(depth: str | dict, layers: int = 5) -> LM:
     return LM(config, ByteTokenizer()).double().eval()
 
 
-@pytest.mark.parametrize("layers", [1, 2, 5])
+@pytest.mark.parametrize("layers", [3, 4, 5])
 def test_a_new_model_computes_what_it_computes_without(layers):
     plain, added = new_model("full", layers), new_model(ALL, layers)
     missing = added.load_state_dict(plain.state_dict(), strict=False)
@@ -62,8 +62,8 @@ def test_what_is_added_before_a_layer():
     row, outputs, here = trunk.ngrams.table[hashes[..., 0] % 9], [], x
     for depth in range(4):
         here = trunk.keep.each[depth] * here + trunk.origin.each[depth] * x
-        if depth >= 2:
-            here = here + trunk.skips.each[3 - depth] * outputs[3 - depth]
+        if depth == 3:  # the layer directly before the third one is no skip
+            here = here + trunk.skips.each[0] * outputs[0]
         here = here + trunk.ngrams.scale.each[depth] * row
         torch.testing.assert_close(seen[depth], here)
         here = here + 1
@@ -102,6 +102,7 @@ def test_n_grams_end_with_the_patch():
     ({"depth": {"kind": "residual", "values": 8}, "trunk": "linear"}, "choose trunk = attention"),
     ({"depth": {"kind": "residual", "value_residual": True}, "trunk": "conv"}, "choose trunk = attention"),
     ({"depth": {"kind": "residual", "orders": []}}, "at least one length"),
+    ({"layers": 2, "depth": {"kind": "residual", "unet": True}}, "three layers or more"),
     ({"depth": {"kind": "mixture", "unet": True}}, "unet"),
 ])
 def test_what_it_cannot_go_with(fields, message):

@@ -36,7 +36,8 @@ class Config(DepthConfig):
     scalars: bool = True
     """Before each layer, scale the vectors and add the trunk's input, by learned numbers."""
     unet: bool = False
-    """Add the output of each layer of the first half before its mirrored layer of the second half."""
+    """Add the output of each layer of the first half before its mirrored layer of the second half, if another layer is between
+    them."""
     ngrams: SizeOrNone = 0
     """Rows of a table of hashed n-grams that is added before every layer. 0: none."""
     values: SizeOrNone = 0
@@ -54,6 +55,8 @@ class Config(DepthConfig):
     def check(self, model: Any) -> None:
         if (self.values or self.value_residual) and not model.trunk.has_values:
             raise ValueError("depth: values and value_residual are about attention; choose trunk = attention")
+        if self.unet and model.layers < 3:
+            raise ValueError(f"depth: unet needs three layers or more; layers = {model.layers}")
 
     def build(self, blocks: Sequence[Block], dim: int) -> ResidualStack:
         return ResidualStack(blocks, dim, self)
@@ -94,7 +97,7 @@ class ResidualStack(Stack):
         self.orders = config.orders if config.ngrams or config.values else ()
         self.keep = _Scalars(n, 1.0) if config.scalars else None
         self.origin = _Scalars(n, 0.0) if config.scalars else None
-        self.skips = _Scalars(n // 2, 0.0) if config.unet and n > 1 else None
+        self.skips = _Scalars((n - 1) // 2, 0.0) if config.unet else None
         self.ngrams = Table(config.ngrams, dim, n, 1 / n) if config.ngrams else None
         self.values = Table(config.values, blocks[0].value_width, n, 1.0) if config.values else None
         self.first_values = _Scalars(n, 0.0) if config.value_residual else None
@@ -132,7 +135,7 @@ class ResidualStack(Stack):
         if self.keep is not None and self.origin is not None:
             x = self.keep.of(depth, x) * x + self.origin.of(depth, x) * origin
         mirrored = self.active - 1 - depth
-        if self.skips is not None and mirrored < depth:
+        if self.skips is not None and mirrored < depth - 1:
             x = x + self.skips.of(mirrored, x) * outputs[mirrored]
         if self.ngrams is not None and added is not None:
             x = x + self.ngrams.scale.of(depth, x) * added
