@@ -52,6 +52,8 @@ CASES: dict[str, dict[str, Any]] = {
     "many objectives": {"objective": chain("z_loss", "unlikelihood", "byte_order", "next_thought", "next_latent", "reconstruct",
                                            "prefix", "multi_byte", "masked_next")},
     "spans": {"objective": {"kind": "span", "ratio": 0.9, "final_ratio": 0.1}},
+    "residual in loops": {"model": {"layers": 4, "sharing": {"kind": "all", "loop_from": 0.4}, "depth": {
+        "kind": "residual", "unet": True, "value_residual": True}}},
     "residual": {"model": {"layers": 4, "head": "late", "trunk": {"heads": 2, "gates": True}, "depth": {
         "kind": "residual", "unet": True, "ngrams": 64, "values": 64, "value_residual": True}}},
     "dropout": {"train": {"grad_accum": 2, "dropout": {"embedding": 0.1, "residual": 0.1, "attention": 0.1, "layer": 0.1}}},

@@ -84,8 +84,9 @@ class _Scalars(nn.Module):
         super().__init__()
         self.each = nn.Parameter(torch.full((layers,), start))
 
-    def of(self, depth: int, like: Tensor) -> Tensor:
-        return self.each[depth].to(like.dtype)
+    def of(self, depth: int) -> Float[Tensor, ""]:
+        """The number of a layer. Without dimensions, it leaves the type of what it multiplies as it is, and isn't rounded."""
+        return self.each[depth]
 
 
 class ResidualStack(Stack):
@@ -105,6 +106,11 @@ class ResidualStack(Stack):
     @property
     def can_split(self) -> bool:
         return False
+
+    @property
+    def leaves_out(self) -> bool:  # type: ignore[override]
+        """While only some of the layers run, there may be nothing to skip to."""
+        return self.active < len(self.blocks) and (self.skips is not None or self.first_values is not None)
 
     def forward(self, x: Float[Tensor, "batch seq dim"], segment_ids: Int[Tensor, "batch seq"],
                 positions: Int[Tensor, "batch seq"], cache: StackCache | None = None,
@@ -133,17 +139,17 @@ class ResidualStack(Stack):
     def _before(self, depth: int, x: Tensor, origin: Tensor, outputs: Sequence[Tensor], added: Tensor | None) -> Tensor:
         """The input of a layer. outputs: those of the layers before it."""
         if self.keep is not None and self.origin is not None:
-            x = self.keep.of(depth, x) * x + self.origin.of(depth, x) * origin
+            x = self.keep.of(depth) * x + self.origin.of(depth) * origin
         mirrored = self.active - 1 - depth
         if self.skips is not None and mirrored < depth - 1:
-            x = x + self.skips.of(mirrored, x) * outputs[mirrored]
+            x = x + self.skips.of(mirrored) * outputs[mirrored]
         if self.ngrams is not None and added is not None:
-            x = x + self.ngrams.scale.of(depth, x) * added
+            x = x + self.ngrams.scale.of(depth) * added
         return x
 
     def _with_values(self, context: Any, depth: int, values: Tensor | None, first: Tensor | None) -> Any:
         """The context of a layer, with what is added to its values."""
-        parts = [] if values is None or self.values is None else [self.values.scale.of(depth, values) * values]
+        parts = [] if values is None or self.values is None else [self.values.scale.of(depth) * values]
         if first is not None and self.first_values is not None:
-            parts.append(self.first_values.of(depth, first) * first)
+            parts.append(self.first_values.of(depth) * first)
         return dataclasses.replace(context, values=sum(parts)) if parts else context
