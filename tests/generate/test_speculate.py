@@ -103,8 +103,8 @@ def test_what_cannot_be_drafted():
     for cell, changes, layer, message in (
             (("dynamic", "mean", "conv", "tied"), {}, None, "how sure"),
             (CELLS[0], {"layers": 1}, None, "two layers"), (CELLS[0], {"layers": 3}, 3, "between 1 and 2"),
-            (CELLS[0], {"depth": {"kind": "skip"}}, None, "can't be cut in two, because of depth"),
-            (CELLS[0], {"depth": {"kind": "early_exit", "exit_threshold": 0.5}}, None, "can't be cut in two, because of depth")):
+            (CELLS[0], {"depth": {"kind": "skip"}}, None, "can't be cut in two"),
+            (CELLS[0], {"depth": {"kind": "early_exit", "exit_threshold": 0.5}}, None, "can't be cut in two")):
         model = small_model(cell, Bytes(), **changes)
         with pytest.raises(UserError, match=message):
             next(write_speculating(model, Bytes(), b"The", 9, Sampling(1.0), layer=layer))
