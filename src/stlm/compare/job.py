@@ -26,7 +26,7 @@ from stlm.errors import UserError
 from stlm.evaluate.bits import score
 from stlm.evaluate.evaluation import Evaluation
 from stlm.evaluate.native import NativeScorer
-from stlm.evaluate.results import metrics_of
+from stlm.evaluate.results import plain
 from stlm.evaluate.task import choose
 from stlm.evaluate.texts import Texts
 from stlm.train.checkpoint import Checkpoint
@@ -169,9 +169,9 @@ def scores(checkpoint: Checkpoint, tasks: list[str], limit: int, device: str = "
     found = dict[str, float]()
     for task in choose(",".join(tasks)):
         figures = task.run(Evaluation(scorer=scorer, limit=limit, texts=texts))
-        own = {f"{task.kind}/{metric}": figures[f"{metric},none"] for metric in metrics_of(figures)}
-        found |= own or {f"{task.kind}/{part}/{metric}": value for part, values in figures["groups"].items()
-                         for metric, value in values.items()}
+        found |= plain(task.kind, figures) or {
+            f"{task.kind}/{part}/{metric}": value for part, values in figures["groups"].items()
+            for metric, value in values.items()}
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from stlm.data.shards import Corpus
 from stlm.evaluate.evaluation import Evaluation, TaskData
 from stlm.evaluate.native import NativeScorer
-from stlm.evaluate.results import metrics_of
+from stlm.evaluate.results import plain
 from stlm.evaluate.task import choose
 from stlm.evaluate.texts import Texts
 from stlm.generate.sampling import Sampling
@@ -32,9 +32,7 @@ class Benchmarks(Callback):
             return None
         scorer = NativeScorer(trainer.folder.name, trainer.usable_model(), trainer.corpus.tokenizer, train.seq_len)
         context = Evaluation(scorer=scorer, limit=self._data.limit, texts=self._data.texts)
-        found = {kind: run(context) for kind, run in self._runs.items()}
-        return {f"eval/{kind}/{metric}": figures[f"{metric},none"] for kind, figures in found.items()
-                for metric in metrics_of(figures)}
+        return {f"eval/{name}": value for kind, run in self._runs.items() for name, value in plain(kind, run(context)).items()}
 
 
 class Samples(Callback):

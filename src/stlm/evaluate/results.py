@@ -38,6 +38,11 @@ def open_scores(folder: Path, scorer: Scorer, cost: dict[str, Any] | None = None
     return no_scores(scorer, cost)
 
 
+def plain(task: str, figures: Figures) -> dict[str, float]:
+    """The figures of a task that are shown in tables, as TASK/METRIC."""
+    return {f"{task}/{metric}": figures[f"{metric},none"] for metric in metrics_of(figures)}
+
+
 def no_scores(scorer: Scorer, cost: dict[str, Any] | None = None) -> dict[str, Any]:
     """A record without results."""
     return {**{table: {} for table in TABLES}, "groups": {}, "model_name": scorer.name, "fingerprint": scorer.fingerprint,

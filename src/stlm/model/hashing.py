@@ -23,10 +23,21 @@ def ngram_hashes(tokens: Int[Tensor, "batch total"], segment_ids: Int[Tensor, "b
     starts[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
     first = torch.where(starts, index, 0).cummax(dim=1).values
     start = torch.maximum(index[..., None] - reach, first[..., None])
-    # The sum of tokens times powers, minus the part before the start, divided by the power at the start, all modulo 2^64.
-    powers, inverse = (torch.full_like(tokens[0], base).cumprod(0) for base in (BASE, INVERSE))
-    sums = F.pad(((tokens + 1) * powers).cumsum(1), (1, 0))
+    sums, inverse = prefix_sums(tokens)
+    sums = F.pad(sums, (1, 0))  # minus the part before the start, divided by the power at the start
     hashed = (sums[:, 1:, None] - sums.gather(1, start.flatten(1)).view_as(start)) * inverse[start]
     hashed = hashed + reach  # the length is part of the hash, so n-grams cut at the start of a document differ by n
-    mixed = (hashed ^ (hashed >> 32)) * MIX
-    return ((mixed >> 33) & 0x7FFFFFFF)[:, tokens.shape[1] - seq:]
+    return mixed(hashed)[:, tokens.shape[1] - seq:]
+
+
+def prefix_sums(tokens: Int[Tensor, "batch seq"]) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, " seq"]]:
+    """The sums of tokens times powers up to each token, and the inverses of these powers, all modulo 2^64. The difference of
+    two sums, times the inverse at the first of the places, depends on the tokens between them only.
+    """
+    powers, inverse = (torch.full_like(tokens[0], base).cumprod(0) for base in (BASE, INVERSE))
+    return ((tokens + 1) * powers).cumsum(1), inverse
+
+
+def mixed(hashed: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """Numbers from 0 to 2^31 - 1 to which all bits of ``hashed`` have added."""
+    return (((hashed ^ (hashed >> 32)) * MIX) >> 33) & 0x7FFFFFFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stlm.nn.stack import NOTHING
@@ -64,6 +64,13 @@ def take(x: Tensor, index: Int[Tensor, "batch n"]) -> Tensor:
     """``x`` [batch, m, ...] at ``index``: [batch, n, ...]."""
     wide = index.reshape(*index.shape, *[1] * (x.dim() - 2)).expand(*index.shape, *x.shape[2:])
     return x.gather(1, wide)
+
+
+def means(x: Float[Tensor, "batch m dim"], group: Int[Tensor, "batch m"], n: int) -> Float[Tensor, "batch n dim"]:
+    """The mean of the vectors of each group, from 0 to n - 1; 0 for a group without any. Group n is left out."""
+    total = x.new_zeros(len(x), n + 1, x.shape[2]).scatter_add(1, group[..., None].expand_as(x), x)
+    count = x.new_zeros(len(x), n + 1).scatter_add(1, group, torch.ones_like(x[..., 0]))
+    return total[:, :-1] / count[:, :-1, None].clamp(min=1)
 
 
 def segment_positions(opens: Bool[Tensor, "batch seq"], before: Int[Tensor, "batch 2"] | None = None

@@ -45,22 +45,23 @@ class Scores:
 
     def log_total(self) -> Float[Tensor, "batch seq"]:
         """The log of the sum of exp over the scores, in at least float32."""
-        zeros = torch.zeros_like(self.raw[..., 0], dtype=torch.long).flatten()
-        total, _ = LogSum.apply(self.raw.flatten(0, 1), zeros)
-        if self.copies is not None:
-            total = _plus(total, torch.zeros_like(total).index_add(0, self.copies.place, self.copies.score.exp()))
+        total, _ = self._sums(torch.zeros_like(self.raw[..., 0], dtype=torch.long).flatten())
         return total.view(self.raw.shape[:2])
 
     def surprisal(self, targets: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq"]:
         """-log p(target) in nats, in at least float32."""
-        flat = targets.flatten()
-        total, own = LogSum.apply(self.raw.flatten(0, 1), flat)
+        total, own = self._sums(targets.flatten())
+        return (total - own).view(targets.shape)
+
+    def _sums(self, targets: Int[Tensor, " n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """For each place, the log of the sum of exp over the scores, and the score of the target."""
+        total, own = LogSum.apply(self.raw.flatten(0, 1), targets)
         if self.copies is not None:
             place, odds = self.copies.place, self.copies.score.exp()
-            right = odds * (self.copies.token == flat[place])
+            right = odds * (self.copies.token == targets[place])
             total, own = (_plus(logit, torch.zeros_like(logit).index_add(0, place, some))
                           for logit, some in ((total, odds), (own, right)))
-        return (total - own).view(targets.shape)
+        return total, own
 
 
 def wide(scores: Tensor) -> Tensor:

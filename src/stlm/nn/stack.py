@@ -42,8 +42,10 @@ class Block(nn.Module, abc.ABC, Generic[Ctx]):
 
     def bidirectional_context(self, segment_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"],
                               dtype: torch.dtype, rows: Bool[Tensor, " batch"]) -> Ctx:
-        """The context in which every position of these rows sees its whole document, if the block supports it."""
-        raise NotImplementedError
+        """The context in which every position of these rows sees its whole document, if the block supports it. Otherwise they
+        are read like all others.
+        """
+        return self.context(segment_ids, positions, dtype)
 
     @abc.abstractmethod
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Ctx, past: KV | None
@@ -133,7 +135,7 @@ class Stack(nn.Module):
             return StackOutput(x)
         context = self._context(x, segment_ids, positions, cache, bidirectional)
         for depth in range(self.active):
-            x = self._run_layer(depth, x, context, cache, lengths)
+            x, _ = self._run_layer(depth, x, context, cache, lengths)
         self._advance(segment_ids, cache, lengths)
         return StackOutput(x)
 
@@ -141,21 +143,20 @@ class Stack(nn.Module):
                  positions: Int[Tensor, "batch seq"], cache: StackCache | None, bidirectional: RowMask = None) -> Any:
         """The context of these positions and the cached ones, for all blocks."""
         first: Any = self.blocks[0]
-        if bidirectional is not None and self.supports_bidirectional:
+        if bidirectional is not None:
             return first.bidirectional_context(segment_ids, positions, x.dtype, bidirectional)
         total = segment_ids if cache is None else torch.cat([cache.segment_ids[0], segment_ids], dim=1)
         return first.context(total, positions, x.dtype)
 
     def _run_layer(self, depth: int, x: Float[Tensor, "batch seq dim"], context: Any, cache: StackCache | None,
-                   lengths: Int[Tensor, " batch"] | None) -> Float[Tensor, "batch seq dim"]:
-        """Run one layer. With a cache, continue from it and update it."""
+                   lengths: Int[Tensor, " batch"] | None) -> tuple[Float[Tensor, "batch seq dim"], KV]:
+        """Run one layer. With a cache, continue from it and update it. Returns what the layer does."""
         layer: Any = self.blocks[depth]
-        if cache is None:
-            return self.dropped(depth, x, layer(x, context, None)[0])
-        past = cache.layers[depth]
-        x, new = layer(x, context, past)
-        cache.layers[depth] = layer.update_cache(past, new, lengths)
-        return x
+        past = None if cache is None else cache.layers[depth]
+        out, new = layer(x, context, past)
+        if cache is not None:
+            cache.layers[depth] = layer.update_cache(past, new, lengths)
+        return self.dropped(depth, x, out), new
 
     def dropped(self, depth: int, x: Float[Tensor, "batch seq dim"], out: Float[Tensor, "batch seq dim"]
                 ) -> Float[Tensor, "batch seq dim"]:

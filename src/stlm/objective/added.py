@@ -55,8 +55,8 @@ class Added(Objective):
 
     def set_progress(self, progress: float) -> None:
         self.base.set_progress(progress)
-        config, final = self.config, self.config.final_weight
-        self.weight.fill_(config.weight if final is None else between(config.schedule, config.weight, final, progress))
+        config = self.config
+        self.weight.fill_(between(config.schedule, config.weight, config.final_weight, progress))
 
     def prepare(self, batch: Batch, draws: Sequence[np.random.Generator], progress: float) -> Batch:
         return self.base.prepare(batch, draws, progress)

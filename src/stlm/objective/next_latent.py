@@ -15,14 +15,14 @@ from torch.nn import functional as F
 
 from stlm.config.bounds import Positive, Weight
 from stlm.data.batch import Batch
+from stlm.model.layout import means
 from stlm.model.lm import LM
 from stlm.model.loss import Loss, figure
 from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
 from stlm.nn.norm import rms_norm
-from stlm.nn.weights import linear
 from stlm.objective.added import Added, AddedConfig, per_row
-from stlm.objective.patches import mean_of_row, patches_of, shifted, spread
+from stlm.objective.patches import Predictor, mean_of_row, patches_of, shifted, spread, trunk_width
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -44,22 +44,18 @@ class Config(AddedConfig):
 class NextLatent(Added):
     def __init__(self, config: Config, tokenizer: Tokenizer, model: ModelConfig) -> None:
         super().__init__(config, tokenizer, model)
-        dim = model.head.build(model.local_dim, tokenizer.vocab_size).trunk_dim
         self.given, self.guard, self.deviation = config.given, config.guard, config.deviation
-        self.state, self.out = linear(dim, 2 * dim), linear(2 * dim, dim, zero=True)
-        self.content = linear(model.local_dim, 2 * dim) if config.given else None
+        self.predictor = Predictor(trunk_width(tokenizer, model), model.local_dim if config.given else 0)
 
     def term(self, model: LM, output: Output, batch: Batch) -> Loss:
         patches = patches_of(model, output, batch)
-        states = rms_norm(patches.states)
-        hidden = self.state(states)
-        if self.content is not None:
-            embedded = patches.mean_of(rms_norm(model.table[batch.inputs]).to(states.dtype))
-            hidden = hidden + self.content(shifted(embedded))
-        predicted = rms_norm(states + self.out(F.relu(hidden).square()))
-        off = (predicted - shifted(states).detach()).abs()
+        states, where, following = rms_norm(patches.states), patches.where, None
+        if self.given:
+            embedded = rms_norm(model.table[batch.inputs]).to(states.dtype)
+            following = shifted(means(embedded, where.patch_of_byte, where.n_patches))
+        off = (self.predictor(states, following) - shifted(states).detach()).abs()
         error = torch.where(off < 1, off.square() / 2, off - 0.5).mean(dim=2)
-        deviation, cosine = spread(states, patches.where.exists)
+        deviation, cosine = spread(states, where.exists)
         apart = F.relu(self.deviation - deviation).mean(dim=1)
         loss = mean_of_row(error, patches.follows) + self.guard * apart
         return per_row(loss, batch, "latent", deviation=figure(deviation.mean(dim=1)), cosine=figure(cosine))

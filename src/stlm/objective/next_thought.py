@@ -16,15 +16,14 @@ from torch.nn import functional as F
 
 from stlm.config.bounds import Positive, Weight
 from stlm.data.batch import Batch
-from stlm.model.layout import segment_positions, take
+from stlm.model.layout import means, segment_positions, take
 from stlm.model.lm import LM
 from stlm.model.loss import Loss, figure
 from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
 from stlm.nn.norm import rms_norm
-from stlm.nn.weights import linear
 from stlm.objective.added import Added, AddedConfig, per_row
-from stlm.objective.patches import mean_of_row, spread
+from stlm.objective.patches import Predictor, followed, mean_of_row, spread, trunk_width
 from stlm.text.tokenizer import Tokenizer
 
 SHORTEST = 8  # tokens for each sentence, on average; a row has room for so many, and further ones aren't predicted
@@ -49,9 +48,7 @@ class NextThought(Added):
 
     def __init__(self, config: Config, tokenizer: Tokenizer, model: ModelConfig) -> None:
         super().__init__(config, tokenizer, model)
-        dim = model.head.build(model.local_dim, tokenizer.vocab_size).trunk_dim
-        self.temperature = config.temperature
-        self.inner, self.out = linear(dim, 2 * dim), linear(2 * dim, dim, zero=True)
+        self.temperature, self.predictor = config.temperature, Predictor(trunk_width(tokenizer, model))
         for name, found in (("closes", [data.rstrip(b"\"')]")[-1:] in (b".", b"!", b"?") for data in tokenizer.token_bytes]),
                             ("space", [data[:1].isspace() or not data for data in tokenizer.token_bytes])):
             self.register_buffer(name, torch.tensor([*map(bool, found)]), persistent=False)
@@ -63,15 +60,12 @@ class NextThought(Added):
         room = max(2, tokens.shape[1] // SHORTEST)
         number = (ends.long().cumsum(dim=1) - ends.long()).clamp(max=room)  # of the sentence of each token
         read = output.trunk.per_token()
-        thoughts = rms_norm(_means(read, number, room))
+        thoughts = rms_norm(means(read, number, room))
         index = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         last = torch.zeros_like(number[:, :1]).expand(-1, room + 1).scatter(1, torch.where(ends, number, room), index)[:, :room]
         owner = segment_ids.gather(1, last)
         there = torch.arange(room, device=tokens.device) < ends.sum(dim=1, keepdim=True)
-        asked = torch.zeros_like(there)
-        asked[:, :-1] = there[:, 1:] & (owner[:, 1:] == owner[:, :-1])
-        state = rms_norm(take(read, last))
-        predicted = rms_norm(state + self.out(F.relu(self.inner(state)).square()))
+        asked, predicted = followed(there, owner), self.predictor(rms_norm(take(read, last)))
         scores = (predicted @ thoughts.detach().mT).float() / (thoughts.shape[2] * self.temperature)
         scores = scores.masked_fill(~there[:, None], torch.finfo(scores.dtype).min)
         goal = torch.arange(1, room + 1, device=tokens.device).clamp(max=room - 1).expand_as(last)
@@ -86,10 +80,3 @@ class NextThought(Added):
         found = torch.zeros_like(closed)
         found[:, 1:] = closed[:, :-1] & space[:, 1:] & (segment_ids[:, 1:] == segment_ids[:, :-1])
         return found
-
-
-def _means(x: Tensor, number: Tensor, room: int) -> Tensor:
-    """The means of ``x`` [batch, seq, dim] over the tokens of each number below ``room``."""
-    total = x.new_zeros(len(x), room + 1, x.shape[2]).scatter_add(1, number[..., None].expand_as(x), x)
-    count = x.new_zeros(len(x), room + 1).scatter_add(1, number, torch.ones_like(number, dtype=x.dtype))
-    return (total / count.clamp(min=1)[..., None])[:, :room]

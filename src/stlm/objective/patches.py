@@ -6,14 +6,18 @@ import dataclasses
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stlm.data.batch import Batch
-from stlm.model.hashing import BASE, INVERSE, MIX
+from stlm.model.hashing import mixed, prefix_sums
 from stlm.model.layout import Layout, layout, segment_positions, take
 from stlm.model.lm import LM
+from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
+from stlm.nn.norm import rms_norm
+from stlm.nn.weights import linear
+from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +30,6 @@ class Patches:
     where: Layout
     follows: Bool[Tensor, "batch patch"]
 
-    def mean_of(self, x: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch patch dim"]:
-        """The mean of byte vectors over the bytes of each patch."""
-        batch, n, dim = len(x), self.where.n_patches, x.shape[2]
-        index = self.where.patch_of_byte
-        total = x.new_zeros(batch, n + 1, dim).scatter_add(1, index[..., None].expand(-1, -1, dim), x)
-        count = x.new_zeros(batch, n + 1).scatter_add(1, index, torch.ones_like(index, dtype=x.dtype))
-        return (total / count.clamp(min=1)[..., None])[:, :-1]
-
 
 def patches_of(model: LM, output: Output, batch: Batch) -> Patches:
     """The patches of a batch that the model has read."""
@@ -41,9 +37,37 @@ def patches_of(model: LM, output: Output, batch: Batch) -> Patches:
     states = output.trunk.states
     where = layout(output.ends, segment_ids, states.shape[1])
     owner = where.at_ends(segment_ids)
-    follows = torch.zeros_like(where.exists)
-    follows[:, :-1] = where.exists[:, 1:] & (owner[:, 1:] == owner[:, :-1])
-    return Patches(states, where, follows)
+    return Patches(states, where, followed(where.exists, owner))
+
+
+def followed(exists: Bool[Tensor, "batch n"], owner: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch n"]:
+    """Which patches, or other pieces of text, have a next one in the same document. owner: their segment ids."""
+    found = torch.zeros_like(exists)
+    found[:, :-1] = exists[:, 1:] & (owner[:, 1:] == owner[:, :-1])
+    return found
+
+
+def trunk_width(tokenizer: Tokenizer, model: ModelConfig) -> int:
+    """The width of the trunk's outputs in the form that bytes read."""
+    return model.head.build(model.local_dim, tokenizer.vocab_size).trunk_dim
+
+
+class Predictor(nn.Module):
+    """From a state of ``dim`` numbers, and maybe ``given`` further numbers, a prediction of the next state, both with unit mean
+    square. At first it is the state itself.
+    """
+
+    def __init__(self, dim: int, given: int = 0) -> None:
+        super().__init__()
+        self.state, self.out = linear(dim, 2 * dim), linear(2 * dim, dim, zero=True)
+        self.given = linear(given, 2 * dim) if given else None
+
+    def forward(self, state: Float[Tensor, "batch n dim"], given: Float[Tensor, "batch n more"] | None = None
+                ) -> Float[Tensor, "batch n dim"]:
+        hidden = self.state(state)
+        if self.given is not None:
+            hidden = hidden + self.given(given)
+        return rms_norm(state + self.out(F.relu(hidden).square()))
 
 
 def shifted(x: Tensor) -> Tensor:
@@ -71,9 +95,6 @@ def spread(x: Float[Tensor, "batch n dim"], counts: Bool[Tensor, "batch n"]
 
 def next_hashes(tokens: Int[Tensor, "batch seq"], where: Layout, rows: int) -> Int[Tensor, "batch patch"]:
     """For each patch, a hash from 0 to rows - 1 of the tokens of the next patch."""
-    powers, inverse = (torch.full_like(tokens[0], base).cumprod(0) for base in (BASE, INVERSE))
-    sums = ((tokens + 1) * powers).cumsum(1)
+    sums, inverse = prefix_sums(tokens)
     here, there = where.end, shifted(where.end)
-    hashed = (take(sums, there) - take(sums, here)) * inverse[here]
-    mixed = (hashed ^ (hashed >> 32)) * MIX
-    return ((mixed >> 33) & 0x7FFFFFFF) % rows
+    return mixed((take(sums, there) - take(sums, here)) * inverse[here]) % rows

@@ -24,7 +24,7 @@ from stlm.model.scores import Scores
 from stlm.nn.norm import RMSNorm
 from stlm.nn.weights import linear
 from stlm.objective.added import Added, AddedConfig, per_row
-from stlm.objective.patches import mean_of_row, patches_of
+from stlm.objective.patches import mean_of_row, patches_of, trunk_width
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -44,7 +44,7 @@ class Config(AddedConfig):
 class Reconstruct(Added):
     def __init__(self, config: Config, tokenizer: Tokenizer, model: ModelConfig) -> None:
         super().__init__(config, tokenizer, model)
-        dim = model.head.build(model.local_dim, tokenizer.vocab_size).trunk_dim
+        dim = trunk_width(tokenizer, model)
         self.slots = nn.ModuleList(linear(dim, model.local_dim) for _ in range(config.slots))
         self.norm = RMSNorm(model.local_dim)
 

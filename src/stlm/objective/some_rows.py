@@ -57,9 +57,7 @@ class SomeRows(Objective):
         """The changed row. tokens: seq_len + 1; counted: which of the seq_len targets belong to the row."""
 
     def prepare(self, batch: Batch, draws: Sequence[np.random.Generator], progress: float) -> Batch:
-        config = self.config
-        ratio = (config.ratio if config.final_ratio is None else
-                 between(config.schedule, config.ratio, config.final_ratio, progress))
+        ratio = between(self.config.schedule, self.config.ratio, self.config.final_ratio, progress)
         inputs, targets, weights, scored = (each.clone() for each in (batch.inputs, batch.targets, batch.weights, batch.scored))
         chosen = torch.zeros(len(inputs), dtype=torch.bool)
         for row in range(len(inputs)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -62,6 +62,29 @@ def set_weight_decay(optimizers: Sequence[Optimizer], scale: float) -> None:
         for group in optimizer.param_groups:
             if "peak_weight_decay" in group:
                 group["weight_decay"] = group["peak_weight_decay"] * scale
+
+
+def mult_of(local: float) -> Callable[[ParameterInfo], float]:
+    """A function that gives a parameter's learning rate as a multiple of the trunk's. local: that of all other parts."""
+    return lambda one: one.lr_mult * (1.0 if one.in_trunk else local)
+
+
+def groups_by_rate(parameters: Sequence[ParameterInfo], lr_mult: Callable[[ParameterInfo], float], lr: float
+                   ) -> list[dict[str, Any]]:
+    """Groups of an optimizer, at least one: one for each multiple of ``lr``. Each stores its peak rate."""
+    return [{"params": [one.parameter for one in parameters if lr_mult(one) == mult], "lr": lr * mult, "peak_lr": lr * mult}
+            for mult in sorted({lr_mult(one) for one in parameters}) or [1.0]]
+
+
+def move(weights: Sequence[Tensor], updates: Sequence[Tensor], group: dict[str, Any], cautious: bool,
+         scale: float = 1.0) -> None:
+    """Decay weights, then subtract ``scale`` times their updates, at the rates of their group."""
+    decay = group["lr"] * group["weight_decay"]
+    if cautious:
+        decay_cautiously(weights, torch._foreach_mul(list(updates), 1.0), decay)
+    else:
+        torch._foreach_mul_(list(weights), 1 - decay)
+    torch._foreach_add_(list(weights), list(updates), alpha=-group["lr"] * scale)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from stlm.config.bounds import Positive, Rate, ShareBelowOne, SizeOrNone, Weight
 from stlm.nn.sharded import locals_of
 from stlm.nn.weights import ParameterInfo
-from stlm.optim import OptimConfig, decay_cautiously, split_parameters
+from stlm.optim import OptimConfig, decay_cautiously, groups_by_rate, mult_of, split_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +48,10 @@ class Config(OptimConfig):
         groups = [([one for one in matrices if factors[id(one.parameter)] == factor], self.weight_decay * factor)
                   for factor in sorted(set(factors.values()))]
 
+        mult = mult_of(self.local_lr_mult)
+
         def lr_mult(one: ParameterInfo) -> float:
-            return one.lr_mult * factors.get(id(one.parameter), 1.0) * (1.0 if one.in_trunk else self.local_lr_mult)
+            return mult(one) * factors.get(id(one.parameter), 1.0)
 
         return [adamw([*groups, ([*tables, *vectors], 0.0)], self.rate, (self.beta1, self.beta2), lr_mult, self.cautious)]
 
@@ -60,9 +62,8 @@ def adamw(groups: Sequence[tuple[Sequence[ParameterInfo], float]], lr: float, be
     ``lr``. Parameters with different multiples become different groups of the optimizer, and each stores its peak rate and its
     peak weight decay. cautious: as in `Config`.
     """
-    by_rate = [{"params": [one.parameter for one in group if lr_mult(one) == mult], "weight_decay": decay,
-                "peak_weight_decay": decay, "peak_lr": lr * mult}
-               for group, decay in groups for mult in sorted({lr_mult(one) for one in group})]
+    by_rate = [{**part, "weight_decay": decay, "peak_weight_decay": decay}
+               for group, decay in groups if group for part in groups_by_rate(group, lr_mult, lr)]
     return (CautiousAdamW if cautious else torch.optim.AdamW)(by_rate, lr=lr, betas=betas, eps=1e-10, fused=True)
 
 

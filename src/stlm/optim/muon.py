@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 from stlm.config.bounds import CountOrNone, Positive, Range, Rate, ShareBelowOne, Size, Weight
 from stlm.nn.sharded import sharded_like, whole
 from stlm.nn.weights import ParameterInfo
-from stlm.optim import OptimConfig, decay_cautiously, soap, split_parameters
+from stlm.optim import OptimConfig, groups_by_rate, move, mult_of, soap, split_parameters
 from stlm.optim.adamw import adamw
 from stlm.optim.orthogonal import Coefficients, Precision, orthogonal
 
@@ -77,10 +77,7 @@ class Config(OptimConfig):
         matrices, tables, vectors = split_parameters(parameters)
         standard = [one for one in matrices if one.lr_mult == 1.0]  # Muon updates matrices of one group at one rate
         others = [one for one in matrices if one.lr_mult != 1.0]
-
-        def lr_mult(one: ParameterInfo) -> float:
-            return one.lr_mult * (1.0 if one.in_trunk else self.local_lr_mult)
-
+        lr_mult = mult_of(self.local_lr_mult)
         rest = adamw([([*others, *tables, *vectors], 0.0)], self.adamw_lr, (0.9, 0.95), lr_mult)
         if self.local == "muon":
             return [Muon(standard, lr_mult, self), rest]
@@ -103,11 +100,9 @@ class Muon(Optimizer):
         if any(one.parameter.ndim != 2 for one in matrices):
             raise ValueError("Muon updates matrices only")
         self._config = config
-        mults = sorted({lr_mult(one) for one in matrices}) or [1.0]
-        groups = [{"params": [one.parameter for one in matrices if lr_mult(one) == mult], "lr": config.rate * mult,
-                   "peak_lr": config.rate * mult} for mult in mults]
-        super().__init__(groups, {"momentum": config.momentum, "weight_decay": config.weight_decay,
-                                  "peak_weight_decay": config.weight_decay})
+        super().__init__(groups_by_rate(matrices, lr_mult, config.rate),
+                         {"momentum": config.momentum, "weight_decay": config.weight_decay,
+                          "peak_weight_decay": config.weight_decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -143,13 +138,7 @@ class Muon(Optimizer):
         if config.normalize:
             updates = self._normalized(parameters, updates)
         parts = [sharded_like(update, weight) for update, weight in zip(updates, weights, strict=True)]
-        decay = group["lr"] * group["weight_decay"]
-        if config.cautious:
-            decay_cautiously(weights, torch._foreach_mul(parts, 1.0), decay)
-        else:
-            torch._foreach_mul_(weights, 1 - decay)
-        scale = max(1.0, shape[0] / shape[1]) ** 0.5
-        torch._foreach_add_(weights, parts, alpha=-group["lr"] * scale)
+        move(weights, parts, group, config.cautious, scale=max(1.0, shape[0] / shape[1]) ** 0.5)
 
     def _normalized(self, parameters: list[nn.Parameter], updates: Float[Tensor, "n rows columns"]
                     ) -> Float[Tensor, "n rows columns"]:

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from stlm.config.bounds import Count, Positive, Rate, ShareBelowOne, Size, Weight
 from stlm.nn.sharded import sharded_like, whole
 from stlm.nn.weights import ParameterInfo
-from stlm.optim import OptimConfig, decay_cautiously, split_parameters
+from stlm.optim import OptimConfig, groups_by_rate, move, mult_of, split_parameters
 from stlm.optim.adamw import adamw
 
 EPS = 1e-8
@@ -57,10 +57,7 @@ class Config(OptimConfig):
     def build(self, parameters: Sequence[ParameterInfo]) -> list[Optimizer]:
         matrices, tables, vectors = split_parameters(parameters)
         small, large = fitting(matrices, self.largest)
-
-        def lr_mult(one: ParameterInfo) -> float:
-            return one.lr_mult * (1.0 if one.in_trunk else self.local_lr_mult)
-
+        lr_mult = mult_of(self.local_lr_mult)
         rest = [(large, self.weight_decay), ([*tables, *vectors], 0.0)]
         return [Soap(small, lr_mult, self),
                 adamw(rest, self.rate, (0.9, self.beta2), lr_mult, self.cautious)]
@@ -80,10 +77,8 @@ class Soap(Optimizer):
 
     def __init__(self, matrices: Sequence[ParameterInfo], lr_mult: Callable[[ParameterInfo], float], config: Config) -> None:
         self._config = config
-        mults = sorted({lr_mult(one) for one in matrices}) or [1.0]
-        groups = [{"params": [one.parameter for one in matrices if lr_mult(one) == mult], "lr": config.rate * mult,
-                   "peak_lr": config.rate * mult} for mult in mults]
-        super().__init__(groups, {"weight_decay": config.weight_decay, "peak_weight_decay": config.weight_decay})
+        super().__init__(groups_by_rate(matrices, lr_mult, config.rate),
+                         {"weight_decay": config.weight_decay, "peak_weight_decay": config.weight_decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -138,12 +133,7 @@ class Soap(Optimizer):
     def _move(self, parameters: list[nn.Parameter], updates: Float[Tensor, "n rows columns"], group: dict) -> None:
         weights: list[Tensor] = list(parameters)
         parts = [sharded_like(update, weight) for update, weight in zip(updates, weights, strict=True)]
-        decay = group["lr"] * group["weight_decay"]
-        if self._config.cautious:
-            decay_cautiously(weights, torch._foreach_mul(parts, 1.0), decay)
-        else:
-            torch._foreach_mul_(weights, 1 - decay)
-        torch._foreach_add_(weights, parts, alpha=-group["lr"])
+        move(weights, parts, group, self._config.cautious)
 
     def _renew(self, parameters: list[nn.Parameter], side: str) -> None:
         """One step of orthogonal iteration. It keeps the order of eigenvectors, so they are sorted first, and the mean squares

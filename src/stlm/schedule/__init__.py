@@ -44,8 +44,10 @@ def why_no_rate(schedule: ScheduleConfig, cooldown: float) -> str | None:
     return None
 
 
-def between(schedule: ScheduleConfig, start: float, end: float, progress: float) -> float:
+def between(schedule: ScheduleConfig, start: float, end: float | None, progress: float) -> float:
     """The value at ``progress`` of a quantity that is ``start`` where the shape is 1, and ``end`` where it is 0. The change
-    takes the whole run.
+    takes the whole run. Without an end there is none.
     """
+    if end is None:
+        return start
     return end + (start - end) * schedule.factor(1 - progress)

@@ -74,7 +74,7 @@ class EarlyExit(Stack):
         choice = int(drawn[-1] * len(candidates))
         for number in range(1, self.active + 1):
             if drawn[number - 1] >= self._skip_prob(number):
-                x = self._run_layer(number - 1, x, context, None, None)
+                x, _ = self._run_layer(number - 1, x, context, None, None)
             if number == candidates[choice] and number < self.active and self.weight > 0:
                 exits.append((x, self.weight * (choice + 1) / len(candidates)))
         return StackOutput(x, exits)
@@ -89,7 +89,7 @@ class EarlyExit(Stack):
             if cache is not None and exited.all():  # here early exits save work
                 self._skip_layer(depth, x, context, cache, lengths)
                 continue
-            before, x = x, self._run_layer(depth, x, context, cache, lengths)
+            before, (x, _) = x, self._run_layer(depth, x, context, cache, lengths)
             x = torch.where(exited[..., None], before, x)
             exited = exited | (F.cosine_similarity(x, before, dim=-1) >= threshold)
         self._advance(segment_ids, cache, lengths)

@@ -124,13 +124,7 @@ class ResidualStack(Stack):
         first: Tensor | None = None
         for depth in range(self.active):
             x = self._before(depth, x, origin, outputs, added)
-            here = self._with_values(context, depth, values, first)
-            block: Any = self.blocks[depth]
-            past = None if cache is None else cache.layers[depth]
-            out, new = block(x, here, past)
-            if cache is not None:
-                cache.layers[depth] = block.update_cache(past, new, lengths)
-            x = self.dropped(depth, x, out)
+            x, new = self._run_layer(depth, x, self._with_values(context, depth, values, first), cache, lengths)
             outputs.append(x)
             first = new[1].flatten(-2) if depth == 0 and self.first_values is not None else first
         self._advance(segment_ids, cache, lengths)
