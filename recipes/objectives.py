@@ -2,8 +2,9 @@
 
     stlm compare recipes/objectives.py --jobs 2
 
-The FLOPs of an objective's own layers and of its own passes count. Learning rates are those of objectives_rates.py. What a
-model writes is measured too, repetition above all: that is what unlikelihood is made for.
+The FLOPs of an objective's own layers and of its own passes count. Learning rates are to be those of objectives_rates.py,
+which hasn't been run to its end. What a model writes is measured too, repetition above all: that is what unlikelihood is made
+for.
 """
 
 from stlm.compare.recipe import Recipe

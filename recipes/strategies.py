@@ -2,8 +2,9 @@
 
     stlm compare recipes/strategies.py
 
-Each arm takes one thing away from the demo's recipe, or adds one. The learning rate of every arm is swept alike: the factors of
-strategies_rates.py, one seed each. Times decide here, so nothing else may run on the machine; each run has both cores.
+Each arm takes one thing away from the demo's recipe, or adds one. The learning rate of every arm is swept alike by
+strategies_rates.py, one seed each; until that has been run, the factors below are 1. Times decide here, so nothing else may
+run on the machine; each run has both cores.
 """
 
 from stlm.compare.recipe import Recipe
@@ -13,7 +14,7 @@ RESIDUAL = "--model.depth residual --model.depth.scalars False "
 SCALED = "--model.depth residual "
 MUON = "--optim muon --optim.local-lr-mult 1 --optim.precision bf16 "
 
-# arm: its flags, the field of its learning rate, and the rate that is the middle of the sweep
+# the flags of each arm
 ARMS = {
     "as it is": "",
     "cosine to zero": "--train.cooldown 1 --train.schedule cosine ",

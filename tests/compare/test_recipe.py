@@ -9,8 +9,10 @@ import pytest
 
 from stlm.compare.plan import make_plan
 from stlm.compare.recipe import Recipe, load_recipe
+from stlm.compare.record import UNITS
 from stlm.errors import UserError
 from stlm.train.cli_args import configure
+from stlm.train.run_config import LENGTHS
 
 IMPORT = "from stlm.compare.recipe import Recipe\n"
 
@@ -150,3 +152,8 @@ def test_a_file_that_fails_says_where(tmp_path, text, message):
     with pytest.raises(UserError) as caught:
         load_recipe(path)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_length_has_its_words():
+    """A comparison at any length can be recorded."""
+    assert UNITS.keys() == set(LENGTHS)

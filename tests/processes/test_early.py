@@ -41,7 +41,8 @@ def home(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("fsdp", ["off", pytest.param("on", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fsdp", ["off", "on"])
 def test_all_end_at_the_same_step(home, tmp_path, monkeypatch, fsdp):
     shutil.copytree(home, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +95,5 @@ class Display(launch.Watcher):
                 self._tasks[run.name] = self._bar.add_task(label, total=1.0, info="starting")
             last = next(reversed([m for m in read_metrics(RunFolder(run.folder).metrics) if "train/bits_per_byte" in m]), None)
             if last:
-                self._bar.update(self._tasks[run.name], completed=_share(self.work.plan, last),
+                self._bar.update(self._tasks[run.name], completed=last.get("train/progress", 0.0),
                                  info=f"{last['train/bits_per_byte']:.3f} bits/byte")
-
-
-def _share(plan: Plan, line: dict[str, Any]) -> float:
-    """The share of a run that is done, from its last line of metrics."""
-    per: dict[str, Callable[[], float]] = {"minutes": lambda: line["seconds"] / 60, "steps": lambda: line["step"],
-                                           "megabytes": lambda: line["bytes"] / 1e6, "teraflops": lambda: line["flops"] / 1e12}
-    return min(1.0, per[plan.recipe.equal]() / plan.recipe.amount)

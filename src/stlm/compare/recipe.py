@@ -27,11 +27,11 @@ class Recipe(Checked):
     """An experiment, described before it is run.
 
     question: the question to answer. rule: how the results decide, stated before the runs. equal, amount: what is equal for all
-    runs: ``minutes`` of training, ``megabytes`` of text, ``teraflops`` of arithmetic, or ``steps``. arms: for each arm, the
-    arguments of ``stlm train``. baseline: the arm with which the others are compared. against: further arms to compare with.
-    every: flags of all arms. seeds: seeds of the runs of each arm. first: arguments of runs that arms build on, by name; each
-    has its own length and one seed. texts: paths of further held-out texts to score, by name. tasks: benchmarks to run at the
-    end, as in ``stlm eval``, each on at most ``tasks_limit`` items.
+    runs: ``minutes`` of training, ``megabytes`` or ``epochs`` of text, ``teraflops`` of arithmetic, or ``steps``. arms: for
+    each arm, the arguments of ``stlm train``. baseline: the arm with which the others are compared. against: further arms to
+    compare with. every: flags of all arms. seeds: seeds of the runs of each arm. first: arguments of runs that arms build on,
+    by name; each has its own length and one seed. texts: paths of further held-out texts to score, by name. tasks: benchmarks
+    to run at the end, as in ``stlm eval``, each on at most ``tasks_limit`` items.
 
     Environment variables in arguments and paths (``$STLM_DATA``) are replaced by their values.
     """

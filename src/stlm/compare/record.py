@@ -21,7 +21,7 @@ from stlm.train.folder import BITS, EXCERPT_BITS, RunFolder, read_metrics
 RESULTS = Path("results")
 SEED = {"seed", "run", "curve", *NEEDED, *MEASURED}  # fields that a run in a record has to have
 UNITS = {"minutes": "minutes of training", "megabytes": "million bytes of text", "teraflops": "teraflops of arithmetic",
-         "steps": "steps"}
+         "steps": "steps", "epochs": "passes over the text"}
 
 
 @dataclasses.dataclass(frozen=True)

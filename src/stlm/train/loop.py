@@ -372,6 +372,7 @@ class Trainer:
         figures["train/bytes_per_second"] = n_bytes / spent
         peak = self.decisions.peak_flops * self.ranks.size
         figures["train/mfu"] = figures["train/bytes_per_second"] * self.counters.flops_per_byte / peak
+        figures["train/progress"] = self.progress()
         figures["train/learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
         return figures
 
