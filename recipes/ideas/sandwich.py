@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from stlm.nn.block import attention
 from stlm.nn.block.attention import AttentionBlock, Context
-from stlm.nn.ffn import FeedForwardConfig
 from stlm.nn.norm import RMSNorm
 
 
@@ -21,13 +20,12 @@ class Config(attention.Config):
     """Attention and a feed-forward layer, each with a norm of what it adds."""
 
     def build(self, dim: int) -> Sandwich:
-        return Sandwich(dim, self.heads, self.kv_heads or self.heads, self.window, self.ffn, self.qk_norm, self.rope_base)
+        return Sandwich(dim, self)
 
 
 class Sandwich(AttentionBlock):
-    def __init__(self, dim: int, heads: int, kv_heads: int, window: int, ffn: FeedForwardConfig, qk_norm: bool,
-                 rope_base: float) -> None:
-        super().__init__(dim, heads, kv_heads, window, ffn, qk_norm, rope_base)
+    def __init__(self, dim: int, config: Config) -> None:
+        super().__init__(dim, config)
         self.attention_after, self.ffn_after = RMSNorm(dim), RMSNorm(dim)
         for norm, last in ((self.attention_after, self.attention.out), (self.ffn_after, self.ffn.down)):
             nn.init.zeros_(norm.gain)  # the block begins as the identity by its gains: a norm of zeros has no useful slope

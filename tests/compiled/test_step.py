@@ -33,7 +33,7 @@ from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
 WAITS = ("_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "repeat_interleave", "unique",
          "unique_consecutive", "_unique2", "bincount")
 
-RESIDUAL = {"model": {"head": "late", "trunk": {"gates": True, "rope_share": 0.5}, "depth": {
+RESIDUAL = {"model": {"layers": 3, "head": "late", "trunk": {"gates": True, "rope_share": 0.5}, "depth": {
     "kind": "residual", "unet": True, "ngrams": 64, "values": 64, "value_residual": True}}}
 DROPOUT = {"train": {"dropout": {"embedding": 0.1, "residual": 0.1, "attention": 0.1, "layer": 0.1}}}
 
