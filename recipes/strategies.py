@@ -1,10 +1,10 @@
-"""Which ways to train help a model of about two million parameters where text is plenty? One at a time, at equal seconds.
+"""Which ways to train help a model of about two million parameters where text is plenty? One at a time, at equal text.
 
-    stlm compare recipes/strategies.py
+    stlm compare recipes/strategies.py --jobs 2
 
-Each arm takes one thing away from the demo's recipe, or adds one. The learning rate of every arm is swept alike by
-strategies_rates.py, one seed each; until that has been run, the factors below are 1. Times decide here, so nothing else may
-run on the machine; each run has both cores.
+Each arm takes one thing away from the demo's recipe, or adds one. Those that win are compared at equal seconds by
+strategies_in_time.py. Optimizers have the learning rates that strategies_rates.py found; all other arms have the rate of the
+recipe as it is.
 """
 
 from stlm.compare.recipe import Recipe
@@ -12,7 +12,8 @@ from stlm.compare.recipe import Recipe
 BASE = "demo --train.cooldown 0.5 "
 RESIDUAL = "--model.depth residual --model.depth.scalars False "
 SCALED = "--model.depth residual "
-MUON = "--optim muon --optim.local-lr-mult 1 --optim.precision bf16 "
+MUON = "--optim muon --optim.adamw-lr 6e-3 --optim.precision bf16 "
+EXPRESS = "--optim.iterations 4 --optim.coefficients polar_express "
 
 # the flags of each arm
 ARMS = {
@@ -41,33 +42,42 @@ ARMS = {
     "untied": "--model.head untied ",
     "average of the tail": "--train.averaging tail ",
     "EMA 0.99": "--train.averaging ema ",
-    "Muon, blocks of one row": MUON + "--optim.blocks 1024 ",
-    "Muon, 4 blocks, Polar Express": MUON + "--optim.blocks 4 --optim.iterations 4 --optim.coefficients polar_express ",
+    "Muon": MUON,
     "Muon, normalized": MUON + "--optim.normalize True ",
+    "Muon, 4 blocks, Polar Express": MUON + EXPRESS + "--optim.blocks 4 ",
+    "Muon, 4 blocks, Polar Express, normalized": MUON + EXPRESS + "--optim.blocks 4 --optim.normalize True ",
+    "Muon, 4 blocks, each 4th step whole, normalized": MUON + "--optim.blocks 4 --optim.every 4 --optim.normalize True ",
+    "Muon, blocks of one row, normalized": MUON + "--optim.blocks 1024 --optim.normalize True ",
     "Muon, SOAP outside the trunk": MUON + "--optim.local soap ",
-    "SOAP": "--optim soap ",
-    "recall": "--model.embedding recall ",
+    "SOAP": "--optim soap --optim.local-lr-mult 2 ",
+    "recall": "--model.embedding recall --model.embedding.rows 4096 ",
+    "twice the rows": "--model.embedding.rows 8192 ",
+    "1 layer, all its parameters in rows": "--model.layers 1 --model.embedding.rows 10240 ",
+    "rows of 1024": "--train.seq-len 1024 --train.batch-size 4 ",
+    "steps of 2 kB": "--train.batch-size 1 --train.warmup 100 ",
     "z-loss": "--objective z_loss ",
     "several bytes, no layers, to zero": "--objective multi_byte --objective.own-layers False --objective.weight 0.5 "
                                          "--objective.final-weight 0 ",
 }
-DEFAULT = {"Muon": 0.02, "SOAP": 3e-3}  # the middle rates of other optimizers
+RATES = {"Muon": 0.02, "SOAP": 3e-3}  # of other optimizers, by strategies_rates.py
 USUAL = 3e-3
-FACTORS = dict.fromkeys(ARMS, 1.0)  # of the middle rate, by strategies_rates.py
 
 EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.evaluate-every 200 --train.sample-every 100000 "
          "--train.checkpoint-every 1000 --train.compile on")
 
 
-def at_rate(arm: str, factor: float) -> str:
-    """The words of an arm, at a multiple of its middle learning rate."""
-    middle = DEFAULT.get(arm.partition(",")[0], USUAL)
-    return f"{BASE}{ARMS[arm]}--optim.lr {middle * factor:g}"
+def rate_of(arm: str) -> float:
+    """The learning rate of an arm."""
+    return RATES.get(arm.partition(",")[0], USUAL)
+
+
+def at_rate(arm: str, rate: float) -> str:
+    """The words of an arm at a learning rate."""
+    return f"{BASE}{ARMS[arm]}--optim.lr {rate:g}"
 
 
 RECIPE = Recipe(
-    question="Which ways to train help a model of about two million parameters, at equal seconds, where text is plenty?",
-    rule="The lowest mean bits per byte. A way is taken where p is below 0.01; what wins is tried together and at ten million.",
-    equal="minutes", amount=6.0, every=EVERY,
-    arms={arm: at_rate(arm, factor) for arm, factor in FACTORS.items()},
-    baseline="as it is")
+    question="Which ways to train help a model of about two million parameters, at equal text, where text is plenty?",
+    rule="A way counts where p is below 0.01. What could pay for its time is compared at equal seconds.",
+    equal="megabytes", amount=3.0, every=EVERY,
+    arms={arm: at_rate(arm, rate_of(arm)) for arm in ARMS}, baseline="as it is")

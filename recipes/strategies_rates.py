@@ -1,17 +1,18 @@
-"""Which learning rate is best for each way to train? For strategies.py.
+"""Which learning rate is best for each optimizer? For strategies.py.
 
     stlm compare recipes/strategies_rates.py --jobs 2
 
-One seed, and equal text instead of seconds, so that two may run at a time: this finds a rate and claims no more.
+One seed: this finds a rate and claims no more.
 """
 
 import dataclasses
 
-from strategies import ARMS, at_rate
+from strategies import ARMS, at_rate, rate_of
 from strategies import RECIPE as STRATEGIES
 
+OPTIMIZERS = [arm for arm in ARMS if arm == "as it is" or arm.startswith(("Muon", "SOAP"))]
+
 RECIPE = dataclasses.replace(
-    STRATEGIES, question="Which learning rate is best for each way to train?", rule="The lowest bits per byte, each by itself.",
-    equal="megabytes", amount=4.0, seeds=(0,),
-    arms={f"{arm} at {factor:g}": at_rate(arm, factor) for arm in ARMS for factor in (0.5, 1.0, 2.0)},
+    STRATEGIES, question="Which learning rate is best for each optimizer?", rule="The lowest bits per byte, each by itself.",
+    seeds=(0,), arms={f"{arm} at {factor:g}": at_rate(arm, factor * rate_of(arm)) for arm in OPTIMIZERS for factor in (0.5, 1.0, 2.0)},
     baseline="as it is at 1")
