@@ -2,13 +2,13 @@
 
     stlm compare recipes/shapes_10m.py --jobs 2
 
-All arms have about ten million parameters, but the one that says otherwise. Rows cost no time, layers do.
+All arms have about ten million parameters, but the one that says otherwise.
 """
 
 from stlm.compare.recipe import Recipe
 
-ROWS = "10m --train.seq-len 2048 --train.batch-size 2 --model.pooling last --optim.local-lr-mult 2 "
-ONE = ROWS + "--model.layers 1 "
+ONE = "10m --train.seq-len 2048 --train.batch-size 2 --model.pooling last --optim.local-lr-mult 2 --model.layers 1 "
+NARROW = ONE + "--model.dim 256 --model.trunk.heads 4 "
 
 RECIPE = Recipe(
     question="Which shape of ten million parameters has the fewest bits per byte after 8 MB, and at which cost?",
@@ -18,15 +18,12 @@ RECIPE = Recipe(
           "--train.checkpoint-every 1000 --train.compile on",
     arms={
         "one layer, 60,416 rows": ONE + "--model.embedding.rows 60416",
-        "one layer of width 256, 68,608 rows": ONE + "--model.dim 256 --model.trunk.heads 4 --model.embedding.rows 68608",
+        "one layer of width 256, 68,608 rows": NARROW + "--model.embedding.rows 68608",
         "one layer of width 320, 64,640 rows": ONE + "--model.dim 320 --model.trunk.heads 5 --model.embedding.rows 64640",
         "one layer of width 192, 71,168 rows": ONE + "--model.dim 192 --model.trunk.heads 3 --model.embedding.rows 71168",
-        "width 256, local width 160, 53,248 rows": ONE + "--model.dim 256 --model.trunk.heads 4 --model.local-dim 160 "
-                                                         "--model.embedding.rows 53248",
-        "width 256, local width 192, 43,008 rows": ONE + "--model.dim 256 --model.trunk.heads 4 --model.local-dim 192 "
-                                                         "--model.embedding.rows 43008",
-        "width 256, 68,608 rows, lr 3e-3": ONE + "--model.dim 256 --model.trunk.heads 4 --model.embedding.rows 68608 "
-                                                 "--optim.lr 3e-3",
+        "width 256, local width 160, 53,248 rows": NARROW + "--model.local-dim 160 --model.embedding.rows 53248",
+        "width 256, local width 192, 43,008 rows": NARROW + "--model.local-dim 192 --model.embedding.rows 43008",
+        "width 256, 68,608 rows, lr 3e-3": NARROW + "--model.embedding.rows 68608 --optim.lr 3e-3",
         "one layer, local width 96, 82,432 rows": ONE + "--model.local-dim 96 --model.embedding.rows 82432",
         "one layer, local width 160, 47,104 rows": ONE + "--model.local-dim 160 --model.embedding.rows 47104",
         "one layer, 40,000 rows (7.4M)": ONE + "--model.embedding.rows 40000",

@@ -102,7 +102,7 @@ def whole(request, tmp_path_factory):
 
 def test_going_on_equals_never_stopping(tmp_path, whole):
     kind, undisturbed = whole
-    for cut in (1, 2 * undisturbed.step // 3 + 1, undisturbed.step - 1):
+    for cut in (1, undisturbed.step // 2, 2 * undisturbed.step // 3 + 1, undisturbed.step - 1):
         tiny_trainer(tmp_path / f"{cut}", callbacks=[Notes(cut)], averaging=KINDS[kind], **EPOCHS).run()
         saved = RunFolder(tmp_path / f"{cut}").latest()
         assert (saved.folder / EMA).exists() == (saved.counters["averaged"] > 0)
