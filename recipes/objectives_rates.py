@@ -7,13 +7,14 @@ One seed: this finds a rate and claims no more.
 
 import dataclasses
 
-from objectives import ARMS, at_rates
+from objectives import ARMS
 from objectives import RECIPE as OBJECTIVES
+from strategies import at_rate
 
-RATES = (3e-3, 6e-3)
+RATES = (1.5e-3, 3e-3, 6e-3)
 
 RECIPE = dataclasses.replace(
     OBJECTIVES, question="Which learning rate is best for each objective?", rule="The lowest bits per byte, each by itself.",
     seeds=(0,), texts={}, tasks=(),
-    arms=at_rates({f"{arm} at {rate}": (rate, flags) for arm, (_, flags) in ARMS.items() for rate in RATES}),
+    amount=8.0, arms={f"{arm} at {rate}": at_rate(flags, rate) for arm, flags in ARMS.items() for rate in RATES},
     baseline="causal at 0.003")

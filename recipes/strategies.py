@@ -70,13 +70,13 @@ def rate_of(arm: str) -> float:
     return MUONS if arm.startswith("Muon") else USUAL
 
 
-def at_rate(arm: str, rate: float) -> str:
-    """The words of an arm at a learning rate."""
-    return f"{BASE}{ARMS[arm]}--optim.lr {rate:g}"
+def at_rate(flags: str, rate: float) -> str:
+    """The words of an arm with these flags, at a learning rate."""
+    return f"{BASE}{flags}--optim.lr {rate:g}"
 
 
 RECIPE = Recipe(
     question="Which ways to train help a model of about two million parameters, at equal text, where text is plenty?",
     rule="A way counts where p is below 0.01. What could pay for its time is compared at equal seconds.",
     equal="megabytes", amount=3.0, every=EVERY,
-    arms={arm: at_rate(arm, rate_of(arm)) for arm in ARMS}, baseline="as it is")
+    arms={arm: at_rate(flags, rate_of(arm)) for arm, flags in ARMS.items()}, baseline="as it is")

@@ -14,6 +14,6 @@ OPTIMIZERS = [arm for arm in ARMS if arm == "as it is" or arm.startswith(("Muon"
 
 RECIPE = dataclasses.replace(
     STRATEGIES, question="Which learning rate is best for each optimizer?", rule="The lowest bits per byte, each by itself.",
-    seeds=(0,), arms={f"{arm} at {factor:g}": at_rate(arm, factor * rate_of(arm))
+    seeds=(0,), arms={f"{arm} at {factor:g}": at_rate(ARMS[arm], factor * rate_of(arm))
                       for arm in OPTIMIZERS for factor in (0.5, 1.0, 2.0)},
     baseline="as it is at 1")

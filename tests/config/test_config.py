@@ -189,6 +189,10 @@ def test_minutes_and_steps_stand_for_each_other(tmp_path):
     assert (second.steps, second.minutes) == (None, 2.0)
     assert parse(PRESETS["demo"](), ["--train.steps", "7"], "stlm").train.minutes is None
     assert parse(PRESETS["10m"](), ["--train.minutes=7"], "stlm").train.steps is None
+    for words, said in ((["--train.minutes", "30", "--train.max-minutes", "20"], "max_minutes = 20 would end the run before"),
+                        (["--train.stop-after", "3", "--train.keep-best", "False"], "stop_after needs the best weights")):
+        with pytest.raises(UserError, match=said):
+            parse(PRESETS["10m"](), words, "stlm")
     with pytest.raises(UserError, match="give one of steps, minutes, megabytes, epochs, teraflops"):
         parse(PRESETS["demo"](), ["--train.steps", "7", "--train.minutes", "7"], "stlm")
 

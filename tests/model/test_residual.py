@@ -103,6 +103,7 @@ def test_n_grams_end_with_the_patch():
     ({"depth": {"kind": "residual", "value_residual": True}, "trunk": "conv"}, "choose trunk = attention"),
     ({"depth": {"kind": "residual", "orders": []}}, "at least one length"),
     ({"layers": 2, "depth": {"kind": "residual", "unet": True}}, "three layers or more"),
+    ({"layers": 1, "depth": {"kind": "residual", "value_residual": True}}, "two layers or more"),
     ({"depth": {"kind": "mixture", "unet": True}}, "unet"),
 ])
 def test_what_it_cannot_go_with(fields, message):

@@ -7,8 +7,15 @@ import torch
 
 from stlm.nn.block import attention
 from stlm.nn.rope import rotate
+from stlm.nn.weights import Role, parameters_of
 
 pytestmark = pytest.mark.shapes
+
+
+def test_gates_are_no_matrix_to_optimizers():
+    """They read as many numbers at every width, so rates by width and orthogonal updates aren't for them."""
+    block = attention.Config(heads=4, gates=True).build(16)
+    assert {one.name: one.role for one in parameters_of(block) if "gate" in one.name} == {"attention.gate.weight": Role.VECTOR}
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])

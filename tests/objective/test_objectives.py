@@ -25,7 +25,10 @@ CELL = ("whitespace", "mean", "conv", "tied")
 TEXTS = [b"It was late. Nobody spoke. The rain fell. It fell on.", b"Extraordinarily!",
          b"The same words, the same words again. " * 2]
 KINDS = kinds(ObjectiveConfig)
-FITTING = {"reconstruct": {"slots": 5}}  # the small models' patches have 5 bytes at most
+FITTING = {"reconstruct": {"slots": 5},  # the small models' patches have 5 bytes at most
+           "masked_next": {"ratio": 0.6}, "span": {"ratio": 0.6, "short": 3, "long": 6}}  # the first row of `batch_of` stays
+CHANGED = ("masked_next", "span")
+CHANGING = {"ratio": 0.9, "final_ratio": 0.1, "weight": 0.5, "final_weight": 0.1}
 
 
 def config_of(kind: str, **fields: object) -> ObjectiveConfig:
@@ -51,9 +54,13 @@ def batch_of(objective, model, rows: int, number: int = 0) -> Batch:
 @pytest.mark.parametrize("fields", [{}, {"ratio": 1.0}], ids=str)
 def test_no_target_is_seen_where_it_is_predicted(kind, fields):
     """A change of one byte of the text changes no scores at the places where this byte is the target."""
-    if fields and "ratio" not in vars(config_of(kind)):
-        return
-    model, objective = small_model(CELL, patching={"kind": "stride", "stride": 3}), build(kind, **fields)
+    if not fields or "ratio" in vars(config_of(kind)):
+        assert refuse_leaks(build(kind, **fields)) > 5
+
+
+def refuse_leaks(objective) -> int:
+    """AssertionError if a target is seen. Returns the number of targets that were tried."""
+    model = small_model(CELL, patching={"kind": "stride", "stride": 3})
     stream = Stream(shard_of(TEXTS), ByteTokenizer(), 40, 1, seed=5).batch(1)
     find = from_tokens(model)
 
@@ -75,7 +82,30 @@ def test_no_target_is_seen_where_it_is_predicted(kind, fields):
             changed = tokens.clone()
             changed[0, place] = (changed[0, place] + 1) % 256
             found += check(prepared(tokens), prepared(changed))
-    assert found > 5
+    return found
+
+
+LEAKS = {  # from the row as it is, its tokens and what stands for hidden ones: the row with a leak
+    "hidden tokens stay": ("masked_next", lambda row, tokens, hidden: dataclasses.replace(row, inputs=tokens[:-1])),
+    "all tokens are asked for": ("masked_next", lambda row, tokens, hidden: dataclasses.replace(
+        row, weights=np.ones_like(row.weights))),
+    "asked for one place late": ("masked_next", lambda row, tokens, hidden: dataclasses.replace(
+        row, weights=np.roll(row.weights, 1))),
+    "targets are inputs": ("span", lambda row, tokens, hidden: dataclasses.replace(row, targets=row.inputs)),
+    "what is cut out stays": ("span", lambda row, tokens, hidden: dataclasses.replace(row, inputs=np.where(
+        np.arange(len(row.inputs)) < np.argmax(row.inputs == hidden) + 3, tokens[:-1], row.inputs))),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_planted_leaks_are_found(name, monkeypatch):
+    kind, leak = LEAKS[name]
+    objective = build(kind, ratio=1.0)
+    changed = objective.changed
+    monkeypatch.setattr(objective, "changed", lambda tokens, counted, draw: leak(changed(tokens, counted, draw), tokens,
+                                                                                 objective.hidden))
+    with pytest.raises(AssertionError):
+        refuse_leaks(objective)
 
 
 def split(batch: Batch, size: int) -> list[Batch]:
@@ -103,7 +133,7 @@ def gradients(objective, model, batches: list[Batch]) -> list[torch.Tensor]:
 def test_micro_batches_have_the_gradient_of_one_batch(kind, size):
     model, objective = small_model(CELL), build(kind)
     whole = batch_of(objective, model, rows=4)
-    assert 0 < whole.counted.double().mean() < 1
+    assert 0 < whole.counted.double().mean() < 1 and whole.unchanged[0] and whole.unchanged.all() == (kind not in CHANGED)
     for one, other in zip(gradients(objective, model, [whole]), gradients(objective, model, split(whole, size)), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
@@ -149,7 +179,8 @@ def test_all_parameters_have_gradients(kind):
 def test_a_run_goes_on_bit_for_bit(kind, tmp_path):
     """Its own parameters are in the checkpoint, beside the model's, and restored."""
     from tests.train.test_training import StopAt
-    config = dataclasses.replace(tiny_config(steps=8), objective=config_of(kind))
+    changing = {name: value for name, value in CHANGING.items() if name in vars(config_of(kind))}
+    config = dataclasses.replace(tiny_config(steps=8), objective=config_of(kind, **changing))
     whole = tiny_trainer(tmp_path / "whole", config=config)
     whole.run()
     tiny_trainer(tmp_path / "cut", config=config, callbacks=[StopAt(3)]).run()

@@ -28,12 +28,13 @@ from stlm.train.presets import PRESETS
 from tests.train.tiny import TINY
 
 BPE = ["--data.tokenizer", "bpe", "--data.tokenizer.vocab-size", "280", "--model.patching", "none", "--model.pooling", "last"]
+LATE = ["--model.head", "late", "--model.layers", "2", "--model.sharing", "all", "--model.sharing.loop-from", "0.5"]
 OTHER = "A cook sold warm bread, and {} people came for some of it; the rest went home by boat.\n"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with two trained models and two texts. Nothing is written to it."""
+    """A folder with three trained models and two texts. Nothing is written to it."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "tiny.toml").write_text(TINY.replace("steps = 4", "steps = 150") + "[optim]\nlr = 0.03\n")
     (folder / "first.txt").write_text("".join(f"The heron waited for {n} boats; the cat found {n % 7}.\n" for n in range(150)))
@@ -41,7 +42,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("stlm.cli.train.write_report", lambda folder: None)
-        for name, flags in {"r": ["--seed", "5", "--objective", "mix", "--data.field", "body"], "b": BPE}.items():
+        for name, flags in {"r": ["--seed", "5", "--objective", "mix", "--data.field", "body"], "b": BPE, "l": LATE}.items():
             assert main(["train", "tiny.toml", "--data", "first.txt", "--name", name, *flags]) == 0
     return folder
 
@@ -64,6 +65,8 @@ def test_what_is_taken_from_the_other_run():
     assert (config.train.seq_len, config.train.batch_size) == (64, 64)
     assert config.optim == dataclasses.replace(other.optim, lr=0.3 * other.optim.lr)
     assert (config.train.steps, config.train.epochs, config.train.max_minutes) == (None, 5.0, 20.0)
+    assert find_checkpoint("l").config.model.sharing.loop_from == 0.5
+    assert configure("l", ["--data", "other.txt"], "").model.sharing.loop_from == 0  # its layers are trained
     changed = configure("r", ["--data", "other.txt", "--train.steps", "7", "--optim.lr", "0.5"], "")
     assert (changed.train.steps, changed.train.epochs, changed.optim.lr) == (7, None, 0.5)
 
@@ -160,7 +163,7 @@ def test_one_command(capsys):
 
 
 @pytest.mark.usefixtures("at_home")
-@pytest.mark.parametrize("name", ["r", "b"])
+@pytest.mark.parametrize("name", ["r", "b", "l"])
 def test_it_never_ends_worse_than_it_began(capsys, name):
     """Where it learns one text and is scored on another, which it knew."""
     Path("apart").mkdir()
@@ -204,6 +207,10 @@ def test_at_most_so_many_minutes(capsys):
     last = RunFolder(Path("runs/r-tuned")).latest()
     assert 0.6 <= last.counters["spent"] < 5 and last.counters["progress"] == 1
     assert len(best.looks_of(RunFolder(Path("runs/r-tuned")))) <= 21
+    capsys.readouterr()
+    assert main(["train", "r", "--data", "other.txt", "--resume", "--train.epochs", "2e6", "--train.max-minutes", "0.01",
+                 "--train.stop-after", "0"]) == 2
+    assert "to train longer, add --train.max-minutes with more than 0.01, or none" in capsys.readouterr().err
 
 
 # --- tokens

@@ -70,6 +70,16 @@ def test_a_published_model_scores_the_same(tmp_path, stop):
         assert bool(model.head.apart) == (stop == 8)
 
 
+def test_a_run_that_is_made_longer_keeps_its_own_table(tmp_path):
+    tiny_trainer(tmp_path / "run", config=late(averaging="none")).run()
+    longer = tiny_trainer(tmp_path / "run", resume=True, config=late(averaging="none", steps=100))
+    before = longer.model.head.table.clone()
+    longer.advance()
+    assert longer.progress() < 0.4 and bool(longer.model.head.apart)
+    assert not torch.equal(longer.model.table, longer.model.head.table)
+    assert float((longer.model.head.table - before).detach().abs().max()) < 0.1
+
+
 def test_both_tables_are_stored_and_counted(tmp_path):
     model = tiny_trainer(tmp_path / "run", config=late()).model
     assert count(model).unique - count(tiny_trainer(tmp_path / "tied").model).unique == model.table.numel() > 0

@@ -133,6 +133,8 @@ def test_the_length_in_minutes_is_known_by_a_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "advance", by_a_clock)
     trainer = tiny_trainer(tmp_path / "run", config=auto(steps=None, minutes=5.0))  # 600 steps
     assert trainer.decisions.rate_search.steps == 12 and trainer.total is None
+    trainer = tiny_trainer(tmp_path / "limited", config=auto(steps=100_000, max_minutes=5.0))
+    assert trainer.decisions.rate_search.steps == 12 and trainer.step == 0 and trainer.progress() < 0.2
 
 
 # --- what it costs

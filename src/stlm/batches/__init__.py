@@ -42,6 +42,11 @@ class BatchesConfig(Slot):
 
     package: ClassVar[str] = "stlm.batches"
 
+    @property
+    def steps_grow(self) -> bool:
+        """Whether steps have more parts later in training than at first."""
+        return False
+
     @abc.abstractmethod
     def build(self, plan: BatchPlan) -> BatchSource:
         """The source of one run's batches."""

@@ -37,11 +37,21 @@ class Config(BatchesConfig):
     schedule: ScheduleConfig = linear.Config()
     """The way of both to their full size."""
 
+    @property
+    def steps_grow(self) -> bool:
+        return self.first_batch < 1
+
     def build(self, plan: BatchPlan) -> TextBatches:
         if self.first_batch < 1 and plan.grad_accum == 1:
             raise UserError("batches.first_batch: a step has one part, so it can't be smaller; set --train.grad-accum to 2 or "
                             "more")
+        if self.first_batch < 1 and parts_of(self.first_batch, plan.grad_accum) == plan.grad_accum:
+            raise UserError(f"batches.first_batch = {self.first_batch:g}: of {plan.grad_accum} parts of a step that is all of "
+                            "them; use a smaller share, or more --train.grad-accum")
         pieces = pieces_of(self.first_length)
+        if self.first_length < 1 and pieces == 1:
+            raise UserError(f"batches.first_length = {self.first_length:g}: rows are cut into 2, 4, 8 or more pieces, so "
+                            "use 0.7 or less")
         if plan.seq_len % pieces:
             raise UserError(f"batches.first_length: rows of {plan.seq_len} tokens can't be cut into {pieces} equal pieces; use "
                             f"a multiple of {pieces} for --train.seq-len")
@@ -50,7 +60,12 @@ class Config(BatchesConfig):
 
 def pieces_of(share: float) -> int:
     """The number of pieces of a row, a power of two, with which each has about this share of its length."""
-    return 1 << round(math.log2(1 / share))
+    return 1 << min(30, round(-math.log2(share)))
+
+
+def parts_of(share: float, grad_accum: int) -> int:
+    """How many of a step's parts are about this share of them."""
+    return max(1, round(share * grad_accum))
 
 
 class Draws(Sequence[np.random.Generator]):
@@ -99,7 +114,7 @@ class TextBatches(BatchSource):
             while len(self._parts) <= index:
                 progress = self._progress_at(plan.first_step + len(self._parts), self._first[-1])
                 share = between(config.schedule, config.first_batch, 1.0, progress)
-                self._parts.append(max(1, round(share * plan.grad_accum)))
+                self._parts.append(parts_of(share, plan.grad_accum))
                 self._progress.append(progress)
                 self._first.append(self._first[-1] + self._parts[-1] * self._part)
         return index

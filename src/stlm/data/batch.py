@@ -87,6 +87,11 @@ class Batch(Inputs):
             len(tensor) * pieces, tensor.shape[1] // pieces, *tensor.shape[2:]))
 
     @property
+    def unchanged(self) -> Bool[Tensor, " batch"]:
+        """The rows that are text as it is, without hidden or moved tokens, and that are read in one direction."""
+        return self.scored.any(dim=1)
+
+    @property
     def total_bytes(self) -> Tensor:
         """Bytes of text that are counted in this batch."""
         return self.n_bytes.sum()

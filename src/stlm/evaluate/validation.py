@@ -72,7 +72,8 @@ class Validation(Callback):
             self._kept = look
 
     def _warn(self, trainer: Trainer) -> None:
-        times = trainer.counters.n_bytes / trainer.corpus.train.n_bytes
+        counters = trainer.counters
+        times = (counters.n_bytes - counters.searched) / trainer.corpus.train.n_bytes
         if self._told or times <= 1 or not best.has_got_worse(self._looks):
             return
         self._told, train, first = True, trainer.config.train, best.best_of(self._looks)

@@ -3,7 +3,8 @@
 
 A weight that several layers share, or that the encoder and the decoder share, becomes the mean of the source's weights.
 Adaptors approximate the difference by its singular value decomposition. Routers and gates of ``depth`` are copied if both
-models have them; otherwise they keep their initial weights. If both models are built alike, all weights are copied.
+models have them; otherwise they keep their initial weights. If both models are built alike, all weights are copied. What else a
+model saves is copied too.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ def init_from(model: LM, source: LM) -> None:
         value.copy_(torch.stack(found).mean(dim=0))
     for adaptors, shared, wanted in owned:
         adaptors.imitate(shared, wanted)
+    saved = source.state_dict()
+    for name, buffer in model.named_buffers():
+        if name in saved:
+            buffer.copy_(saved[name])
 
 
 def _outside_blocks(model: LM) -> dict[str, Tensor]:

@@ -48,7 +48,7 @@ class Added(Objective):
         super().__init__()
         self.base, self.config = config.base.build(tokenizer, model), config
         # a tensor, because compiled code is compiled anew when a number in Python changes
-        self.register_buffer("weight", torch.tensor(config.weight), persistent=False)
+        self.register_buffer("weight", torch.tensor(float(config.weight)), persistent=False)
 
     def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
         self.base.load_frozen(load)

@@ -46,7 +46,8 @@ class ByteOrder(Added):
         distance = distances(batch.targets, model.bos, len(self.table.weight)).to(batch.weights.dtype)
         goal = (-distance).masked_fill(distance >= self.window, -torch.inf).softmax(dim=2)
         scores = self.table(output.hidden).to(goal.dtype).log_softmax(dim=2)
-        return per_target(-(goal * scores).sum(dim=2), batch, "order")
+        nats = -(goal * scores).sum(dim=2)
+        return per_target(nats * batch.unchanged[:, None], batch, "order")  # changed rows may have been read in both directions
 
 
 def distances(targets: Int[Tensor, "batch seq"], bos: int, vocab_size: int) -> Int[Tensor, "batch seq token"]:

@@ -33,5 +33,5 @@ def next_token_loss(output: Output, batch: Batch) -> Loss:
     nats, count, n_bytes = (surprisal * batch.weights).sum(), batch.weights.sum(), (batch.n_bytes * batch.scored).sum()
     bits = (surprisal.detach() * batch.scored).sum() / math.log(2)
     metrics = {"loss": (nats.detach(), count), "bits_per_byte": (bits, n_bytes),
-               "bytes_per_patch": (n_bytes, (output.ends & batch.counted).sum())}
+               "bytes_per_patch": (n_bytes, (output.ends & batch.scored).sum())}
     return Loss(nats, count, metrics).plus(output.auxiliary_loss(batch))

@@ -13,7 +13,7 @@ import numpy as np
 
 from stlm.config.bounds import Range, Share
 from stlm.model.model_config import ModelConfig
-from stlm.objective.some_rows import Row, SomeRows, SomeRowsConfig, spans
+from stlm.objective.some_rows import Row, SomeRows, SomeRowsConfig, check_spans, spans
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -29,6 +29,10 @@ class Config(SomeRowsConfig):
     """Mean length of a hidden span, in tokens."""
     two_way: bool = True
     """Read these rows in both directions, in the parts of the model that can."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_spans(self.hidden, self.span, "hidden and span")
 
     def build(self, tokenizer: Tokenizer, model: ModelConfig) -> MaskedNext:
         return MaskedNext(self, tokenizer)

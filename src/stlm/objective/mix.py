@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +31,26 @@ class Config(ObjectiveConfig):
     """The objective that is added."""
     weight: Weight = 0.5
     """Weight of the second objective at the start."""
-    final_weight: Weight = 0.5
-    """Weight of the second objective at the end."""
+    final_weight: Weight | None = None
+    """Weight of the second objective at the end. Not set: as at the start."""
     schedule: ScheduleConfig = linear.Config()
     """The way from the first weight to the last."""
 
     def build(self, tokenizer: Tokenizer, model: ModelConfig) -> Mix:
         return Mix(self.first.build(tokenizer, model), self.second.build(tokenizer, model), self)
+
+
+class Others(Sequence[np.random.Generator]):
+    """For each row another generator than the one in ``draws``, so that the parts of a mix draw apart."""
+
+    def __init__(self, draws: Sequence[np.random.Generator]) -> None:
+        self._draws = draws
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._draws[index].spawn(1)[0]
 
 
 class Mix(Objective):
@@ -48,7 +62,7 @@ class Mix(Objective):
         super().__init__()
         self.first, self.second, self.config = first, second, config
         # a tensor, because compiled code is compiled anew when a number in Python changes
-        self.register_buffer("weight", torch.tensor(config.final_weight), persistent=False)
+        self.register_buffer("weight", torch.tensor(float(config.weight)), persistent=False)
 
     def load_frozen(self, load: Callable[[str, nn.Module], None]) -> None:
         self.first.load_frozen(load)
@@ -61,7 +75,7 @@ class Mix(Objective):
 
     def prepare(self, batch: Batch, draws: Sequence[np.random.Generator], progress: float) -> Batch:
         """The first objective's batch, with the second one's as its last part."""
-        first, second = self.first.prepare(batch, draws, progress), self.second.prepare(batch, draws, progress)
+        first, second = self.first.prepare(batch, draws, progress), self.second.prepare(batch, Others(draws), progress)
         return dataclasses.replace(first, parts=(*first.parts, second))
 
     def loss(self, model: LM, output: Output, batch: Batch) -> Loss:

@@ -11,13 +11,16 @@ one before. That only makes sense in the first part of training: let the weight 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated
 
+import numpy as np
 from torch import nn
 from torch.nn import functional as F
 
 from stlm.config.bounds import Range
 from stlm.data.batch import Batch
+from stlm.errors import UserError
 from stlm.model.lm import LM
 from stlm.model.loss import Loss, figure
 from stlm.model.model_config import ModelConfig
@@ -50,10 +53,17 @@ class MultiByte(Added):
         super().__init__(config, tokenizer, model)
         self.further = config.further
 
+    def prepare(self, batch: Batch, draws: Sequence[np.random.Generator], progress: float) -> Batch:
+        """UserError if rows are too short."""
+        if self.further >= batch.targets.shape[1]:
+            raise UserError(f"objective.further = {self.further}: rows have {batch.targets.shape[1]} tokens; predict fewer "
+                            "than that, or read longer rows (--train.seq-len, --batches.first-length)")
+        return super().prepare(batch, draws, progress)
+
     def term(self, model: LM, output: Output, batch: Batch) -> Loss:
         """The weighted surprisal of the tokens after the next one. Tokens past the end of the row don't count."""
         total, seq_len = batch.weights.new_zeros(()), batch.targets.shape[1]
-        for number in range(1, min(self.further, seq_len - 1) + 1):
+        for number in range(1, self.further + 1):
             targets = F.pad(batch.targets[:, number:], (0, number))  # as long as the row, because copies are at places of a row
             nats = self.scores(output, model, number).surprisal(targets)[:, :-number]
             total = total + self.share(number, seq_len) * (nats * batch.weights[:, number:]).sum()
@@ -83,4 +93,4 @@ class WithHeads(MultiByte):
         return Scores(F.linear(self.norm(hidden + self.steps[number - 1](hidden)), model.table.to(hidden.dtype)))
 
     def share(self, number: int, seq_len: int) -> float:
-        return seq_len / sum(max(1, seq_len - step) for step in range(1, self.further + 1))
+        return seq_len / sum(seq_len - step for step in range(1, self.further + 1))

@@ -55,7 +55,9 @@ class NextLatent(Added):
             following = shifted(means(embedded, where.patch_of_byte, where.n_patches))
         off = (self.predictor(states, following) - shifted(states).detach()).abs()
         error = torch.where(off < 1, off.square() / 2, off - 0.5).mean(dim=2)
-        deviation, cosine = spread(states, where.exists)
-        apart = F.relu(self.deviation - deviation).mean(dim=1)
+        deviation, cosine = spread(states, patches.exists)
+        several = patches.exists.sum(dim=1) > 1
+        apart = F.relu(self.deviation - deviation).mean(dim=1) * several
         loss = mean_of_row(error, patches.follows) + self.guard * apart
-        return per_row(loss, batch, "latent", deviation=figure(deviation.mean(dim=1)), cosine=figure(cosine))
+        return per_row(loss, batch, "latent", deviation=figure((deviation.mean(dim=1) * several).sum(), several.sum()),
+                       cosine=figure((cosine * several).sum(), several.sum()))

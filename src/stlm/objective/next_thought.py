@@ -26,6 +26,7 @@ from stlm.objective.added import Added, AddedConfig, per_row
 from stlm.objective.patches import Predictor, followed, mean_of_row, spread, trunk_width
 from stlm.text.tokenizer import Tokenizer
 
+QUOTES = b"\"')]"  # may stand between the mark that closes a sentence and the space
 SHORTEST = 8  # tokens for each sentence, on average; a row has room for so many, and further ones aren't predicted
 
 
@@ -44,19 +45,22 @@ class Config(AddedConfig):
 
 class NextThought(Added):
     closes: Tensor
+    quote: Tensor
     space: Tensor
 
     def __init__(self, config: Config, tokenizer: Tokenizer, model: ModelConfig) -> None:
         super().__init__(config, tokenizer, model)
         self.temperature, self.predictor = config.temperature, Predictor(trunk_width(tokenizer, model))
-        for name, found in (("closes", [data.rstrip(b"\"')]")[-1:] in (b".", b"!", b"?") for data in tokenizer.token_bytes]),
-                            ("space", [data[:1].isspace() or not data for data in tokenizer.token_bytes])):
+        data = tokenizer.token_bytes
+        for name, found in (("closes", [each.rstrip(QUOTES)[-1:] in (b".", b"!", b"?") for each in data]),
+                            ("quote", [bool(each) and not each.rstrip(QUOTES) for each in data]),
+                            ("space", [each[:1].isspace() for each in data])):
             self.register_buffer(name, torch.tensor([*map(bool, found)]), persistent=False)
 
     def term(self, model: LM, output: Output, batch: Batch) -> Loss:
         tokens = batch.inputs
         segment_ids, _ = segment_positions(tokens == model.bos)
-        ends = self.ends(tokens, segment_ids)
+        ends = self.ends(tokens, segment_ids) & batch.counted
         room = max(2, tokens.shape[1] // SHORTEST)
         number = (ends.long().cumsum(dim=1) - ends.long()).clamp(max=room)  # of the sentence of each token
         read = output.trunk.per_token()
@@ -65,18 +69,22 @@ class NextThought(Added):
         last = torch.zeros_like(number[:, :1]).expand(-1, room + 1).scatter(1, torch.where(ends, number, room), index)[:, :room]
         owner = segment_ids.gather(1, last)
         there = torch.arange(room, device=tokens.device) < ends.sum(dim=1, keepdim=True)
-        asked, predicted = followed(there, owner), self.predictor(rms_norm(take(read, last)))
+        asked = followed(there, owner) & batch.unchanged[:, None]
+        predicted = self.predictor(rms_norm(take(read, last)))
         scores = (predicted @ thoughts.detach().mT).float() / (thoughts.shape[2] * self.temperature)
         scores = scores.masked_fill(~there[:, None], torch.finfo(scores.dtype).min)
         goal = torch.arange(1, room + 1, device=tokens.device).clamp(max=room - 1).expand_as(last)
         nats = F.cross_entropy(scores.mT, goal, reduction="none")
         right = ((scores.argmax(dim=2) == goal) & asked).sum()
+        cosine, several = spread(thoughts, there)[1], there.sum(dim=1) > 1
         return per_row(mean_of_row(nats, asked), batch, "thought", accuracy=figure(right, asked.sum()),
-                       cosine=figure(spread(thoughts, there)[1]))
+                       cosine=figure((cosine * several).sum(), several.sum()))
 
     def ends(self, tokens: Tensor, segment_ids: Tensor) -> Tensor:
-        """Where a sentence is over: at the space after a mark that closes it, in the same document."""
-        closed, space = (table[tokens] for table in (self.closes, self.space))
-        found = torch.zeros_like(closed)
-        found[:, 1:] = closed[:, :-1] & space[:, 1:] & (segment_ids[:, 1:] == segment_ids[:, :-1])
+        """Where a sentence is over: at the space after a mark that closes it, and at the end of a document."""
+        index = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        last = torch.where(self.quote[tokens], 0, index).cummax(dim=1).values  # the last token that is no quotation mark
+        closed, new = self.closes[tokens].gather(1, last), segment_ids[:, 1:] != segment_ids[:, :-1]
+        found = F.pad(new, (0, 1))
+        found[:, 1:] |= closed[:, :-1] & self.space[tokens[:, 1:]] & ~new
         return found

@@ -22,12 +22,14 @@ from stlm.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Patches:
-    """states: the trunk's output for each patch. where: which byte is in which patch. follows: which patches have a next one in
-    the same document.
+    """states: the trunk's output for each patch. where: which byte is in which patch. exists: which patches there are, without
+    those of padding. follows: which of them have a next one in the same document; none in rows that an objective has changed,
+    because there the next one may be hidden or have been read already.
     """
 
     states: Float[Tensor, "batch patch dim"]
     where: Layout
+    exists: Bool[Tensor, "batch patch"]
     follows: Bool[Tensor, "batch patch"]
 
 
@@ -36,8 +38,8 @@ def patches_of(model: LM, output: Output, batch: Batch) -> Patches:
     segment_ids, _ = segment_positions(batch.inputs == model.bos)
     states = output.trunk.states
     where = layout(output.ends, segment_ids, states.shape[1])
-    owner = where.at_ends(segment_ids)
-    return Patches(states, where, followed(where.exists, owner))
+    exists = where.exists & where.at_ends(batch.counted)
+    return Patches(states, where, exists, followed(exists, where.at_ends(segment_ids)) & batch.unchanged[:, None])
 
 
 def followed(exists: Bool[Tensor, "batch n"], owner: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch n"]:
@@ -83,7 +85,8 @@ def mean_of_row(values: Float[Tensor, "batch n"], counts: Bool[Tensor, "batch n"
 def spread(x: Float[Tensor, "batch n dim"], counts: Bool[Tensor, "batch n"]
            ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, " batch"]]:
     """Of vectors of unit mean square, in each row: the standard deviation of every number, and the mean cosine of the vectors
-    with their mean. If the vectors of a row have collapsed to one, they are 0 and 1.
+    with their mean. If the vectors of a row have collapsed to one, they are 0 and 1. They say nothing of a row without two
+    vectors.
     """
     n = counts.sum(dim=1, keepdim=True).clamp(min=1)
     kept = x.masked_fill(~counts[..., None], 0)

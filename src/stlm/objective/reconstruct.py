@@ -51,7 +51,7 @@ class Reconstruct(Added):
     def term(self, model: LM, output: Output, batch: Batch) -> Loss:
         assert output.trunk.inputs is not None  # whole rows are read
         patches, vectors = patches_of(model, output, batch), model.backbone.from_trunk(output.trunk.inputs)
-        end, exists, table = patches.where.end, patches.where.exists, model.table.to(vectors.dtype)
+        end, exists, table = patches.where.end, patches.exists, model.table.to(vectors.dtype)
         index = torch.arange(batch.inputs.shape[1], device=end.device).expand_as(batch.inputs)
         last = F.pad(end, (0, 1))  # one more, for bytes of no patch
         start = last.scatter_reduce(1, patches.where.patch_of_byte, index, "amin")[:, :-1]

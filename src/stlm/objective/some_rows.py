@@ -86,6 +86,13 @@ def hidden_token(tokenizer: Tokenizer) -> int:
     raise UserError("objective: this tokenizer has no token that can stand for hidden ones; use the tokenizer bytes or bpe")
 
 
+def check_spans(hidden: float, mean: float, fields: str) -> None:
+    """ValueError if spans of this mean length, which lie apart, can't cover this share. fields: the names of both."""
+    if hidden > mean / (mean + 1):
+        raise ValueError(f"{fields}: spans of {mean:g} tokens lie at least one apart, so they can hide "
+                         f"{mean / (mean + 1):.3g} of the tokens at most")
+
+
 def spans(n: int, share: float, mean: float, draw: np.random.Generator) -> list[tuple[int, int]]:
     """Spans (start, end) that cover about ``share`` of ``n`` places. They lie apart, and ``mean`` is their mean length."""
     found, start, gap = list[tuple[int, int]](), -1, max(1.0, mean * (1 - share) / share)

@@ -8,15 +8,17 @@ long spans take turns at random; text without gaps is the third kind of the pape
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
+from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
 
 from stlm.config.bounds import Range, Share
 from stlm.model.model_config import ModelConfig
-from stlm.objective.some_rows import Row, SomeRows, SomeRowsConfig, spans
+from stlm.objective.some_rows import Row, SomeRows, SomeRowsConfig, check_spans, spans
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -35,6 +37,11 @@ class Config(SomeRowsConfig):
     long_ratio: Share = 0.5
     """Share of the changed rows with long spans."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_spans(self.hidden, self.short, "hidden and short")
+        check_spans(self.hidden_long, self.long, "hidden_long and long")
+
     def build(self, tokenizer: Tokenizer, model: ModelConfig) -> Spans:
         return Spans(self, tokenizer)
 
@@ -49,22 +56,28 @@ class Spans(SomeRows):
         """The rearranged row. Each gap needs two more tokens, so the end of the row is left out. A gap isn't predicted."""
         share, mean = self.long if draw.random() < self.long_ratio else self.short
         n = int(counted.sum()) + 1  # tokens of the row; padding follows
-        drawn, opens = spans(n, share, mean, draw), [0, *(np.flatnonzero(tokens[1:n] == self.bos) + 1)]
-
-        def within(n: int) -> list[tuple[int, int]]:
-            """The gaps in the first ``n`` tokens, split where documents open."""
-            edges = itertools.pairwise([*opens, len(tokens)])
-            parts = [(max(start, first + int(tokens[first] == self.bos)), min(end, last, n))
-                     for first, last in edges for start, end in drawn]
-            return [(start, end) for start, end in parts if start < end]
-
-        while n + 2 * len(within(n)) > len(tokens):
+        opens = [0, *(np.flatnonzero(tokens[1:n] == self.bos) + 1)]
+        gaps = list(itertools.chain.from_iterable(
+            self._split(start, end, tokens, opens) for start, end in spans(n, share, mean, draw)))
+        while n + 2 * len(gaps) > len(tokens):
             n -= 1
+            while gaps and gaps[-1][0] >= n:
+                gaps.pop()
+        gaps = [(start, min(end, n)) for start, end in gaps]
         edges = itertools.pairwise([*(first for first in opens if first < n), n])
-        new = np.concatenate([piece for first, last in edges for piece in self._document(tokens, first, last, within(n))])
+        new = np.concatenate([piece for first, last in edges for piece in self._document(tokens, first, last, gaps)])
         there = np.arange(len(tokens)) < len(new)
         new = np.pad(new, (0, len(tokens) - len(new)))
         return Row(new[:-1], new[1:], (there[1:] & (new[1:] != self.hidden)).astype(np.float32))
+
+    def _split(self, start: int, end: int, tokens: np.ndarray, opens: list[int]) -> Iterator[tuple[int, int]]:
+        """The parts of a span in each document. The token that opens a document is in none."""
+        for first, last in itertools.pairwise([*opens[max(0, bisect.bisect(opens, start) - 1):], len(tokens)]):
+            if first >= end:
+                return
+            begin = max(start, first + int(tokens[first] == self.bos))
+            if begin < min(end, last):
+                yield begin, min(end, last)
 
     def _document(self, tokens: np.ndarray, first: int, last: int, gaps: list[tuple[int, int]]) -> list[np.ndarray]:
         """The pieces of one document, tokens ``first`` to ``last``: what is left, then what was cut out."""

@@ -91,8 +91,8 @@ def load_best(folder: RunFolder, look: Look) -> Checkpoint:
 
 
 def keep(folder: RunFolder, config: RunConfig, tokenizer: Tokenizer, model: LM, look: Look, counters: dict[str, Any]) -> None:
-    """Save weights in the place of the ones before. Whenever a kill comes, the old or the new ones are whole. UserError if the
-    disk can't take them.
+    """Save weights in the place of the ones before. Whenever a kill comes, the old or the new ones are whole, if they are of
+    different steps. UserError if the disk can't take them.
     """
     folder.check_own()
     path = checkpoint_of(folder.best, look.step)

@@ -47,6 +47,9 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     if (rows := train.batch_size // train.grad_accum) < ranks.size:
         raise UserError(f"train.batch_size: a step has {rows} row{'s' * (rows > 1)} at a time, too few for {ranks.size} "
                         "processes; increase --train.batch-size, decrease --train.grad-accum, or start fewer processes")
+    if ranks.size > 1 and config.batches.steps_grow and (train.by_clock or train.teraflops is not None):
+        raise UserError("batches: processes could disagree on the size of a step that grows with the clock or with FLOPs; set "
+                        "--train.steps, --train.megabytes or --train.epochs, or start one process")
     torch.manual_seed(config.seed)
     model = LM(config.model, corpus.tokenizer)
     objective = config.objective.build(corpus.tokenizer, config.model)

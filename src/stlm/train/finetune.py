@@ -33,7 +33,8 @@ def finetuning_of(name: str) -> RunConfig:
     rate = min(RATE, math.sqrt(batch_size / other.train.batch_size))
     train = TrainConfig(epochs=EPOCHS, max_minutes=MINUTES, init_from=name, seq_len=other.train.seq_len, batch_size=batch_size,
                         warmup=WARMUP, cooldown=1.0, evaluate_every=None, stop_after=PATIENCE)
-    return RunConfig(data=DataConfig(source="", tokenizer=other.data.tokenizer), model=other.model, objective=other.objective,
+    model = dataclasses.replace(other.model, sharing=other.model.sharing.of_trained())
+    return RunConfig(data=DataConfig(source="", tokenizer=other.data.tokenizer), model=model, objective=other.objective,
                      optim=slower(other.optim, rate), train=train)
 
 

@@ -288,7 +288,7 @@ class Trainer:
         if self.ema is None or not self._to_average:
             return
         counters, self._to_average = self.counters, False
-        moment = Moment(self._before, self.progress(), counters.n_bytes / self.corpus.train.n_bytes)
+        moment = Moment(self._before, self.progress(), (counters.n_bytes - counters.searched) / self.corpus.train.n_bytes)
         rate = self.config.train.averaging.rate(moment, counters.averaged)
         if rate:
             average(locals_of(self.ema.parameters()), locals_of(self.model.parameters()), rate)
@@ -365,7 +365,7 @@ class Trainer:
         for names, pairs in self._sums.items():
             for name, pair in zip(names, self.ranks.sum(torch.stack(pairs).sum(dim=0)).tolist(), strict=True):
                 sums[name] = [one + other for one, other in zip(sums.get(name, (0.0, 0.0)), pair, strict=True)]
-        figures = {f"train/{name}": total / (count or 1.0) for name, (total, count) in sums.items()}
+        figures = {f"train/{name}": total / count for name, (total, count) in sums.items() if count}
         self._sums.clear()
         spent, n_bytes = self.counters.spent - self._logged_at[0], self.counters.n_bytes - self._logged_at[1]
         self._logged_at = (self.counters.spent, self.counters.n_bytes)

@@ -58,7 +58,7 @@ def find_rate(trainer: Trainer) -> str:
     """
     began, config, start = time.perf_counter(), trainer.config, _Start(trainer)
     steps = trainer.total
-    if steps is None:
+    if steps is None or config.train.max_minutes is not None:
         seen = _steps_by_a_trial(trainer)
         steps = trainer.ranks.from_main(lambda: math.ceil(seen))
         start.restore()
@@ -144,25 +144,25 @@ def _loss(trainer: Trainer, config: RunConfig, length: int, steps: int) -> float
             trainer.advance()
     except Diverged:
         return None
-    loss = trainer.figures()["train/loss"]
+    loss = trainer.figures().get("train/loss", math.nan)
     return loss if math.isfinite(loss) else None
 
 
 def _restart(trainer: Trainer, config: RunConfig, steps: int, warmup: int) -> None:
     """Make a run of so many steps of it."""
-    changes: dict[str, Any] = {**dict.fromkeys(LENGTHS), "steps": steps, "warmup": warmup}
+    changes: dict[str, Any] = {**dict.fromkeys(LENGTHS), "max_minutes": None, "steps": steps, "warmup": warmup}
     train = dataclasses.replace(config.train, **changes)
     trainer.restart(dataclasses.replace(config, train=train), steps, Counters(flops_per_byte=trainer.counters.flops_per_byte))
     _set_rates(trainer, config.optim)
 
 
 def _steps_by_a_trial(trainer: Trainer) -> float:
-    """About how many steps a run has whose length is in minutes or FLOPs, by its second step."""
-    train = trainer.config.train
+    """About how many steps a run has whose length, or whose limit, is in minutes or FLOPs, by its second step."""
+    train, limits = trainer.config.train, [] if trainer.total is None else [float(trainer.total)]
     _restart(trainer, with_rate(trainer.config, trainer.config.optim.default_rate() * FACTORS[0]), 2, 1)
     trainer.advance()
     before = dataclasses.replace(trainer.counters)
     trainer.advance()
-    if train.minutes is not None:
-        return 60 * train.minutes / (trainer.counters.spent - before.spent)
-    return 1e12 * (train.teraflops or 0.0) / max(1.0, trainer.counters.flops - before.flops)
+    seconds, flops = trainer.counters.spent - before.spent, max(1.0, trainer.counters.flops - before.flops)
+    limits += [60 * minutes / seconds for minutes in (train.minutes, train.max_minutes) if minutes is not None]
+    return min([*limits, *([] if train.teraflops is None else [1e12 * train.teraflops / flops])])

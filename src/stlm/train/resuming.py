@@ -16,6 +16,7 @@ FREE = ("train.", "optim.", "data.source", "data.field", "data.megabytes")  # wh
 FIXED = {  # fields of these tables that may not change, and why
     "train.seq_len": "the text is cut into rows of this length",
     "train.init_from": "a run starts from other weights only at its first step",
+    "optim.largest": "what SOAP knows of a matrix depends on whether it is larger than this",
 }
 
 
@@ -52,6 +53,8 @@ def longer(saved: Checkpoint) -> str:
     if saved.counters.get("progress", 0.0) < 1:
         return (f"it ended early (--train.stop-after {config.train.stop_after}); to train longer, give more, or 0, which never "
                 "ends early")
+    if 0 < 60 * (config.train.max_minutes or 0.0) <= saved.counters["spent"]:
+        return f"to train longer, add --train.max-minutes with more than {config.train.max_minutes:g}, or none"
     name = next(name for name in LENGTHS if getattr(config.train, name) is not None)
     return f"to train longer, add --train.{name} with more than {getattr(config.train, name):g}"
 

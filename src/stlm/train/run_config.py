@@ -124,6 +124,11 @@ class TrainConfig(Checked):
             raise ValueError(f"give one of {', '.join(LENGTHS)}")
         if self.batch_size % self.grad_accum:
             raise ValueError(f"batch_size = {self.batch_size} has to be a multiple of grad_accum = {self.grad_accum}")
+        if (self.minutes or 0.0) > (self.max_minutes or math.inf):
+            raise ValueError(f"max_minutes = {self.max_minutes:g} would end the run before minutes = {self.minutes:g}; set "
+                             "max_minutes to none")
+        if self.stop_after and not self.keep_best:
+            raise ValueError("stop_after needs the best weights: set keep_best to true, or stop_after to 0")
         if fault := why_no_rate(self.schedule, self.cooldown):
             raise ValueError(f"schedule: {fault}")
 

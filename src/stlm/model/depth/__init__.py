@@ -1,5 +1,5 @@
-"""Which layers of the trunk process which patches. The slot ``depth``; its kinds are ``full``, ``early_exit``, ``mixture`` and
-``skip``.
+"""Which layers of the trunk process which patches. The slot ``depth``; its kinds are ``full``, ``early_exit``, ``mixture``,
+``residual`` and ``skip``.
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ class Config(DepthConfig):
             raise ValueError("depth: values and value_residual are about attention; choose trunk = attention")
         if self.unet and model.layers < 3:
             raise ValueError(f"depth: unet needs three layers or more; layers = {model.layers}")
+        if self.value_residual and model.layers < 2:
+            raise ValueError(f"depth: value_residual needs two layers or more; layers = {model.layers}")
 
     def build(self, blocks: Sequence[Block], dim: int) -> ResidualStack:
         return ResidualStack(blocks, dim, self)

@@ -1,4 +1,6 @@
-"""From vectors to scores of the next token. The slot ``head``; its kinds are ``tied``, ``untied`` and ``parallel``."""
+"""From vectors to scores of the next token. The slot ``head``; its kinds are ``tied``, ``untied``, ``late`` and
+``parallel``.
+"""
 
 from __future__ import annotations
 

@@ -41,13 +41,13 @@ class Late(Head):
         self.table = nn.Parameter(torch.zeros(vocab_size, dim))
         # a tensor, because compiled code is compiled anew when a number in Python changes; it is saved, so that a run that goes
         # on doesn't copy again
-        self.register_buffer("apart", torch.tensor(True))
+        self.register_buffer("apart", torch.tensor(False))
 
     @torch.no_grad()
     def set_progress(self, progress: float, table: Tensor) -> None:
         own, other = locals_of([self.table, table])
         own.copy_(torch.where(self.apart, own, other))  # if they weren't apart until now
-        self.apart.fill_(progress >= self.at)
+        self.apart.logical_or_(torch.tensor(progress >= self.at))  # for good, also where a finished run is made longer
 
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:

@@ -43,6 +43,10 @@ class SharingConfig(Slot):
         """How many layers run when the share ``progress`` of training is over."""
         return layers
 
+    def of_trained(self) -> SharingConfig:
+        """The sharing of a run that starts from weights trained with this one: all layers run from its first step."""
+        return self
+
 
 @dataclasses.dataclass(frozen=True)
 class AdaptedConfig(SharingConfig):
@@ -92,3 +96,6 @@ class LoopsConfig(BlocksConfig):
 
     def layers_at(self, progress: float, layers: int) -> int:
         return len(set(self.owners(layers))) if progress < self.loop_from else layers
+
+    def of_trained(self) -> LoopsConfig:
+        return dataclasses.replace(self, loop_from=0.0)

@@ -21,7 +21,7 @@ from stlm.nn.memory import KV
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.rope import Rotation, rotate, rotation
 from stlm.nn.stack import NOTHING, Block
-from stlm.nn.weights import linear
+from stlm.nn.weights import Role, linear
 
 SHORT = 512  # up to so many positions, explicit attention is faster on CPUs than PyTorch's fused kernel (docs/log.md)
 GATED = 12  # numbers of a position that the gates of its heads read
@@ -91,7 +91,8 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim, self.qk_norm = heads, kv_heads, dim // heads, qk_norm
         self.qkv = linear(dim, (heads + 2 * kv_heads) * self.head_dim)
         self.out = linear(dim, dim, zero=True)
-        self.gate = linear(min(GATED, dim), heads, zero=True) if gates else None
+        # no matrix to optimizers: it reads as many numbers at every width
+        self.gate = linear(min(GATED, dim), heads, zero=True, role=Role.VECTOR) if gates else None
         self.weights_dropout: nn.Module | None = None  # in training; without, nothing is dropped
 
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
