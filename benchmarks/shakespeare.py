@@ -1,6 +1,6 @@
 """Nats per character of tinyshakespeare after three minutes, compared with nanoGPT's own CPU demo.
 
-    python -m benchmarks shakespeare [--seeds 0 1 2 3 4]
+    python -m benchmarks shakespeare [--seeds 1 2 3 4 5]
 
 The split is nanoGPT's: the first 90 % is for training, the last 10 % is held out, and all of that is scored. nanoGPT's demo (4
 layers of width 128, context 64, batches of 12, 2000 steps, float32) has its authors' settings, without a limit of time.
@@ -21,9 +21,8 @@ from rich.progress import track
 from benchmarks import common, nanogpt
 
 STEPS = 2000  # steps of nanoGPT's demo
-OURS = ["--model.embedding", "tokens", "--model.layers", "3", "--train.seq-len", "512", "--train.batch-size", "8",
-        "--optim.local-lr-mult", "1"]
-RULE = "At or below 1.60 nats a character, in the mean over five seeds."
+OURS = ["--model.embedding", "tokens", "--model.layers", "3", "--optim.local-lr-mult", "1", "--optim.weight-decay", "1"]
+RULE = "At or below 1.36 nats a character, in the mean over five seeds that nothing was chosen by."
 
 
 def ours(source: str, seed: int) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def theirs(source: str, seed: int) -> dict[str, Any]:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks shakespeare", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--data", default=common.real_text("tinyshakespeare"))
     given = parser.parse_args(arguments)
     record = common.collect(

@@ -50,6 +50,7 @@ ARMS = {
     "Muon, blocks of one row, normalized": MUON + "--optim.blocks 1024 --optim.normalize True ",
     "Muon, SOAP outside the trunk": MUON + "--optim.local soap ",
     "SOAP": "--optim soap --optim.local-lr-mult 2 ",
+    "beta2 0.98": "--optim.beta2 0.98 ",
     "recall": "--model.embedding recall --model.embedding.rows 4096 ",
     "twice the rows": "--model.embedding.rows 8192 ",
     "1 layer, all its parameters in rows": "--model.layers 1 --model.embedding.rows 10240 ",
