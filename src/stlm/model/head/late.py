@@ -47,7 +47,8 @@ class Late(Head):
     def set_progress(self, progress: float, table: Tensor) -> None:
         own, other = locals_of([self.table, table])
         own.copy_(torch.where(self.apart, own, other))  # if they weren't apart until now
-        self.apart.logical_or_(torch.tensor(progress >= self.at))  # for good, also where a finished run is made longer
+        if progress >= self.at:
+            self.apart.fill_(True)  # for good, also where a finished run is made longer
 
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:
