@@ -272,7 +272,8 @@ def test_collapse_shows_in_the_figures_and_costs():
     guarded = build("next_latent", guard=1.0, deviation=5.0)
     guarded.load_state_dict(objective.state_dict())
     one, other = (each.term(model, model(batch), batch) for each in (objective, guarded))
-    assert float(other.total.detach()) > float(one.total.detach()) and "latent/cosine" in one.metrics and "latent/deviation" in one.metrics
+    assert float(other.total.detach()) > float(one.total.detach())
+    assert "latent/cosine" in one.metrics and "latent/deviation" in one.metrics
 
 
 def test_the_target_of_a_latent_gets_no_gradient():
