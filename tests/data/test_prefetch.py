@@ -89,7 +89,9 @@ def test_without_steps_ahead_there_is_no_thread():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process alone")
 def test_ctrl_c_ends_a_process_whose_threads_work():
-    code = ("import time\nfrom stlm.data.prefetch import Prefetch\nprefetch = Prefetch(lambda step: time.sleep(0.3) or [], 8)\n"
+    code = ("import signal, time\nfrom stlm.data.prefetch import Prefetch\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background processes ignore it
+            "prefetch = Prefetch(lambda step: time.sleep(0.3) or [], 8)\n"
             "print('begun', flush=True)\nstep = 0\nwhile True: prefetch(step); step += 1")
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "begun\n"
