@@ -16,7 +16,7 @@ from stlm.config.decode import decode
 from stlm.data.shards import Shard
 from stlm.data.stream import Stream
 from stlm.errors import UserError
-from stlm.evaluate.callbacks import Samples
+from stlm.evaluate.callbacks import Samples, opening
 from stlm.evaluate.validation import Validation
 from stlm.model.model_config import ModelConfig
 from stlm.model.patching.entropy import reader
@@ -27,9 +27,9 @@ from stlm.train import compiling, loop, machine
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import EXCERPT_BITS, RunFolder, read_lines
 from stlm.train.loop import Callback
-from tests.conftest import small_model
+from tests.conftest import shard_of, small_model
 from tests.optim.variants import CONFIGS
-from tests.train.tiny import tiny_config, tiny_corpus, tiny_trainer
+from tests.train.tiny import STORY, tiny_config, tiny_corpus, tiny_trainer
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -171,6 +171,15 @@ def test_watching_changes_nothing(tmp_path):
     held_out = [r[EXCERPT_BITS] for r in read_lines(tmp_path / "watched" / "metrics.jsonl") if EXCERPT_BITS in r]
     assert len(held_out) == 6
     assert len(read_lines(tmp_path / "watched" / "samples.jsonl")) == 4
+
+
+def test_samples_go_on_from_held_out_words_where_few_texts_begin():
+    corpus = tiny_corpus()
+    assert opening(corpus) == (STORY % (36, 7 * 36 % 11, 36 * 36 % 13))[:64].rpartition(b" ")[0]
+    many = dataclasses.replace(corpus, train=shard_of([b"a"] * 100))
+    assert opening(many) == b""
+    letters = dataclasses.replace(corpus, validation=shard_of(["ж".encode() * 50 + b"."]))
+    assert opening(letters) == "ж".encode() * 32
 
 
 def test_micro_batches_add_up(tmp_path):

@@ -15,6 +15,9 @@ from stlm.generate.writer import write
 from stlm.train.loop import Callback, Trainer
 from stlm.train.run_config import TrainConfig
 
+FEW = 100  # texts
+OPENING = 64  # tokens
+
 
 class Benchmarks(Callback):
     """``eval/TASK/METRIC`` of a subset, every ``tasks_every`` steps and at the end. All data are read when it is made. corpus:
@@ -35,9 +38,17 @@ class Benchmarks(Callback):
         return {f"eval/{name}": value for kind, run in self._runs.items() for name, value in plain(kind, run(context)).items()}
 
 
+def opening(corpus: Corpus) -> bytes:
+    """What samples go on from: nothing, or some words of the held-out text if a model sees too few texts begin to learn it."""
+    if corpus.train.n_documents >= FEW:
+        return b""
+    data = corpus.tokenizer.decode(corpus.validation.tokens[:OPENING].tolist())
+    return (data.rpartition(b" ")[0] or data).decode("utf-8", errors="ignore").encode()
+
+
 class Samples(Callback):
-    """A short generated text without a prompt, every ``sample_every`` steps. It is saved in ``samples.jsonl`` and passed to
-    ``show``.
+    """A short generated text, every ``sample_every`` steps. It is saved in ``samples.jsonl`` and passed to ``show``, after what
+    it goes on from.
     """
 
     def __init__(self, show: Callable[[int, str], None], max_bytes: int = 240) -> None:
@@ -46,7 +57,8 @@ class Samples(Callback):
     def on_step_end(self, trainer: Trainer) -> None:
         if trainer.step % trainer.config.train.sample_every and not trainer.done:
             return
-        pieces = write(trainer.usable_model(), trainer.corpus.tokenizer, b"", self._max_bytes, Sampling(), trainer.config.seed)
-        text = b"".join(pieces).decode("utf-8", errors="replace")
+        corpus, prompt = trainer.corpus, opening(trainer.corpus)
+        pieces = write(trainer.usable_model(), corpus.tokenizer, prompt, self._max_bytes, Sampling(), trainer.config.seed)
+        text = b"".join([prompt, *pieces]).decode("utf-8", errors="replace")
         trainer.folder.append(trainer.folder.samples, {"step": trainer.step, "text": text})
         self._show(trainer.step, text)
