@@ -246,6 +246,7 @@ def rehearsal(tmp_path, texts) -> Rehearsal:
     return Rehearsal(tmp_path / "package", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_short_training_ends_by_the_clock(rehearsal, tmp_path):
     """How much is reached depends on the machine; that it is in time and told does not."""
     status, said, took = rehearsal.run(0.3, "--measure", "none", "--train", "tiny.toml", "--train.compile", "off")
