@@ -2,9 +2,9 @@
 
     stlm compare recipes/strategies.py --jobs 2
 
-Each arm takes one thing away from the demo's recipe, or adds one. What wins has to win at equal seconds too. Learning rates of
-optimizers are to be those of strategies_rates.py, which hasn't been run to its end; all other arms have the rate of the recipe
-as it is.
+Each arm takes one thing away from the demo's recipe, or adds one. What wins has to win at equal seconds too
+(strategies_in_time.py). Learning rates of optimizers are to be those of strategies_rates.py, which hasn't been run to its end;
+all other arms have the rate of the recipe as it is.
 """
 
 from stlm.compare.recipe import Recipe

@@ -42,10 +42,10 @@ class Config(BatchesConfig):
         return self.first_batch < 1
 
     def build(self, plan: BatchPlan) -> TextBatches:
-        if self.first_batch < 1 and plan.grad_accum == 1:
+        if self.steps_grow and plan.grad_accum == 1:
             raise UserError("batches.first_batch: a step has one part, so it can't be smaller; set --train.grad-accum to 2 or "
                             "more")
-        if self.first_batch < 1 and parts_of(self.first_batch, plan.grad_accum) == plan.grad_accum:
+        if self.steps_grow and parts_of(self.first_batch, plan.grad_accum) == plan.grad_accum:
             raise UserError(f"batches.first_batch = {self.first_batch:g}: of {plan.grad_accum} parts of a step that is all of "
                             "them; use a smaller share, or more --train.grad-accum")
         pieces = pieces_of(self.first_length)

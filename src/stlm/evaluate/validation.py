@@ -72,8 +72,7 @@ class Validation(Callback):
             self._kept = look
 
     def _warn(self, trainer: Trainer) -> None:
-        counters = trainer.counters
-        times = (counters.n_bytes - counters.searched) / trainer.corpus.train.n_bytes
+        times = trainer.counters.epochs(trainer.corpus.train)
         if self._told or times <= 1 or not best.has_got_worse(self._looks):
             return
         self._told, train, first = True, trainer.config.train, best.best_of(self._looks)

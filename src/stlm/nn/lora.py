@@ -31,7 +31,7 @@ class Adaptors(nn.Module):
         for name, module in shared.named_modules():
             key = name.replace(".", "/")  # names of parameters hold no dots
             roles = getattr(module, "roles", {})
-            if roles.get("weight") in (Role.MATRIX, Role.VECTOR) and rank > 0:  # gates are vectors to optimizers only
+            if roles.get("weight") in (Role.MATRIX, Role.VECTOR) and rank > 0:  # those that don't grow with the width too
                 self.down[key] = nn.Parameter(torch.randn(rank, module.in_features) * module.in_features**-0.5)
                 self.up[key] = nn.Parameter(torch.zeros(module.out_features, rank))
             elif roles.get("gain") is Role.NORM and norms:

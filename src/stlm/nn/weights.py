@@ -20,7 +20,9 @@ from torch.nn import functional as F
 
 
 class Role(enum.Enum):
-    """MATRIX: weights that vectors are multiplied by. TABLE: rows that are looked up. NORM: gains. VECTOR: everything else."""
+    """MATRIX: weights that vectors are multiplied by. TABLE: rows that are looked up. NORM: gains. VECTOR: everything else,
+    also matrices that don't grow with the width.
+    """
 
     MATRIX = "matrix"
     TABLE = "table"

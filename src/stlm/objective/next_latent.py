@@ -17,12 +17,12 @@ from stlm.config.bounds import Positive, Weight
 from stlm.data.batch import Batch
 from stlm.model.layout import means
 from stlm.model.lm import LM
-from stlm.model.loss import Loss, figure
+from stlm.model.loss import Loss
 from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
 from stlm.nn.norm import rms_norm
 from stlm.objective.added import Added, AddedConfig, per_row
-from stlm.objective.patches import Predictor, mean_of_row, patches_of, shifted, spread, trunk_width
+from stlm.objective.patches import Predictor, mean_of_row, of_several, patches_of, shifted, spread, trunk_width
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -56,8 +56,7 @@ class NextLatent(Added):
         off = (self.predictor(states, following) - shifted(states).detach()).abs()
         error = torch.where(off < 1, off.square() / 2, off - 0.5).mean(dim=2)
         deviation, cosine = spread(states, patches.exists)
-        several = patches.exists.sum(dim=1) > 1
-        apart = F.relu(self.deviation - deviation).mean(dim=1) * several
+        apart = F.relu(self.deviation - deviation).mean(dim=1) * (patches.exists.sum(dim=1) > 1)
         loss = mean_of_row(error, patches.follows) + self.guard * apart
-        return per_row(loss, batch, "latent", deviation=figure((deviation.mean(dim=1) * several).sum(), several.sum()),
-                       cosine=figure((cosine * several).sum(), several.sum()))
+        return per_row(loss, batch, "latent", deviation=of_several(deviation.mean(dim=1), patches.exists),
+                       cosine=of_several(cosine, patches.exists))

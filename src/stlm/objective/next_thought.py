@@ -23,7 +23,7 @@ from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
 from stlm.nn.norm import rms_norm
 from stlm.objective.added import Added, AddedConfig, per_row
-from stlm.objective.patches import Predictor, followed, mean_of_row, spread, trunk_width
+from stlm.objective.patches import Predictor, followed, mean_of_row, of_several, spread, trunk_width
 from stlm.text.tokenizer import Tokenizer
 
 QUOTES = b"\"')]"  # may stand between the mark that closes a sentence and the space
@@ -55,7 +55,7 @@ class NextThought(Added):
         for name, found in (("closes", [each.rstrip(QUOTES)[-1:] in (b".", b"!", b"?") for each in data]),
                             ("quote", [bool(each) and not each.rstrip(QUOTES) for each in data]),
                             ("space", [each[:1].isspace() for each in data])):
-            self.register_buffer(name, torch.tensor([*map(bool, found)]), persistent=False)
+            self.register_buffer(name, torch.tensor(found), persistent=False)
 
     def term(self, model: LM, output: Output, batch: Batch) -> Loss:
         tokens = batch.inputs
@@ -76,9 +76,8 @@ class NextThought(Added):
         goal = torch.arange(1, room + 1, device=tokens.device).clamp(max=room - 1).expand_as(last)
         nats = F.cross_entropy(scores.mT, goal, reduction="none")
         right = ((scores.argmax(dim=2) == goal) & asked).sum()
-        cosine, several = spread(thoughts, there)[1], there.sum(dim=1) > 1
         return per_row(mean_of_row(nats, asked), batch, "thought", accuracy=figure(right, asked.sum()),
-                       cosine=figure((cosine * several).sum(), several.sum()))
+                       cosine=of_several(spread(thoughts, there)[1], there))
 
     def ends(self, tokens: Tensor, segment_ids: Tensor) -> Tensor:
         """Where a sentence is over: at the space after a mark that closes it, and at the end of a document."""

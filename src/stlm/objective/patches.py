@@ -13,6 +13,7 @@ from stlm.data.batch import Batch
 from stlm.model.hashing import mixed, prefix_sums
 from stlm.model.layout import Layout, layout, segment_positions, take
 from stlm.model.lm import LM
+from stlm.model.loss import figure
 from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
 from stlm.nn.norm import rms_norm
@@ -86,7 +87,7 @@ def spread(x: Float[Tensor, "batch n dim"], counts: Bool[Tensor, "batch n"]
            ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, " batch"]]:
     """Of vectors of unit mean square, in each row: the standard deviation of every number, and the mean cosine of the vectors
     with their mean. If the vectors of a row have collapsed to one, they are 0 and 1. They say nothing of a row without two
-    vectors.
+    vectors; `of_several` leaves such rows out.
     """
     n = counts.sum(dim=1, keepdim=True).clamp(min=1)
     kept = x.masked_fill(~counts[..., None], 0)
@@ -94,6 +95,12 @@ def spread(x: Float[Tensor, "batch n dim"], counts: Bool[Tensor, "batch n"]
     std = (((x - mean[:, None]).masked_fill(~counts[..., None], 0).square().sum(dim=1) / n) + 1e-6).sqrt()
     cosine = F.cosine_similarity(x, mean[:, None], dim=-1)
     return std, mean_of_row(cosine, counts)
+
+
+def of_several(values: Float[Tensor, " batch"], counts: Bool[Tensor, "batch n"]) -> tuple[Tensor, Tensor]:
+    """A figure that has a value for each row, over the rows in which two or more places count."""
+    several = counts.sum(dim=1) > 1
+    return figure((values * several).sum(), several.sum())
 
 
 def next_hashes(tokens: Int[Tensor, "batch seq"], where: Layout, rows: int) -> Int[Tensor, "batch patch"]:

@@ -37,6 +37,10 @@ class Counters:
         found = {field.name: value for field in dataclasses.fields(cls) if (value := record.get(field.name)) is not None}
         return cls(**{"rows": record["step"] * batch_size, **found})
 
+    def epochs(self, shard: Shard) -> float:
+        """How often the steps have read the text ``shard``."""
+        return (self.n_bytes - self.searched) / shard.n_bytes
+
 
 def goal_of(train: TrainConfig, shard: Shard, searched: int = 0) -> int | None:
     """Where a run ends: its number of steps, or of rows if its length is in megabytes or epochs; None if it is in minutes or

@@ -288,7 +288,7 @@ class Trainer:
         if self.ema is None or not self._to_average:
             return
         counters, self._to_average = self.counters, False
-        moment = Moment(self._before, self.progress(), (counters.n_bytes - counters.searched) / self.corpus.train.n_bytes)
+        moment = Moment(self._before, self.progress(), counters.epochs(self.corpus.train))
         rate = self.config.train.averaging.rate(moment, counters.averaged)
         if rate:
             average(locals_of(self.ema.parameters()), locals_of(self.model.parameters()), rate)

@@ -158,11 +158,11 @@ def _restart(trainer: Trainer, config: RunConfig, steps: int, warmup: int) -> No
 
 def _steps_by_a_trial(trainer: Trainer) -> float:
     """About how many steps a run has whose length, or whose limit, is in minutes or FLOPs, by its second step."""
-    train, limits = trainer.config.train, [] if trainer.total is None else [float(trainer.total)]
+    train, total = trainer.config.train, trainer.total
     _restart(trainer, with_rate(trainer.config, trainer.config.optim.default_rate() * FACTORS[0]), 2, 1)
     trainer.advance()
     before = dataclasses.replace(trainer.counters)
     trainer.advance()
-    seconds, flops = trainer.counters.spent - before.spent, max(1.0, trainer.counters.flops - before.flops)
-    limits += [60 * minutes / seconds for minutes in (train.minutes, train.max_minutes) if minutes is not None]
-    return min([*limits, *([] if train.teraflops is None else [1e12 * train.teraflops / flops])])
+    minutes, flops = (trainer.counters.spent - before.spent) / 60, max(1.0, trainer.counters.flops - before.flops)
+    limits = ((total, 1.0), (train.minutes, minutes), (train.max_minutes, minutes), (train.teraflops, flops / 1e12))
+    return min(limit / of_a_step for limit, of_a_step in limits if limit is not None)

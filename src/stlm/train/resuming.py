@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from stlm.config.decode import changed
 from stlm.config.files import read_table
 from stlm.data.shards import Corpus
@@ -53,7 +55,7 @@ def longer(saved: Checkpoint) -> str:
     if saved.counters.get("progress", 0.0) < 1:
         return (f"it ended early (--train.stop-after {config.train.stop_after}); to train longer, give more, or 0, which never "
                 "ends early")
-    if 0 < 60 * (config.train.max_minutes or 0.0) <= saved.counters["spent"]:
+    if 60 * (config.train.max_minutes or math.inf) <= saved.counters["spent"]:
         return f"to train longer, add --train.max-minutes with more than {config.train.max_minutes:g}, or none"
     name = next(name for name in LENGTHS if getattr(config.train, name) is not None)
     return f"to train longer, add --train.{name} with more than {getattr(config.train, name):g}"

@@ -91,8 +91,7 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim, self.qk_norm = heads, kv_heads, dim // heads, qk_norm
         self.qkv = linear(dim, (heads + 2 * kv_heads) * self.head_dim)
         self.out = linear(dim, dim, zero=True)
-        # no matrix to optimizers: it reads as many numbers at every width
-        self.gate = linear(min(GATED, dim), heads, zero=True, role=Role.VECTOR) if gates else None
+        self.gate = linear(min(GATED, dim), heads, zero=True, role=Role.VECTOR) if gates else None  # fixed inputs
         self.weights_dropout: nn.Module | None = None  # in training; without, nothing is dropped
 
     def forward(self, x: Float[Tensor, "batch seq dim"], context: Context, past: KV | None
