@@ -86,6 +86,16 @@ def test_names_that_look_like_markup_stay_text(page):
     assert "&lt;b&gt;strides&lt;/b&gt; &amp; $x$" in text and "[red] {third} % 語" in text
 
 
+@pytest.mark.filterwarnings("error")
+def test_many_long_names_have_room():
+    """matplotlib warns where nothing is left of the axes."""
+    names = [f"a way to train with a long name, here number {number} of many" for number in range(30)]
+    rows = [{"arm": name, "mean": 1.0 + number ** 4 / 1e5, "parameters": {"unique": 2e6}, "flops": 1e9, "bytes": 1e6,
+             "written": 900.0} for number, name in enumerate(names)]
+    pictures = comparison_page._trades(rows, comparison_page._colours(names))
+    assert all("far above" in picture and "number 29" in picture for picture in pictures.values())
+
+
 def test_small_figures_have_a_unit_that_fits(page):
     text = page((3.0, 3.6), (1.0, 1.1))
     heads = re.findall(r'<th class="n">(.*?)</th>', text)

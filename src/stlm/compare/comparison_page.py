@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import statistics
+import textwrap
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from stlm.train.compiling import in_words
 from stlm.train.folder import BITS
 
 LINE = 0.19  # inches between names in a column
+LETTER = 0.075  # inches of a letter in a name, about
 FEW = 20  # a curve of fewer looks has a dot for each
 PARTS = (("tables", "#94a3b8"), ("local", "#fb923c"), ("trunk", "#475569"))
 
@@ -130,7 +132,7 @@ def _means(arms: dict[str, Any], baseline: str) -> str:
     """A picture with a dot for each run, and the mean and its interval for each arm. The best arm is at the top. It has room
     for all dots but those of arms that are far above the others; an interval that goes on ends in an arrow.
     """
-    figure, axes = drawing(7.2, 0.8 + 0.32 * len(arms))
+    figure, axes = drawing(max(7.2, 3.5 + LETTER * max(map(len, arms))), 0.8 + 0.32 * len(arms))
     end = _end([found["mean"] for found in arms.values()])
     low, high = _limits([found for found in arms.values() if found["mean"] <= end])
     for row, (arm, found) in enumerate(reversed(arms.items())):
@@ -206,7 +208,9 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
     far, rows = [row["arm"] for row in rows if row["mean"] > end], [row for row in rows if row["mean"] <= end]
 
     def against(label: str, cost: Callable[[dict[str, Any]], float]) -> str:
-        figure, axes = drawing(6.0, max(3.6, LINE * len(rows) + 0.8))
+        names = LETTER * max(len(row["arm"]) for row in rows)
+        width = max(6.0 - names, 3.5)
+        figure, axes = drawing(width + names, max(3.6, LINE * len(rows) + 0.8))
         costs = [cost(row) for row in rows]
         for row, x in zip(rows, costs, strict=True):
             axes.plot(x, row["mean"], "o", color=colours[row["arm"]])
@@ -223,7 +227,8 @@ def _trades(rows: list[dict[str, Any]], colours: dict[str, str]) -> dict[str, st
         axes.margins(x=0.05)
         _label(axes, [(x, row["mean"], row["arm"]) for row, x in zip(rows, costs, strict=True)])
         if far:
-            axes.set_title(f"far above: {', '.join(far)}", color=MUTED, fontsize=9, wrap=True)
+            words = textwrap.fill(f"far above: {', '.join(far)}", int(width / LETTER))
+            axes.set_title(words, color=MUTED, fontsize=9)
         return svg(figure)
 
     return {"parameters": against("unique parameters, millions", lambda row: row["parameters"]["unique"] / 1e6),
