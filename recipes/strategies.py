@@ -3,8 +3,8 @@
     stlm compare recipes/strategies.py --jobs 2
 
 Each arm takes one thing away from the demo's recipe, or adds one. What wins has to win at equal seconds too
-(strategies_in_time.py). Learning rates of optimizers are to be those of strategies_rates.py, which hasn't been run to its end;
-all other arms have the rate of the recipe as it is.
+(strategies_in_time.py). Each optimizer has the best learning rate of strategies_rates.py; all other arms have the rate of the
+recipe as it is.
 """
 
 from stlm.compare.recipe import Recipe
@@ -61,14 +61,20 @@ ARMS = {
                                          "--objective.final-weight 0 ",
 }
 USUAL, MUONS = 3e-3, 0.02  # learning rates: Muon's is on a scale of its own
+RATES = {"Muon, blocks of one row, normalized": 0.01, "Muon, SOAP outside the trunk": 0.01, "SOAP": 6e-3}  # others
 
 EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.evaluate-every 200 --train.sample-every 100000 "
          "--train.checkpoint-every 1000 --train.compile on")
 
 
+def usual(arm: str) -> float:
+    """The learning rate of an arm before those of strategies_rates.py were known."""
+    return MUONS if arm.startswith("Muon") else USUAL
+
+
 def rate_of(arm: str) -> float:
     """The learning rate of an arm."""
-    return MUONS if arm.startswith("Muon") else USUAL
+    return RATES.get(arm, usual(arm))
 
 
 def at_rate(flags: str, rate: float) -> str:
