@@ -134,7 +134,7 @@ def trained(folder: Path, cases: Iterable[str], steps: int, n: int, ways: Iterab
     return {path.name: path for path in folder.iterdir() if path.is_dir()}
 
 
-FEW, FEW_WAYS = ("default", "early exits", "ema", "tail"), ("several", "parts")  # daily
+FEW, FEW_WAYS = ("early exits", "tail"), ("several", "parts")  # daily
 
 
 @pytest.fixture(scope="module")

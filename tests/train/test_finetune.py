@@ -27,8 +27,10 @@ from stlm.train.folder import EXCERPT_BITS, RunFolder, find_checkpoint, read_lin
 from stlm.train.presets import PRESETS
 from tests.train.tiny import TINY
 
-BPE = ["--data.tokenizer", "bpe", "--data.tokenizer.vocab-size", "280", "--model.patching", "none", "--model.pooling", "last"]
-LATE = ["--model.head", "late", "--model.layers", "2", "--model.sharing", "all", "--model.sharing.loop-from", "0.5"]
+SHORT = ["--train.steps", "40"]
+BPE = [*SHORT, "--data.tokenizer", "bpe", "--data.tokenizer.vocab-size", "280", "--model.patching", "none",
+       "--model.pooling", "last"]
+LATE = [*SHORT, "--model.head", "late", "--model.layers", "2", "--model.sharing", "all", "--model.sharing.loop-from", "0.5"]
 OTHER = "A cook sold warm bread, and {} people came for some of it; the rest went home by boat.\n"
 
 
