@@ -19,31 +19,46 @@ def test_summary():
     assert math.isnan(summary([1.0]).low)
 
 
-def test_welch():
-    # Welch's statistic and its degrees of freedom, written out
-    a, b = [1.0, 2.0, 3.0], [3.0, 5.0, 7.0]
-    t, freedom = -3 / math.sqrt(5 / 3), (5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2)
+def by_seed(*values: float) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+def test_pairs():
+    # the statistic and its degrees of freedom, written out: changes of -2, -3 and -4
+    a, b = by_seed(1.0, 2.0, 3.0), by_seed(3.0, 5.0, 7.0)
     from scipy import stats
-    assert p_value(a, b) == pytest.approx(2 * stats.t.cdf(t, freedom))
-    assert p_value(a, b) == pytest.approx(p_value(b, a))
-    assert p_value(a, [2.0]) is None
+    assert p_value(a, b) == pytest.approx(2 * stats.t.cdf(-3 / (1 / math.sqrt(3)), 2))
+    assert p_value(a, b) == pytest.approx(p_value(b, a)) == pytest.approx(stats.ttest_rel([1, 2, 3], [3, 5, 7]).pvalue)
+    assert p_value(a, by_seed(2.0)) is None
+
+
+def test_only_seeds_that_both_have_count():
+    assert p_value({0: 1.0, 1: 2.0, 2: 9.0}, {1: 2.5, 0: 1.1}) == p_value(by_seed(1.0, 2.0), by_seed(1.1, 2.5))
+    assert p_value({0: 1.0, 1: 2.0}, {1: 2.5, 2: 1.1}) is None
+
+
+def test_what_a_seed_brings_to_all_arms_is_left_out():
+    base, better = by_seed(1.0, 2.0, 3.0), by_seed(0.99, 1.991, 2.989)
+    assert p_value(better, base) < 0.01
+    assert p_value(better, dict(zip((2, 0, 1), base.values(), strict=True))) > 0.5
 
 
 def test_no_deviation_at_all():
-    assert p_value([1.0, 1.0], [1.0, 1.0]) == 1.0
-    assert p_value([1.0, 1.0], [2.0, 2.0]) == 0.0
+    assert p_value(by_seed(1.0, 1.0), by_seed(1.0, 1.0)) == 1.0
+    assert p_value(by_seed(1.0, 1.0), by_seed(2.0, 2.0)) == 0.0
+    assert p_value(by_seed(0.1, 0.2, 0.3), by_seed(0.4, 0.5, 0.6)) == 0.0  # but for rounding
 
 
 @pytest.mark.parametrize(("values", "says"), [
     ([2.0], "+100.0 % bits per byte against a; with one seed nothing can be said about chance"),
-    ([1.1, 1.11], "worse than a (+10.5 % bits per byte, p = 0.025, n = 2)"),
-    ([0.5, 0.501, 0.502], "better than a (-49.9 % bits per byte, p < 0.001, n = 3 and 2)"),
-    ([1.0, 1.2], "no difference from a shown (+10.0 % bits per byte, p = 0.500, n = 2)"),
-    ([1.0, 1.0], "no difference from a shown (+0.0 % bits per byte, p = 1.000, n = 2)")])
+    ([1.1, 1.103], "worse than a (+10.2 % bits per byte, p = 0.003, n = 2)"),
+    ([0.5, 0.5021, 0.502], "better than a (-49.9 % bits per byte, p < 0.001, n = 2)"),
+    ([1.0, 1.2], "no difference from a shown (+10.0 % bits per byte, p = 0.497, n = 2)"),
+    ([0.999, 1.001], "no difference from a shown (+0.0 % bits per byte, p = 1.000, n = 2)")])
 def test_verdicts(values, says):
-    base = [1.0, 1.0] if values == [1.0, 1.0] else [0.999, 1.001]
-    arms = {"b": {"mean": sum(values) / len(values), "n": len(values), "p": {"a": p_value(values, base)}},
-            "a": {"mean": 1.0, "n": 2, "p": {}}}
+    base = by_seed(0.999, 1.001)
+    arms = {name: {"mean": sum(found) / len(found), "n": len(found), "seeds": [{"seed": n} for n in range(len(found))],
+                   "p": {"a": p_value(by_seed(*found), base)}} for name, found in (("b", values), ("a", [*base.values()]))}
     assert verdicts({"arms": arms, "baseline": "a"}) == [f"b: {says}"]
     assert verdicts({"arms": {"b": arms["b"]}, "baseline": "a"}) == []  # the baseline isn't there yet
 

@@ -132,7 +132,7 @@ def _table(plan: Plan, found: dict[str, Any]) -> Table:
     recipe, arms = plan.recipe, found["arms"]
     seeds = sorted({row["n"] for row in arms.values()})
     out = Table(title=f"bits per byte of held-out text at equal cost: {found['held_equal']}", box=box.SIMPLE_HEAD,
-                caption=f"n = {' or '.join(map(str, seeds))}: mean ± standard deviation; p by Welch's t-test",
+                caption=f"n = {' or '.join(map(str, seeds))}: mean ± standard deviation; p by the paired t-test",
                 padding=(0, 1, 0, 0), show_edge=False)
     out.add_column("")
     narrow = (f"against {recipe.baseline}", *(f"p against {arm}" for arm in recipe.opponents))

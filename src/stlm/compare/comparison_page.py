@@ -105,7 +105,7 @@ def _row(arm: str, found: dict[str, Any], base: dict[str, Any] | None, first: di
     return {
         "arm": arm, "config": found["config"], "mean": found["mean"], "std": found["std"], "n": found["n"],
         "interval": found["interval"], "vague": vague(found["mean"], found["interval"]),
-        "p": found["p"], "change": found["mean"] / base["mean"] - 1 if base else None,
+        "p": found["p"], "change": _relative(found, base, BITS) if base else None,
         "parameters": parameters, "shares": {part: 100 * parameters[part] / parameters["unique"] for part, _ in PARTS},
         "texts": {text: sum(seed["texts"][text] for seed in found["seeds"]) / found["n"]
                   for text in found["seeds"][0]["texts"]},
@@ -113,13 +113,14 @@ def _row(arm: str, found: dict[str, Any], base: dict[str, Any] | None, first: di
         "bytes": mean(lambda seed: seed["trained_bytes"]), "seconds": spent("seconds"), "flops": spent("flops"),
         "bytes_per_second": mean(lambda seed: seed["trained_bytes"] / seed["seconds"]),
         "peak_megabytes": mean(lambda seed: seed["peak_megabytes"]),
-        "written": mean(lambda seed: seed["written_bytes_per_second"]), "times": _times_as_fast(found, base) if base else None}
+        "written": mean(lambda seed: seed["written_bytes_per_second"]),
+        "times": _relative(found, base, "written_bytes_per_second") if base else None}
 
 
-def _times_as_fast(found: dict[str, Any], base: dict[str, Any]) -> Summary | None:
-    """The speed of generation of an arm divided by that of the baseline, for each seed."""
-    speeds = [{seed["seed"]: seed["written_bytes_per_second"] for seed in arm["seeds"]} for arm in (found, base)]
-    pairs = [speeds[0][seed] / speeds[1][seed] for seed in speeds[0] if seed in speeds[1]]
+def _relative(found: dict[str, Any], base: dict[str, Any], name: str) -> Summary | None:
+    """A figure of an arm divided by that of the baseline, for each seed that both have. None if there is none."""
+    own, other = ({seed["seed"]: seed[name] for seed in arm["seeds"]} for arm in (found, base))
+    pairs = [own[seed] / other[seed] for seed in own if seed in other]
     return summary(pairs) if pairs else None
 
 

@@ -78,16 +78,16 @@ def make_record(plan: Plan, recorded: Recorded) -> dict[str, Any]:
         if seeds := [_of_run(seed, run, recipe) if run.finished else recorded.runs[run.name] for seed, run in runs.items()
                      if run.finished or run.name in recorded.runs]:
             arms[arm] = {"config": recipe.arms[arm], "uses": recipe.uses(arm), "seeds": seeds}
-    values = {arm: [seed[BITS] for seed in found["seeds"]] for arm, found in arms.items()}
+    values = {arm: {seed["seed"]: seed[BITS] for seed in found["seeds"]} for arm, found in arms.items()}
     for arm, found in arms.items():
-        shown = summary(values[arm])
+        shown = summary([*values[arm].values()])
         found |= {"mean": shown.mean, "std": shown.std, "n": shown.n,
                   "interval": None if math.isnan(shown.low) else [shown.low, shown.high],
                   "p": {other: p_value(values[arm], values[other]) for other in recipe.opponents
                         if other in values and arm != other}}
         found["scores"] = {name: _score(name, found, arms.get(recipe.baseline)) for name in found["seeds"][0].get("scores", {})}
     return {"question": recipe.question, "rule": recipe.rule, "held_equal": f"{recipe.amount:g} {UNITS[recipe.equal]}",
-            "comparisons": len(arms) - (recipe.baseline in arms),
+            "test": "paired t-test over seeds, two-sided", "comparisons": len(arms) - (recipe.baseline in arms),
             "baseline": recipe.baseline, "against": recipe.against, "flags": recipe.every, "arms": arms,
             "first": recorded.first | {title: {"config": recipe.first[title], **_of_run(0, run, recipe)}
                                     for title, run in plan.first.items() if run.finished}}
@@ -95,10 +95,10 @@ def make_record(plan: Plan, recorded: Recorded) -> dict[str, Any]:
 
 def _score(name: str, found: dict[str, Any], base: dict[str, Any] | None) -> dict[str, Any]:
     """Mean and deviation of a benchmark's figure over the seeds of an arm, and the p-value against the baseline."""
-    own, other = ([seed["scores"][name] for seed in arm["seeds"] if name in seed.get("scores", {})] if arm else []
+    own, other = ({seed["seed"]: seed["scores"][name] for seed in arm["seeds"] if name in seed.get("scores", {})} if arm else {}
                   for arm in (found, base))
-    return {"mean": summary(own).mean, "std": summary(own).std,
-            "p": None if found is base or not other else p_value(own, other)}
+    shown = summary([*own.values()])
+    return {"mean": shown.mean, "std": shown.std, "p": None if found is base else p_value(own, other)}
 
 
 def _of_run(seed: int, run: Run, recipe: Recipe) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def _verdict(found: dict[str, Any], baseline: str, base: dict[str, Any]) -> str:
     p = found["p"].get(baseline)
     if p is None:
         return f"{change} against {baseline}; with one seed nothing can be said about chance"
-    n = f"n = {found['n']}" if found["n"] == base["n"] else f"n = {found['n']} and {base['n']}"
+    n = f"n = {len({one['seed'] for one in found['seeds']} & {one['seed'] for one in base['seeds']})}"
     shown = f"p {shown_p(p)}" if p < 0.001 else f"p = {shown_p(p)}"
     if p >= LEVEL:
         return f"no difference from {baseline} shown ({change}, {shown}, {n})"
