@@ -6,9 +6,11 @@ The arm ``twice the text`` reads ten megabytes, and says what twice the data wou
 best on held-out text. That text is part of the score, so the second text, which nothing was chosen by, stands beside it.
 """
 
+from epochs_short_of_text import EVERY, TEXTS
+
 from stlm.compare.recipe import Recipe
 
-BASE = "demo --optim.lr 3e-3 --train.cooldown 1 "
+BASE = "demo "
 DROP = "--train.dropout.residual {rate} --train.dropout.embedding {rate} "
 
 
@@ -48,7 +50,6 @@ RECIPE = Recipe(
     rule="The lowest mean bits per byte of held-out text, with the best weights of each run; data efficiency is how much text "
          "the recipe as it is needs for the same.",
     equal="epochs", amount=6.0,
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --data.first-megabytes 5 --train.warmup 50 --train.evaluate-every 100 "
-          "--train.sample-every 100000 --train.checkpoint-every 1000",
+    every="--data.first-megabytes 5 " + EVERY,
     arms={arm: BASE + flags for arm, flags in ARMS.items()}, baseline="as it is",
-    texts={"featured articles": "$STLM_DATA/text/wikipedia_en_featured/test.jsonl.zst"})
+    texts=TEXTS)

@@ -169,10 +169,12 @@ def test_order_may_stay():
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"first_batch": 0.5}, "set --train.grad-accum to 2 or more"), ({"first_length": 0.015625}, "a multiple of 64"),
-    ({"first_length": 0.8}, "use 0.7 or less"), ({"first_length": 1e-320}, "can't be cut")])
+    ({"first_batch": 0.5}, "set --train.grad-accum to 2 or more"), ({"first_length": 0.8}, "use 0.7 or less"),
+    ({"first_length": 1e-320}, "so use at least 0.0"), ({"first_length": 0.0001}, "so use at least 0.0")])
 def test_what_cannot_grow(fields, message):
     with pytest.raises(UserError, match=message):
         growing(plan(), 8, **fields)
     with pytest.raises(UserError, match="that is all of them"):
         growing(plan(grad_accum=2), 8, first_batch=0.76)
+    with pytest.raises(UserError, match="use a multiple of 8 for --train.seq-len"):
+        growing(dataclasses.replace(plan(), seq_len=36), 8, first_length=0.125)

@@ -13,17 +13,18 @@ from tests.conftest import shard_of, small_config, small_model
 from tests.objective.test_objectives import CELL, batch_of, build
 from torch.nn import functional as F
 
+from stlm.batches.text import Draws
 from stlm.data.batch import Batch
 from stlm.data.stream import Stream, completed
 from stlm.errors import UserError
 from stlm.model.room import from_tokens
 from stlm.nn.norm import rms_norm
-from stlm.objective import masked_next, prefix, span
+from stlm.objective import masked_next, next_thought, prefix, span
 from stlm.objective.byte_order import distances
 from stlm.objective.patches import next_hashes, patches_of, spread
 from stlm.objective.prefix import beginnings
 from stlm.objective.some_rows import hidden_token, spans
-from stlm.text.tokenizer import bpe
+from stlm.text.tokenizer import bpe, subword
 from stlm.text.tokenizer.bytes import BOS, MASK, ByteTokenizer
 
 TEXT = b"The cat sat. The dog lay down. It rained. The cat sat. The dog ran off."
@@ -179,7 +180,8 @@ def test_terms_about_what_follows_ask_nothing_where_it_is_hidden_or_was_read():
     """In rows with hidden tokens, which may be read in both directions."""
     for base in ("masked_next", "span"):
         model = small_model(CELL)
-        for kind, fields in (("prefix", {}), ("next_latent", {"guard": 0.0}), ("next_thought", {}), ("byte_order", {})):
+        for kind, fields in (("prefix", {}), ("next_latent", {"guard": 0.0}), ("next_thought", {}), ("byte_order", {}),
+                             ("unlikelihood", {"length": 1})):
             objective = build(kind, base={"kind": base, "ratio": 1.0}, **fields)
             batch = as_read(objective, model)
             assert not batch.unchanged.any() and float(objective.term(model, model(batch), batch).total.detach()) == 0
@@ -195,6 +197,22 @@ def test_padding_has_no_patches(kind):
     torch.testing.assert_close(terms[0].total / terms[0].count, terms[1].total / terms[1].count)
 
 
+def test_figures_are_of_what_was_asked():
+    """Not thinned by rows that an objective has changed, or in which there is nothing to ask."""
+    model, texts = small_model(CELL), [TEXT, TEXT[:72]]
+    for kind, name in (("byte_order", "order"), ("next_latent", "latent"), ("next_thought", "thought"), ("prefix", "longer"),
+                       ("unlikelihood", "repeats")):
+        objective = build(kind, **({"guard": 0.0} if kind == "next_latent" else {}))
+        batch = completed(Stream(shard_of(texts), ByteTokenizer(), 72, 2, seed=None).batch(0), from_tokens(model))
+        one = objective.term(model, model(batch), batch)
+        changed = dataclasses.replace(batch, scored=batch.scored & torch.tensor([[True], [False]]))  # what changes a row does
+        other = objective.term(model, model(changed), changed)
+        (total, count), (left, less) = (loss.metrics[f"loss/{name}"] for loss in (one, other))
+        assert less <= count and 0 < left <= total and other.count == one.count
+        if kind != "next_latent":  # its guard has to do with all rows
+            assert less < count and float(left / less) > 0.6 * float(total / count)
+
+
 def test_further_tokens_are_within_the_row():
     objective = build("multi_byte", further=40)
     with pytest.raises(UserError, match=r"further = 40: rows have 40 tokens"):
@@ -208,6 +226,21 @@ def test_parts_of_a_mix_draw_apart():
     found = [prepared(objective, row_of(TEXT)) for _ in range(2)]
     assert not torch.equal(found[0].inputs, found[0].parts[0].inputs)
     assert torch.equal(found[0].inputs, found[1].inputs) and torch.equal(found[0].parts[0].inputs, found[1].parts[0].inputs)
+    three = {"kind": "mix", "first": masked, "second": masked}
+    for fields in ({"first": three, "second": masked}, {"first": masked, "second": three}):
+        batch = build("mix", **fields).prepare(row_of(TEXT), Draws(0, 7, 1), 0.0)
+        inner = batch.parts if "kind" in fields["second"] and len(batch.parts) == 2 else (*batch.parts, *batch.parts[0].parts)
+        found = [tuple(part.inputs.flatten().tolist()) for part in (batch, *inner)]
+        assert len(set(found)) == len(found) == 3
+
+
+def test_figures_of_a_mix_have_names_of_their_own():
+    masked, model = {"kind": "masked_next", "ratio": 1.0}, small_model(CELL)
+    objective = build("mix", first={"kind": "mix", "first": "causal", "second": masked}, second=masked)
+    batch = as_read(objective, model)
+    metrics = objective.loss(model, model(batch), batch).metrics
+    assert {"loss", "masked_next/loss", "masked_next-2/loss"} <= metrics.keys()
+    assert metrics["masked_next/loss"][0] != metrics["masked_next-2/loss"][0]
 
 
 @pytest.mark.parametrize(("fields", "most"), [({"hidden": 0.9, "span": 1.0}, 0.5), ({"hidden": 0.9, "span": 6.0}, 0.857)])
@@ -296,6 +329,35 @@ def test_sentences_end_after_their_mark_and_with_their_document():
     assert [bytes(tokens[0, i - 2:i + 1].tolist()) for i in found] == [b'." ', b"!) ", b"e? ", b"Yes"]
 
 
+def test_sentences_of_other_tokens():
+    """A mark between the subwords doesn't hide an end. A token that begins with the space is of the next sentence."""
+    text = b"The cat sat. The dog lay down. It rained. Yes"
+    for config, before in ((subword.Config(vocab_size=300), b". "), (bpe.Config(vocab_size=300), b".")):
+        tokenizer = config.build([text * 20])
+        objective = next_thought.Config().build(tokenizer, small_config(("none", "last", "conv", "tied")))
+        tokens = torch.tensor([[tokenizer.bos, *tokenizer.encode(text).tolist()]])
+        found = objective.ends(tokens, torch.ones_like(tokens))[0].nonzero()[:, 0].tolist()
+        read = [tokenizer.decode(tokens[0, :end + 1].tolist()) for end in found]
+        assert len(found) == 3 and all(each.endswith(before) for each in read)
+        assert [len(each.rstrip()) for each in read] == [12, 30, 41]
+
+
+def test_what_a_thought_is_predicted_from_does_not_contain_it():
+    """Where the trunk's outputs are noise, nothing can be predicted."""
+    model, draw = small_model(CELL), np.random.default_rng(0)
+    objective = next_thought.Config().build(ByteTokenizer(), small_config(CELL, local_dim=256)).double()
+    right = asked = 0.0
+    for words in (3, 6, 12):
+        text = b" ".join(b" ".join(bytes(draw.integers(97, 123, 5).tolist()) for _ in range(words)) + b"." for _ in range(20))
+        batch = as_read(objective, model, text, seq_len=len(text) + 1)
+        output = model(batch)
+        noise = torch.randn(1, output.trunk.states.shape[1], 256, dtype=torch.double)
+        trunk = dataclasses.replace(output.trunk, states=noise)
+        figures = objective.term(model, dataclasses.replace(output, trunk=trunk), batch).metrics
+        right, asked = (one + float(more) for one, more in zip((right, asked), figures["thought/accuracy"], strict=True))
+    assert asked > 50 and right / asked < 0.15
+
+
 def test_a_thought_is_the_mean_of_a_sentence():
     """Written out: from the state at the end of each sentence, the cosine with every sentence that is over, as scores."""
     model, objective = small_model(CELL), build("next_thought", temperature=0.3)
@@ -303,12 +365,18 @@ def test_a_thought_is_the_mean_of_a_sentence():
     output = model(batch)
     read, edges = output.trunk.per_token()[0], [-1]
     edges += [place for place in range(2, 72) if bytes(batch.inputs[0, place - 1:place + 1].tolist()) == b". "]
-    thoughts = torch.stack([rms_norm(read[start + 1:end + 1].mean(dim=0)) for start, end in itertools.pairwise(edges)])
-    expected = []
+    reads = output.trunk.patch_index[0].tolist()
+    new = [[place for place in range(start + 1, end + 1) if start < 0 or reads[place] > reads[start]]
+           for start, end in itertools.pairwise(edges)]
+    assert all(len(places) < end - start for places, (start, end) in zip(new[1:], itertools.pairwise(edges[1:]), strict=True))
+    thoughts = torch.stack([rms_norm(read[places].mean(dim=0)) for places in new])
+    expected, right = [], 0
     for number, end in enumerate(edges[1:-1]):
         cosines = F.cosine_similarity(objective.predictor(rms_norm(read[end])), thoughts, dim=1)
         expected.append(-float((cosines / 0.3).log_softmax(0)[number + 1].detach()))
+        right += int(cosines.argmax()) == number + 1
     loss = objective.term(model, output, batch)
+    assert [float(each) for each in loss.metrics["thought/accuracy"]] == [right, 3]
     assert len(expected) == 3 and float((loss.total / loss.count).detach()) == pytest.approx(np.mean(expected), rel=1e-5)
 
 
@@ -327,8 +395,7 @@ def test_a_thought_is_told_from_the_others():
     model, objective = small_model(CELL), build("next_thought")
     batch = as_read(objective, model)
     loss = objective.term(model, model(batch), batch)
-    right, asked = loss.metrics["thought/accuracy"]
-    assert float(asked) == 3 and 0 <= float(right) <= 3  # four sentences are over, so three are asked for
+    assert float(loss.metrics["thought/accuracy"][1]) == 3  # four sentences are over, so three are asked for
     empty = as_read(objective, model, b"no sentence ends here", seq_len=20)
     assert float(objective.term(model, model(empty), empty).total.detach()) == 0.0
 
@@ -355,9 +422,14 @@ def test_future_tokens_without_layers_of_their_own():
     assert not list(objective.parameters())
     batch = batch_of(objective, model, rows=2)
     output = model(batch)
-    nats = -output.logits.log_softmax(-1)
-    expected = sum(0.5**n * float((nats[:, :-n].gather(2, batch.targets[:, n:, None])[..., 0] * batch.weights[:, n:]).sum())
-                   for n in (1, 2))
+    nats = -output.logits.detach().log_softmax(-1)
+    expected, across = 0.0, 0
+    for row, place, n in itertools.product(range(2), range(40), (1, 2)):
+        if place + n < 40 and BOS in batch.targets[row, place:place + n]:
+            across += int(batch.weights[row, place + n])  # of the next document
+        elif place + n < 40:
+            expected += 0.5**n * float(nats[row, place, batch.targets[row, place + n]] * batch.weights[row, place + n])
+    assert across > 0
     assert float(objective.term(model, output, batch).total.detach()) == pytest.approx(expected)
     objective.set_progress(1.0)
     torch.testing.assert_close(objective(model, batch).total, objective.base(model, batch).total)

@@ -131,9 +131,9 @@ def test_tall_matrices_are_cut_into_columns():
 
 def test_rows_that_cannot_be_cut_so_are_cut_less():
     grads = [random(6, 8), random(7, 8)]
-    found = moves(exact(blocks=4), grads)
-    whole = moves(exact(), grads)
+    found, three, whole = (moves(exact(blocks=blocks), grads) for blocks in (4, 3, 1))
     assert not torch.allclose(found[0], whole[0], atol=0.01) and torch.equal(found[1], whole[1])
+    assert torch.equal(found[0], three[0])
 
 
 def test_blocks_of_one_row_are_the_normalised_momentum():

@@ -137,6 +137,12 @@ def test_after_own_text_come_steps_with_that_text(tmp_path, length, longer):
     assert dataclasses.replace(found, train=config.train) == config
 
 
+def test_a_limit_in_minutes_grows_too(tmp_path):
+    config = configure("demo", ["--data", "my notes", "--train.minutes", "15", "--train.max-minutes", "20"], "")
+    found, _ = config_of(next_steps(RunFolder(tmp_path / "mine"), config, "It", "demo")[-1])
+    assert (found.train.minutes, found.train.max_minutes) == (60.0, 80.0)
+
+
 @pytest.mark.parametrize("source", ["world", " world", "world,world"])
 def test_after_the_built_in_corpus_comes_own_text(tmp_path, source):
     config = configure("10m", ["--data", source, "--seed", "2"], "")

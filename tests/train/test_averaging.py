@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 import torch
 
 from stlm.averaging import AveragingConfig, Moment, ema, epochs, none, tail
+from stlm.config.decode import decode
 from stlm.config.slot import kinds
+from stlm.errors import UserError
 from stlm.evaluate.validation import Validation
 from stlm.train.checkpoint import EMA, open_checkpoint, sha256
 from stlm.train.folder import SHIPPED, RunFolder, find_checkpoint
 from stlm.train.loop import Callback
 from stlm.train.older import in_todays_words
-from tests.train.tiny import tiny_trainer
+from stlm.train.run_config import RunConfig
+from tests.train.tiny import tiny_config, tiny_trainer
 
 KINDS = {"ema": {"kind": "ema", "decay": 0.8}, "tail": {"kind": "tail", "share": 0.5}, "epochs": {"kind": "epochs", "n": 2}}
 EPOCHS = {"steps": None, "epochs": 3.0, "checkpoint_every": 10**6}
@@ -71,13 +75,22 @@ def test_epochs_are_counted_back_from_the_end(tmp_path, n):
     assert distance <= max((other - near).norm() for other in others) + 1e-6, (ends, found)
 
 
+def test_ends_of_epochs_have_to_be_foreseen(tmp_path):
+    batches = {"kind": "text", "first_batch": 0.5}
+    for length, refused in (({"steps": 6}, True), ({"epochs": 2.0, "steps": None}, False)):
+        config = decode(RunConfig, {"batches": batches}, tiny_config(averaging=KINDS["epochs"], grad_accum=2, **length))
+        with pytest.raises(UserError, match="set --train.epochs") if refused else contextlib.nullcontext():
+            tiny_trainer(tmp_path / str(refused), config=config)
+
+
 def test_an_ema_is_that_of_its_formula(tmp_path):
     notes = Notes()
     trainer = tiny_trainer(tmp_path / "run", callbacks=[notes], averaging=KINDS["ema"], steps=6)
-    expected = trainer.model.table.detach().clone()
     trainer.run()
-    for weights in notes.weights:
-        expected = 0.8 * expected + 0.2 * weights
+    expected = torch.zeros_like(notes.weights[0])
+    for count, weights in enumerate(notes.weights):
+        rate = max(0.2, 1 / (count + 1))  # the plain mean at first
+        expected = (1 - rate) * expected + rate * weights
     torch.testing.assert_close(trainer.usable_model().table, expected)
 
 

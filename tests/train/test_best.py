@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from stlm.train.best import Look
 from stlm.train.checkpoint import TRAINER, checkpoint_of, list_checkpoints, open_checkpoint
 from stlm.train.folder import EXCERPT_BITS, RunFolder, find_checkpoint, read_lines
 from stlm.train.loop import Callback
+from stlm.train.resuming import refuse_without_effect
 from tests.train.tiny import TINY, tiny_trainer
 
 
@@ -225,6 +227,11 @@ def test_a_run_whose_last_look_is_its_end_is_not_early(tmp_path):
     trainer = tiny_trainer(tmp_path / "run", callbacks=[Scripted(BITS)], evaluate_every=1, stop_after=3, steps=7)
     trainer.run()
     assert trainer.done and not trainer.over and trainer.progress() == 1
+    longer = dataclasses.replace(trainer.config.train, steps=9)
+    config, folder = dataclasses.replace(trainer.config, train=longer), trainer.folder
+    refuse_without_effect(folder, folder.latest(), config, trainer.corpus)
+    again = tiny_trainer(tmp_path / "run", resume=True, callbacks=[Scripted(BITS)], config=config)
+    assert not again.done
 
 
 @pytest.mark.parametrize("record", ['{"step": 4}', '{"step": 4,', '{"step": "4", "excerpt_bits": 2.4, "excerpt_bytes": 100}',

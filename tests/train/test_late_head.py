@@ -46,6 +46,21 @@ def test_when_it_is_apart(tmp_path, ema):
     assert [same for _, same in noted.same] == [step < SWITCH for step in range(12)]
 
 
+def test_its_own_table_is_updated_as_the_one_that_it_succeeds(tmp_path):
+    """What the optimizer knows of the input table is true of the copy as well."""
+    trainer = tiny_trainer(tmp_path / "run", config=late())
+    model, (optimizer,) = trainer.model, trainer.optimizers
+    for _ in range(SWITCH):
+        trainer.advance()
+    old = {name: value.clone() for name, value in optimizer.state[model.table].items()}
+    trainer.advance()
+    new = optimizer.state[model.head.table]
+    assert new["step"] == old["step"] + 1 == optimizer.state[model.table]["step"]
+    grad = (new["exp_avg"] - 0.9 * old["exp_avg"]) / 0.1
+    torch.testing.assert_close(new["exp_avg_sq"], 0.95 * old["exp_avg_sq"] + 0.05 * grad ** 2, rtol=1e-3, atol=1e-8)
+    assert float(old["exp_avg"].abs().max()) > 0
+
+
 @pytest.mark.parametrize("stop", [3, SWITCH, SWITCH + 1, 8])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_goes_on_exactly(tmp_path, ema, stop):

@@ -118,8 +118,7 @@ def test_what_diverges_never_wins(tmp_path, monkeypatch):
 
 
 def test_a_short_run_is_told_that_it_is_too_short(tmp_path):
-    with pytest.raises(UserError, match=r"too short, for it has 39 steps, and trying rates takes 20; give a rate, such as "
-                                        r"--optim\.lr 0\.02"):
+    with pytest.raises(UserError, match=r"too short, for it has 39 steps, and trying rates takes 20; leave --optim\.lr out"):
         tiny_trainer(tmp_path / "run", config=auto(muon.Config(), steps=39))
 
 
@@ -135,6 +134,17 @@ def test_the_length_in_minutes_is_known_by_a_trial(tmp_path, monkeypatch):
     assert trainer.decisions.rate_search.steps == 12 and trainer.total is None
     trainer = tiny_trainer(tmp_path / "limited", config=auto(steps=100_000, max_minutes=5.0))
     assert trainer.decisions.rate_search.steps == 12 and trainer.step == 0 and trainer.progress() < 0.2
+
+
+def test_progress_begins_after_it(tmp_path):
+    """Whatever falls or changes over the run does so from its first step on."""
+    for length in ({"teraflops": 0.0008}, {"minutes": 1.0}, {"steps": 100_000, "max_minutes": 1.0}):
+        trainer = tiny_trainer(tmp_path / str([*length]), config=auto(**{"steps": None, **length}))
+        assert trainer.counters.spent > 0 and trainer.progress() == 0
+        counters, flops = trainer.counters, 1e12 * length.get("teraflops", math.inf)
+        counters.spent = (counters.search_seconds + 60.0) / 2
+        counters.flops = (counters.search_flops + flops) / 2
+        assert trainer.progress() == pytest.approx(0.5)
 
 
 # --- what it costs
@@ -158,7 +168,7 @@ def test_a_length_in_bytes_or_flops_includes_it(tmp_path):
     trainer.run()
     assert trainer.counters.n_bytes == pytest.approx(10_000, abs=150) and trainer.progress() == 1
     trainer = tiny_trainer(tmp_path / "flops", config=auto(steps=None, teraflops=0.0008))
-    before = trainer.progress()
+    before = trainer.counters.flops / 8e8
     trainer.run()
     assert 0.1 < before < 0.6 and 8e8 <= trainer.counters.flops < 9e8
 
@@ -195,6 +205,9 @@ def test_the_command_says_what_it_tried_and_keeps_it(capsys):
     assert json.loads(Path("runs/r/results.json").read_text())["trained_bytes"] > decided["n_bytes"]
     assert main([*TRAIN, "--resume"]) == 0 and "finished already" in capsys.readouterr().err
     assert main([*TRAIN, "--resume", "--train.steps", "42"]) == 0
+    Path("runs/r/env.json").write_text("{}")  # as if the rate had been given
+    assert main([*TRAIN, "--resume", "--train.steps", "43"]) == 2
+    assert "auto has an effect only at the start; leave it out" in capsys.readouterr().err
     assert json.loads(Path("runs/r/config.json").read_text())["optim"]["lr"] == decided["taken"]
 
 

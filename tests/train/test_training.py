@@ -27,6 +27,7 @@ from stlm.train import compiling, loop, machine
 from stlm.train.checkpoint import list_checkpoints, open_checkpoint
 from stlm.train.folder import EXCERPT_BITS, RunFolder, read_lines
 from stlm.train.loop import Callback
+from stlm.train.run_config import RunConfig
 from tests.conftest import shard_of, small_model
 from tests.optim.variants import CONFIGS
 from tests.train.tiny import STORY, tiny_config, tiny_corpus, tiny_trainer
@@ -361,6 +362,15 @@ def test_what_a_byte_costs_is_counted_as_it_changes(tmp_path, monkeypatch):
     assert max(costs[:4]) < 0.8 * min(costs[5:])
     assert trainer.counters.flops == pytest.approx(sum(costs) / 8 * trainer.counters.n_bytes, rel=0.1)
     assert trainer.peak > 10e6
+
+
+def test_what_a_byte_costs_in_longer_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "RECOUNT", 1)
+    changes = {"batches": {"kind": "text", "first_length": 0.125}, "model": {"patching": "none"}, "train": {"seq_len": 256}}
+    trainer = tiny_trainer(tmp_path / "run", config=decode(RunConfig, changes, tiny_config(steps=8)))
+    first = trainer.counters.flops_per_byte
+    trainer.run()
+    assert trainer.counters.flops_per_byte > 1.2 * first
 
 
 def test_looking_changes_no_count(tmp_path, monkeypatch):

@@ -30,6 +30,7 @@ class AveragingConfig(Slot):
 
     package: ClassVar[str] = "stlm.averaging"
     averages: ClassVar[bool] = True  # whether there is a mean at all
+    by_epochs: ClassVar[bool] = False  # whether it needs to know when epochs end
 
     @abc.abstractmethod
     def rate(self, moment: Moment, count: int) -> float | None:

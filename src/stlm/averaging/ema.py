@@ -15,7 +15,8 @@ class Config(AveragingConfig):
     """A moving average, in which older weights count less."""
 
     decay: ShareBelowOne = 0.99
-    """What is left of the mean after a step. 0.99: about the last hundred steps count."""
+    """What is left of the mean after a step. 0.99: about the last hundred steps count. At first it is the plain mean of all,
+    so that the weights before the first step don't count."""
 
     def rate(self, moment: Moment, count: int) -> float:
-        return 1 - self.decay
+        return max(1 - self.decay, 1 / (count + 1))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 from stlm.averaging import AveragingConfig, Moment
 from stlm.config.bounds import Count
@@ -15,6 +16,7 @@ from stlm.config.bounds import Count
 class Config(AveragingConfig):
     """The plain mean of the weights at the ends of the last epochs. They are counted back from the end of the run."""
 
+    by_epochs: ClassVar[bool] = True
     n: Count = 3
     """Number of these epochs. Before the first of them ends, the present weights are used."""
 

@@ -55,6 +55,8 @@ class BatchesConfig(Slot):
 class BatchSource(abc.ABC):
     pure: bool = False
     """True if batches depend only on the step. They may then be prefetched, and there is no state to save."""
+    flops_change: bool = False
+    """Whether the cost of a token changes as batches do."""
 
     def follow(self, progress: Callable[[int, int], float]) -> None:  # noqa: B027, because most sources never change
         """Called before the first step, for sources whose batches change in training. ``progress(step, rows)``: the share of

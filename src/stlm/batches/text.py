@@ -52,6 +52,9 @@ class Config(BatchesConfig):
         if self.first_length < 1 and pieces == 1:
             raise UserError(f"batches.first_length = {self.first_length:g}: rows are cut into 2, 4, 8 or more pieces, so "
                             "use 0.7 or less")
+        if pieces > plan.seq_len:
+            raise UserError(f"batches.first_length = {self.first_length:g}: rows have {plan.seq_len} tokens, so use at least "
+                            f"{1 / plan.seq_len:.3g}")
         if plan.seq_len % pieces:
             raise UserError(f"batches.first_length: rows of {plan.seq_len} tokens can't be cut into {pieces} equal pieces; use "
                             f"a multiple of {pieces} for --train.seq-len")
@@ -88,6 +91,7 @@ class TextBatches(BatchSource):
     pure = True
 
     def __init__(self, plan: BatchPlan, config: Config) -> None:
+        self.flops_change = config.first_length < 1  # attention reads less in short rows
         self._plan, self._config, self._part = plan, config, plan.batch_size // plan.grad_accum
         self._own = range(self._part * plan.rank // plan.ranks, self._part * (plan.rank + 1) // plan.ranks)
         self._stream = Stream(plan.corpus.train, plan.corpus.tokenizer, plan.seq_len, len(self._own), plan.seed,

@@ -78,8 +78,8 @@ def run(arguments: list[str]) -> int:
             folder, saved = RunFolder(RUNS / ranks.from_main(lambda: _name(name, preset, resume))), None
             if resume and folder.exists:
                 saved, config = folder.latest(), apply(folder.config(), flags, program, TRAIN_FLAGS)
-                config = known_rate(config, folder.config())
                 check_changes(folder, saved, config)
+                config = known_rate(config, folder.config())
                 if saved is not None and finished(folder, saved) and not changed(saved.config, config):
                     console.say(f"{folder.path}: finished already, at step {saved.counters['step']:,}; {longer(saved)}")
                     ranks.close()

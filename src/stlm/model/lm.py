@@ -23,7 +23,7 @@ from stlm.nn.dropout import Noise
 from stlm.nn.memory import Memory
 from stlm.nn.norm import RMSNorm, rms_norm
 from stlm.nn.stack import NOTHING, Stack, StackCache, update_cache
-from stlm.nn.weights import Role, linear
+from stlm.nn.weights import Role, Successors, linear
 from stlm.text.tokenizer import Tokenizer
 
 
@@ -117,12 +117,14 @@ class LM(nn.Module):
         """Called before the first step of a new run. ``load(run, module)`` fills a module with the weights of another run."""
         self.patching.load_frozen(load)
 
-    def set_progress(self, progress: float) -> None:
-        """Set the share of training that is over, 0 to 1, for parts that change in training. A new model is as at the end."""
+    def set_progress(self, progress: float) -> Successors:
+        """Set the share of training that is over, 0 to 1, for parts that change in training. A new model is as at the end.
+        Returns the parameters that succeed others now.
+        """
         self.trunk.active = self.config.sharing.layers_at(progress, self.config.layers)
-        self.head.set_progress(progress, self.table)
         if self.noise is not None:
             self.noise.set_progress(progress)
+        return self.head.set_progress(progress, self.table)
 
     def new_cache(self, batch: int) -> Cache:
         """An empty memory for ``batch`` rows."""

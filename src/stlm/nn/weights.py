@@ -18,6 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Successors = dict[nn.Parameter, nn.Parameter]  # parameters that go on from others, by the new ones
+
 
 class Role(enum.Enum):
     """MATRIX: weights that vectors are multiplied by. TABLE: rows that are looked up. NORM: gains. VECTOR: everything else,

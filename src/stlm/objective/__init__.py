@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from torch import nn
@@ -24,6 +24,14 @@ class ObjectiveConfig(Slot):
     """What training minimises."""
 
     package: ClassVar[str] = "stlm.objective"
+
+    def at_end(self) -> Self:
+        """The same as it is at the end of training: what changes has its final value."""
+        changes = {}
+        for name in (field.name for field in dataclasses.fields(self)):
+            value, final = getattr(self, name), getattr(self, f"final_{name}", None)
+            changes[name] = value.at_end() if isinstance(value, ObjectiveConfig) else value if final is None else final
+        return dataclasses.replace(self, **changes)
 
     @abc.abstractmethod
     def build(self, tokenizer: Tokenizer, model: ModelConfig) -> Objective:

@@ -69,20 +69,24 @@ class Added(Objective):
         """The term, as a sum over the batch's weights. Its metrics are named after the kind."""
 
 
-def per_target(nats: Tensor, batch: Batch, name: str, **metrics: tuple[Tensor, Tensor]) -> Loss:
-    """A term that has a value for each target [batch, seq]. Its mean is logged as ``loss/name``, its metrics as ``name/``."""
-    total, count = (nats * batch.weights).sum(), batch.weights.sum()
-    return Loss(total, count, {f"loss/{name}": (total.detach(), count)} | _named(name, metrics))
-
-
-def per_row(values: Tensor, batch: Batch, name: str, **metrics: tuple[Tensor, Tensor]) -> Loss:
-    """A term that has a value for each row [batch]. A row counts as often as it has targets, so it doesn't matter how rows are
-    split into batches.
+def per_target(nats: Tensor, batch: Batch, name: str, asked: Tensor | None = None, **metrics: tuple[Tensor, Tensor]) -> Loss:
+    """A term that has a value for each target [batch, seq]. Rows that aren't ``asked`` [batch] add nothing; None: all are. The
+    mean over rows that are is logged as ``loss/name``, and the metrics as ``name/``.
     """
+    return _term((nats * batch.weights).sum(dim=1), batch, name, asked, metrics)
+
+
+def per_row(values: Tensor, batch: Batch, name: str, asked: Tensor | None = None, **metrics: tuple[Tensor, Tensor]) -> Loss:
+    """The same for a term that has a value for each row [batch]. A row counts as often as it has targets, so it doesn't matter
+    how rows are split into batches.
+    """
+    return _term(values * batch.weights.sum(dim=1).to(values.dtype), batch, name, asked, metrics)
+
+
+def _term(sums: Tensor, batch: Batch, name: str, asked: Tensor | None, metrics: dict[str, tuple[Tensor, Tensor]]) -> Loss:
+    """A term with these sums [batch]."""
     counts = batch.weights.sum(dim=1)
-    total = (values * counts.to(values.dtype)).sum()
-    return Loss(total, counts.sum(), {f"loss/{name}": (total.detach(), counts.sum())} | _named(name, metrics))
-
-
-def _named(name: str, metrics: dict[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
-    return {f"{name}/{figure}": value for figure, value in metrics.items()}
+    shown = counts if asked is None else counts * asked
+    total = (sums if asked is None else sums * asked).sum()
+    return Loss(total, counts.sum(), {f"loss/{name}": (total.detach(), shown.sum())}
+                | {f"{name}/{figure}": value for figure, value in metrics.items()})

@@ -47,7 +47,7 @@ class ByteOrder(Added):
         goal = (-distance).masked_fill(distance >= self.window, -torch.inf).softmax(dim=2)
         scores = self.table(output.hidden).to(goal.dtype).log_softmax(dim=2)
         nats = -(goal * scores).sum(dim=2)
-        return per_target(nats * batch.unchanged[:, None], batch, "order")  # changed rows may have been read in both directions
+        return per_target(nats, batch, "order", batch.unchanged)  # changed rows may have been read in both directions
 
 
 def distances(targets: Int[Tensor, "batch seq"], bos: int, vocab_size: int) -> Int[Tensor, "batch seq token"]:

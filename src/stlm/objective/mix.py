@@ -41,16 +41,18 @@ class Config(ObjectiveConfig):
 
 
 class Others(Sequence[np.random.Generator]):
-    """For each row another generator than the one in ``draws``, so that the parts of a mix draw apart."""
+    """For each row another generator than the one in ``draws``, so that the parts of a mix draw apart. Another ``number`` gives
+    others.
+    """
 
-    def __init__(self, draws: Sequence[np.random.Generator]) -> None:
-        self._draws = draws
+    def __init__(self, draws: Sequence[np.random.Generator], number: int) -> None:
+        self._draws, self._number = draws, number
 
     def __len__(self) -> int:
         return len(self._draws)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._draws[index].spawn(1)[0]
+        return self._draws[index].spawn(self._number + 1)[self._number]
 
 
 class Mix(Objective):
@@ -75,12 +77,15 @@ class Mix(Objective):
 
     def prepare(self, batch: Batch, draws: Sequence[np.random.Generator], progress: float) -> Batch:
         """The first objective's batch, with the second one's as its last part."""
-        first, second = self.first.prepare(batch, draws, progress), self.second.prepare(batch, Others(draws), progress)
+        first = self.first.prepare(batch, draws, progress)
+        second = self.second.prepare(batch, Others(draws, len(first.parts)), progress)
         return dataclasses.replace(first, parts=(*first.parts, second))
 
     def loss(self, model: LM, output: Output, batch: Batch) -> Loss:
         *parts, second = batch.parts
         other = self.second(model, second)
-        named = {f"{self.config.second.kind}/{name}": value for name, value in other.metrics.items()}
         first = self.first.loss(model, output, dataclasses.replace(batch, parts=tuple(parts)))
+        kind, taken = self.config.second.kind, {name.partition("/")[0] for name in first.metrics}
+        kind = next(name for name in (kind, *(f"{kind}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+        named = {f"{kind}/{name}": value for name, value in other.metrics.items()}
         return first.plus(dataclasses.replace(other, metrics=named), self.weight)

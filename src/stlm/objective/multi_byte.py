@@ -61,12 +61,17 @@ class MultiByte(Added):
         return super().prepare(batch, draws, progress)
 
     def term(self, model: LM, output: Output, batch: Batch) -> Loss:
-        """The weighted surprisal of the tokens after the next one. Tokens past the end of the row don't count."""
+        """The weighted surprisal of the tokens after the next one. Tokens past the end of the row, or of the document, don't
+        count.
+        """
         total, seq_len = batch.weights.new_zeros(()), batch.targets.shape[1]
+        ends = (batch.targets == model.bos).long()
+        document = ends.cumsum(dim=1) - ends
         for number in range(1, self.further + 1):
             targets = F.pad(batch.targets[:, number:], (0, number))  # as long as the row, because copies are at places of a row
             nats = self.scores(output, model, number).surprisal(targets)[:, :-number]
-            total = total + self.share(number, seq_len) * (nats * batch.weights[:, number:]).sum()
+            weights = batch.weights[:, number:] * (document[:, number:] == document[:, :-number])
+            total = total + self.share(number, seq_len) * (nats * weights).sum()
         count = batch.weights.sum()
         return Loss(total, count, {"loss/further": figure(total, count)})
 

@@ -3,7 +3,8 @@
 A small network predicts the trunk's next output from its present one and from the bytes of the next patch. So the trunk's
 outputs have to hold what is needed to go on from them. The target gets no gradient. In addition, states must not collapse: the
 standard deviation of each number over a row is pushed above a limit (VICReg, Bardes et al. 2022, arXiv 2105.04906). How far
-they have collapsed is logged: ``latent/deviation`` falls to 0 and ``latent/cosine`` rises to 1.
+they have collapsed to one is logged: ``latent/deviation`` falls to 0 and ``latent/cosine`` rises to 1. States that all lie on
+one line through zero aren't seen so.
 """
 
 from __future__ import annotations
@@ -58,5 +59,5 @@ class NextLatent(Added):
         deviation, cosine = spread(states, patches.exists)
         apart = F.relu(self.deviation - deviation).mean(dim=1) * (patches.exists.sum(dim=1) > 1)
         loss = mean_of_row(error, patches.follows) + self.guard * apart
-        return per_row(loss, batch, "latent", deviation=of_several(deviation.mean(dim=1), patches.exists),
-                       cosine=of_several(cosine, patches.exists))
+        return per_row(loss, batch, "latent", patches.exists.any(dim=1), cosine=of_several(cosine, patches.exists),
+                       deviation=of_several(deviation.mean(dim=1), patches.exists))

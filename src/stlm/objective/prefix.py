@@ -1,8 +1,9 @@
 """Prediction of units that begin like the next token (the shorter ones: GPT-2 speed runs, 2026).
 
 Shorter: where the next token begins with another token, the longest such token counts as a right answer too. Only byte-pair
-tokens have such beginnings. Longer: where a patch ends, the whole next patch is predicted, which is the next word with patches
-at white space. A word is one of ``rows`` classes, by a hash of its bytes.
+tokens have such beginnings. The best scores for this aren't those of the text, so let the weight fall to zero. Longer: where a
+patch ends, the whole next patch is predicted, which is the next word with patches at white space. A word is one of ``rows``
+classes, by a hash of its bytes.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from stlm.model.model_config import ModelConfig
 from stlm.model.output import Output
 from stlm.model.scores import Scores
 from stlm.nn.weights import Role, linear
-from stlm.objective.added import Added, AddedConfig
+from stlm.objective.added import Added, AddedConfig, per_row
 from stlm.objective.patches import mean_of_row, next_hashes, patches_of
 from stlm.text.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(AddedConfig):
-    """Plus the cross-entropy of shorter and longer units that begin like the next token."""
+    """Plus the cross-entropy of shorter and longer units that begin like the next token. With byte pairs, set `final_weight` to
+    0."""
 
     weight: Weight = 0.2
     """Weight of the term at the start."""
@@ -57,13 +59,13 @@ class Prefix(Added):
         if self.any_shorter:
             shorter = self.shorter[batch.targets]
             nats = output.scores.surprisal(shorter.clamp(min=0)) * (shorter >= 0) * batch.weights
-            total, metrics["loss/shorter"] = total + nats.sum(), figure(nats.sum(), batch.weights.sum())
+            total, metrics["loss/shorter"] = total + nats.sum(), figure(nats.sum(), (batch.weights * (shorter >= 0)).sum())
         if self.words is not None:
             patches = patches_of(model, output, batch)
             scores = Scores(self.words(patches.where.at_ends(output.hidden)))
             nats = scores.surprisal(next_hashes(batch.inputs, patches.where, self.rows))
-            weighted = mean_of_row(nats, patches.follows) * batch.weights.sum(dim=1)
-            total, metrics["loss/longer"] = total + weighted.sum(), figure(weighted.sum(), batch.weights.sum())
+            longer = per_row(mean_of_row(nats, patches.follows), batch, "longer", patches.follows.any(dim=1))
+            total, metrics = total + longer.total, metrics | longer.metrics
         return Loss(total, batch.weights.sum(), metrics)
 
 

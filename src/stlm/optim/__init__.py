@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from stlm.config.bounds import Rate
 from stlm.config.slot import Slot
 from stlm.nn.sharded import locals_of
-from stlm.nn.weights import ParameterInfo, Role
+from stlm.nn.weights import ParameterInfo, Role, Successors
 
 AUTO = "auto"
 
@@ -62,6 +62,15 @@ def set_weight_decay(optimizers: Sequence[Optimizer], scale: float) -> None:
         for group in optimizer.param_groups:
             if "peak_weight_decay" in group:
                 group["weight_decay"] = group["peak_weight_decay"] * scale
+
+
+def succeed(optimizers: Sequence[Optimizer], successors: Successors) -> None:
+    """Give parameters a copy of what is remembered of those that they succeed."""
+    for new, old in successors.items():
+        for optimizer in optimizers:
+            if old in optimizer.state:
+                optimizer.state[new] = {name: value.clone() if isinstance(value, Tensor) else value
+                                        for name, value in optimizer.state[old].items()}
 
 
 def mult_of(local: float) -> Callable[[ParameterInfo], float]:

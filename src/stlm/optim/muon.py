@@ -16,7 +16,7 @@ The update's scale already suits all widths, so there is no ``base_width`` as in
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
@@ -60,7 +60,7 @@ class Config(OptimConfig):
     """Number format of these iterations. auto: bf16 on CUDA GPUs, fp32 elsewhere."""
     blocks: Size = 1
     """Cut each matrix into this many blocks along its shorter side, and make each of them orthogonal by itself, which is
-    cheaper. Where that side can't be cut so, there are fewer blocks."""
+    cheaper. Where that side can't be cut so, there are as many blocks as go below that."""
     every: CountOrNone = 0
     """Steps from one update with whole matrices to the next, if they are cut into blocks (5 is usual). 0: never."""
     normalize: bool = False
@@ -78,13 +78,19 @@ class Config(OptimConfig):
         standard = [one for one in matrices if one.lr_mult == 1.0]  # Muon updates matrices of one group at one rate
         others = [one for one in matrices if one.lr_mult != 1.0]
         lr_mult = mult_of(self.local_lr_mult)
-        rest = adamw([([*others, *tables, *vectors], 0.0)], self.adamw_lr, (0.9, 0.95), lr_mult)
+        rest = adamw([(others, self.weight_decay), ([*tables, *vectors], 0.0)], self.adamw_lr, (0.9, 0.95), lr_mult)
         if self.local == "muon":
             return [Muon(standard, lr_mult, self), rest]
         small, large = soap.fitting([one for one in standard if not one.in_trunk], soap.Config().largest)
         part = soap.Config(lr=self.adamw_lr, weight_decay=self.weight_decay, cautious=self.cautious)
         trunk = [one for one in standard if one.in_trunk]
         return [Muon([*trunk, *large], lr_mult, self), rest, soap.Soap(small, lr_mult, part)]
+
+
+@functools.cache
+def _divisor(size: int, most: int) -> int:
+    """The largest number up to ``most`` that divides ``size``."""
+    return max(n for n in range(1, min(size, most) + 1) if size % n == 0)
 
 
 class Muon(Optimizer):
@@ -116,7 +122,7 @@ class Muon(Optimizer):
 
     def _blocks_of(self, parameter: nn.Parameter) -> int:
         """The number of blocks into which this step cuts a matrix."""
-        blocks = math.gcd(self._config.blocks, min(parameter.shape))
+        blocks = _divisor(min(parameter.shape), self._config.blocks)
         if not self._config.every:
             return blocks
         count = self.state[parameter].setdefault("step", torch.zeros(()))  # on the CPU, so reading it waits for nothing

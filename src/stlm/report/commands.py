@@ -51,5 +51,6 @@ def _train(folder: RunFolder, config: RunConfig, name: str, preset: str | None) 
 
 def _longer(config: RunConfig) -> RunConfig:
     unit = next(unit for unit in LENGTHS if getattr(config.train, unit) is not None)
-    length = LONGER * getattr(config.train, unit)
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, **{unit: length}))
+    limit = config.train.max_minutes and LONGER * config.train.max_minutes
+    train = dataclasses.replace(config.train, **{unit: LONGER * getattr(config.train, unit), "max_minutes": limit})
+    return dataclasses.replace(config, train=train)

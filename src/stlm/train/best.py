@@ -64,9 +64,13 @@ def is_over(looks: Sequence[Look], stop_after: int) -> bool:
     return 0 < stop_after <= without_new_best(looks)
 
 
-def ended_early(folder: RunFolder, config: RunConfig, step: int) -> bool:
-    """Whether a run with this description ended at ``step`` because the held-out text didn't get better any more."""
-    return config.train.stop_after > 0 and is_over(looks_of(folder, step), config.train.stop_after)
+def ended_early(folder: RunFolder, config: RunConfig, saved: Checkpoint) -> bool:
+    """Whether a run that was saved at this point, and has this description, ended there because the held-out text didn't get
+    better any more.
+    """
+    if config.train.stop_after == 0 or saved.counters.get("progress", 0.0) >= 1:
+        return False
+    return is_over(looks_of(folder, saved.counters["step"]), config.train.stop_after)
 
 
 def kept(folder: RunFolder) -> Look | None:

@@ -50,6 +50,9 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     if ranks.size > 1 and config.batches.steps_grow and (train.by_clock or train.teraflops is not None):
         raise UserError("batches: processes could disagree on the size of a step that grows with the clock or with FLOPs; set "
                         "--train.steps, --train.megabytes or --train.epochs, or start one process")
+    if train.averaging.by_epochs and config.batches.steps_grow and train.megabytes is None and train.epochs is None:
+        raise UserError("train.averaging: where steps grow, the ends of epochs are known only if the length is in epochs or "
+                        "megabytes; set --train.epochs or --train.megabytes")
     torch.manual_seed(config.seed)
     model = LM(config.model, corpus.tokenizer)
     objective = config.objective.build(corpus.tokenizer, config.model)
@@ -88,7 +91,7 @@ def build_run(folder: RunFolder, config: RunConfig, corpus: Corpus, device: torc
     total = steps_of_run(train, corpus.train, counters)
     trainer = Trainer(folder, config, corpus, device, with_loss, optimizers, source, decisions, total, counters, ema,
                       callbacks, ranks, sharded, notes, changed(resume.config, config) if resume else {})
-    trainer.over = ranks.from_main(lambda: resume is not None and best.ended_early(folder, config, counters.step))
+    trainer.over = ranks.from_main(lambda: resume is not None and best.ended_early(folder, config, resume))
     if ranks.size > 1:
         trainer.warm_up()
     if search:

@@ -50,8 +50,8 @@ class RateSearch:
 
     def counters(self, flops_per_byte: float) -> Counters:
         """What a run has used before its first step."""
-        return Counters(spent=self.seconds, n_bytes=self.n_bytes, flops=self.flops, searched=self.n_bytes,
-                        flops_per_byte=flops_per_byte)
+        return Counters(spent=self.seconds, n_bytes=self.n_bytes, flops=self.flops, flops_per_byte=flops_per_byte,
+                        searched=self.n_bytes, search_seconds=self.seconds, search_flops=self.flops)
 
     def in_words(self) -> str:
         """The trials in one line."""
@@ -117,6 +117,12 @@ def _kept(path: Path, wanted: TrainConfig, with_loss: ModelWithLoss, batch: Batc
             notes.append(f"{error}: the rest of this run isn't compiled")
     peak = machine.peak_flops(with_loss.device, precision)
     return dataclasses.replace(kept, precision=precision, compile=way, peak_flops=peak), notes
+
+
+def has_searched(folder: RunFolder) -> bool:
+    """Whether the learning rate of a run was found at its start."""
+    decided = read_table(folder.env).get("decided") if folder.env.exists() else None
+    return isinstance(decided, dict) and decided.get("rate_search") is not None
 
 
 def follow(decisions: Decisions, with_loss: ModelWithLoss, source: BatchSource, step: int) -> None:

@@ -25,7 +25,7 @@ class DropoutConfig(Checked):
     residual: ShareBelowOne = 0.0
     """Share of the numbers that each layer adds which are set to zero."""
     attention: ShareBelowOne = 0.0
-    """Share of the attention weights that are set to zero."""
+    """Share of the attention weights that are set to zero. Layers that share their weights drop the same ones."""
     layer: ShareBelowOne = 0.0
     """Probability with which a row skips the last layer of a stack (stochastic depth). Earlier layers have less, in proportion
     to their number."""

@@ -1,6 +1,7 @@
 """A run that goes on from the weights of another one, on another text: ``stlm train 10m-en --data poems.txt``.
 
-What belongs to the model is that of the other run: parts and sizes, tokenizer, objective, optimizer, and tokens in a row.
+What belongs to the model is that of the other run: parts and sizes, tokenizer, objective as it was in the end, optimizer, and
+tokens in a row.
 Lengths are those of little text: some passes over it, small steps, and an end when held-out text gets no better. The learning
 rate is a share of the other run's, and where that had larger steps, it goes with the square root of their size at most (Malladi
 et al. 2022, arXiv 2205.10287). The defaults are measured (docs/log.md).
@@ -34,8 +35,8 @@ def finetuning_of(name: str) -> RunConfig:
     train = TrainConfig(epochs=EPOCHS, max_minutes=MINUTES, init_from=name, seq_len=other.train.seq_len, batch_size=batch_size,
                         warmup=WARMUP, cooldown=1.0, evaluate_every=None, stop_after=PATIENCE)
     model = dataclasses.replace(other.model, sharing=other.model.sharing.of_trained())
-    return RunConfig(data=DataConfig(source="", tokenizer=other.data.tokenizer), model=model, objective=other.objective,
-                     optim=slower(other.optim, rate), train=train)
+    return RunConfig(data=DataConfig(source="", tokenizer=other.data.tokenizer), model=model,
+                     objective=other.objective.at_end(), optim=slower(other.optim, rate), train=train)
 
 
 def slower(optim: OptimConfig, by: float) -> OptimConfig:

@@ -16,8 +16,8 @@ class Counters:
 
     step: finished steps. rows: rows read in them. spent: seconds in steps. n_bytes: bytes of text trained on; text that is read
     again counts again. flops: floating-point operations for these bytes. flops_per_byte: its present value. averaged:
-    the number of steps whose weights are in the mean that is used; 0 if the present weights are used. searched: those of the
-    bytes that were read to find the learning rate (`stlm.train.rates`), and that belong to no step.
+    the number of steps whose weights are in the mean that is used; 0 if the present weights are used. searched, search_seconds,
+    search_flops: what of all that was used to find the learning rate (`stlm.train.rates`), and belongs to no step.
     """
 
     step: int = 0
@@ -28,6 +28,8 @@ class Counters:
     flops_per_byte: float = 0.0
     averaged: int = 0
     searched: int = 0
+    search_seconds: float = 0.0
+    search_flops: float = 0.0
 
     @classmethod
     def of(cls, record: dict[str, Any], batch_size: int) -> Counters:
@@ -68,14 +70,21 @@ def progress_of(train: TrainConfig, counters: Counters, goal: int | None) -> flo
     the larger one of two shares.
     """
     share = _share_of_length(train, counters, goal)
-    return share if train.max_minutes is None else max(share, min(1.0, counters.spent / train.max_minutes / 60))
+    if train.max_minutes is None:
+        return share
+    return max(share, _used(counters.spent, 60 * train.max_minutes, counters.search_seconds))
 
 
 def _share_of_length(train: TrainConfig, counters: Counters, goal: int | None) -> float:
     if goal is not None and train.steps is None:  # by rows, because steps may differ in size
         return min(1.0, counters.rows / goal) if goal - counters.rows >= train.batch_size / 2 else 1.0
     if train.teraflops is not None:
-        return min(1.0, counters.flops / train.teraflops / 1e12)
+        return _used(counters.flops, 1e12 * train.teraflops, counters.search_flops)
     if train.minutes is not None:
-        return min(1.0, counters.spent / train.minutes / 60)
+        return _used(counters.spent, 60 * train.minutes, counters.search_seconds)
     return min(1.0, counters.step / (goal or 1))
+
+
+def _used(spent: float, length: float, before: float) -> float:
+    """The share of a length that is used since the first step, before which ``before`` was used."""
+    return (spent - before) / (length - before) if spent < length else 1.0

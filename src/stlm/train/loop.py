@@ -26,7 +26,7 @@ from stlm.model.lm import LM
 from stlm.model.loss import exact
 from stlm.nn.sharded import locals_of
 from stlm.nn.weights import all_finite
-from stlm.optim import set_learning_rate, set_weight_decay
+from stlm.optim import set_learning_rate, set_weight_decay, succeed
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
 from stlm.train.compiling import OFF
@@ -211,7 +211,7 @@ class Trainer:
         train, stop = self.config.train, self.ranks.any(self.stop)
         while not self.done and not stop:
             self.advance()
-            if self.model.flops_change and self.step % RECOUNT == 0:
+            if (self.model.flops_change or self.source.flops_change) and self.step % RECOUNT == 0:
                 self._count_flops()
             if self.step % train.log_every == 0 or self.done:
                 self.log(self.figures())
@@ -256,9 +256,9 @@ class Trainer:
         """One step."""
         start, train, counters = time.perf_counter(), self.config.train, self.counters
         progress = self._before = self.progress()
-        for model in (self.model, self.ema):
-            if model is not None:
-                model.set_progress(progress)
+        succeed(self.optimizers, self.model.set_progress(progress))
+        if self.ema is not None:
+            self.ema.set_progress(progress)
         self.objective.set_progress(progress)
         set_learning_rate(self.optimizers, rate_factor(train.schedule, self.step, progress, train.warmup, train.cooldown))
         set_weight_decay(self.optimizers, train.weight_decay_schedule.factor(1 - progress))
@@ -332,7 +332,7 @@ class Trainer:
         self._logged_at = (counters.spent, counters.n_bytes)
 
     def _count_flops(self) -> None:
-        """Count FLOPs per byte again. They change when learned patches get longer, or when more layers become active."""
+        """Count FLOPs per byte again. They change when patches or rows get longer, or when more layers become active."""
         for part in (self.model, self.objective):
             self.parallel.gather(part)
         self.counters.flops_per_byte = self.ranks.from_main(self._counted_flops)
@@ -373,7 +373,8 @@ class Trainer:
         peak = self.decisions.peak_flops * self.ranks.size
         figures["train/mfu"] = figures["train/bytes_per_second"] * self.counters.flops_per_byte / peak
         figures["train/progress"] = self.progress()
-        figures["train/learning_rate"] = self.optimizers[0].param_groups[0]["lr"]
+        group = self.optimizers[0].param_groups[0]
+        figures["train/learning_rate"] = self.config.optim.rate * group["lr"] / group["peak_lr"]
         return figures
 
 

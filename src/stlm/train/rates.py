@@ -65,7 +65,7 @@ def find_rate(trainer: Trainer) -> str:
     length = max(LEAST, math.ceil(SHARE * steps))
     if len(FACTORS) * length > steps / 2:
         raise UserError(f"optim.lr = auto: the run is too short, for it has {steps:,} steps, and trying rates takes "
-                        f"{len(FACTORS) * length:,}; give a rate, such as --optim.lr {config.optim.default_rate():g}")
+                        f"{len(FACTORS) * length:,}; leave --optim.lr out, or give a rate")
     used, losses = Counters(), list[float | None]()
     rates = [config.optim.default_rate() * factor for factor in FACTORS]
     for rate in rates:

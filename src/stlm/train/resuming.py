@@ -8,8 +8,10 @@ from stlm.config.decode import changed
 from stlm.config.files import read_table
 from stlm.data.shards import Corpus
 from stlm.errors import UserError
+from stlm.optim import AUTO
 from stlm.train.best import ended_early
 from stlm.train.checkpoint import Checkpoint
+from stlm.train.decisions import has_searched
 from stlm.train.folder import RunFolder
 from stlm.train.length import Counters, goal_of, progress_of
 from stlm.train.run_config import LENGTHS, RunConfig
@@ -38,6 +40,9 @@ def check_changes(folder: RunFolder, saved: Checkpoint | None, after: RunConfig)
         if not path.startswith(FREE):
             raise UserError(f"{flag}: it can't change in a run that continues, only --train, --optim and the place of its text "
                             "can; start a new run with another --name")
+        if path == "optim.lr" and AUTO in values and not has_searched(folder):
+            raise UserError(f"{flag}: this run has the rate {before.optim.rate:g}, and auto has an effect only at the "
+                            "start; leave it out")
         if path == "train.warmup" and saved is not None and saved.counters["step"] >= max(values):
             raise UserError(f"{flag}: this run is at step {saved.counters['step']:,}, so its warm-up is over and can't change")
 
@@ -45,7 +50,7 @@ def check_changes(folder: RunFolder, saved: Checkpoint | None, after: RunConfig)
 def finished(folder: RunFolder, saved: Checkpoint) -> bool:
     """Whether the run is trained to its end and scored, and the checkpoint is its last."""
     step = saved.counters["step"]
-    ended = saved.counters.get("progress", 0.0) >= 1 or ended_early(folder, saved.config, step)
+    ended = saved.counters.get("progress", 0.0) >= 1 or ended_early(folder, saved.config, saved)
     return ended and folder.results.exists() and read_table(folder.results).get("steps") == step
 
 
@@ -65,7 +70,7 @@ def refuse_without_effect(folder: RunFolder, saved: Checkpoint, config: RunConfi
     """UserError if the run is finished, and by the changed description too, so that no step would be trained with it."""
     used = Counters.of(saved.counters, saved.config.train.batch_size)
     ends = (progress_of(config.train, used, goal_of(config.train, corpus.train, used.searched)) >= 1
-            or ended_early(folder, config, used.step))
+            or ended_early(folder, config, saved))
     if finished(folder, saved) and ends:
         flags = ", ".join(f"--{path.replace('_', '-')}" for path in changed(saved.config, config))
         raise UserError(f"{folder.path}: finished already, at step {used.step:,}, so {flags} would change nothing; "

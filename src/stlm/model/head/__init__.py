@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stlm.config.slot import Slot
 from stlm.model.backbone import TrunkOutput
 from stlm.nn.memory import Memory
+from stlm.nn.weights import Successors
 
 M = TypeVar("M", bound=Memory)
 
@@ -52,8 +53,11 @@ class Head(nn.Module, abc.ABC, Generic[M]):
         """The input of the decoder. memory: None over whole rows, else updated."""
         return output.joined(encoded)
 
-    def set_progress(self, progress: float, table: Tensor) -> None:
-        """Set the share of training that is over, 0 to 1, for heads that change in training."""
+    def set_progress(self, progress: float, table: nn.Parameter) -> Successors:
+        """Set the share of training that is over, 0 to 1, for heads that change in training. Returns the parameters that
+        succeed others now.
+        """
+        return {}
 
     @abc.abstractmethod
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from stlm.config.bounds import Share, Weight
 from stlm.model.head import Head, HeadConfig, capped
 from stlm.nn.sharded import locals_of
-from stlm.nn.weights import Role
+from stlm.nn.weights import Role, Successors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +42,17 @@ class Late(Head):
         # a tensor, because compiled code is compiled anew when a number in Python changes; it is saved, so that a run that goes
         # on doesn't copy again
         self.register_buffer("apart", torch.tensor(False))
+        self._before = 0.0
 
     @torch.no_grad()
-    def set_progress(self, progress: float, table: Tensor) -> None:
+    def set_progress(self, progress: float, table: nn.Parameter) -> Successors:
         own, other = locals_of([self.table, table])
         own.copy_(torch.where(self.apart, own, other))  # if they weren't apart until now
+        new = self._before < self.at <= progress and not bool(self.apart)  # a GPU is asked only once
+        self._before = progress
         if progress >= self.at:
             self.apart.fill_(True)  # for good, also where a finished run is made longer
+        return {self.table: table} if new else {}
 
     def forward(self, hidden: Float[Tensor, "batch seq dim"], table: Float[Tensor, "token dim"]
                 ) -> Float[Tensor, "batch seq token"]:
