@@ -134,7 +134,8 @@ def trained_here(capsys, no_report):
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("flags", "free", "more"), [
     ([], 1e4, 1), (["--train.checkpoint-every", "2"], 1e5, 2),
-    (["--train.checkpoint-every", "1", "--train.keep", "1"], 1e5, 2)])
+    (["--train.checkpoint-every", "1", "--train.keep", "1"], 1e5, 2),
+    (["--optim", "soap", "--model.embedding", "tokens", "--model.copying", "none"], 1.6e5, 1)])  # it remembers more than two
 def test_a_disk_without_room(capsys, monkeypatch, flags, free, more):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
     err = stlm(capsys, *TRAIN, *flags)[2]

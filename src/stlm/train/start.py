@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+
+import torch
 
 from stlm.errors import UserError
 from stlm.train.checkpoint import list_checkpoints
@@ -35,6 +38,8 @@ class Start(Callback):
         self._folder.create(trainer.config)
 
     def on_step_end(self, trainer: Trainer) -> None:
+        if not self._over:
+            _check_disk(trainer)  # by now it is known what the optimizer remembers
         self._over = True
 
     def __exit__(self, *error: object) -> None:
@@ -52,12 +57,19 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _bytes_of(values: Iterable[object]) -> int:
+    """The size of the tensors among these values."""
+    return sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
+
+
 def _check_disk(trainer: Trainer) -> None:
     """UserError if the disk has no room for the checkpoints that a run keeps."""
     folder, train = trainer.folder.checkpoints, trainer.config.train
-    copies = 3 + (trainer.ema is not None)  # the weights, two moments of each, and the averaged weights
-    weights = sum(weight.numel() * weight.element_size() for weight in trainer.trained)
-    size, apart = copies * weights, 2 * weights * train.keep_best  # while better weights are written, the old ones stay
+    weights = _bytes_of(trainer.trained)
+    states = (state for optimizer in trainer.optimizers for state in optimizer.state.values())
+    state = _bytes_of(value for state in states for value in state.values())
+    size = weights * (2 if trainer.ema is not None else 1) + (state or 2 * weights)  # before the first step: two moments
+    apart = 2 * weights * train.keep_best  # while better weights are written, the old ones stay
     saves = math.inf if trainer.total is None else math.ceil((trainer.total - trainer.step) / train.checkpoint_every)
     more = max(1, min(train.keep + 1 - len(list_checkpoints(folder)), saves))
     free = shutil.disk_usage(trainer.folder.path).free
