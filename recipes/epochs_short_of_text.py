@@ -14,8 +14,7 @@ TEXTS = {"featured articles": "$STLM_DATA/text/wikipedia_en_featured/test.jsonl.
 
 RECIPE = Recipe(
     question="How often should a model of about two million parameters read five or ten megabytes?",
-    rule="The lowest bits per byte of held-out text for each amount of text. The number of epochs is what is compared; each arm "
-         "has its own.",
+    rule="The lowest bits per byte of held-out text for each amount of text. Each arm has its own number of epochs.",
     equal="epochs", amount=3.0, seeds=(0,), every=EVERY,
     arms={f"{megabytes} MB, {epochs} times": f"demo --data.first-megabytes {megabytes} --train.epochs {epochs}"
           for megabytes, epochs in ((5, 3), (5, 6), (5, 12), (10, 3), (10, 6))},
