@@ -8,10 +8,12 @@ import dataclasses
 from strategies import ARMS, at_rate, rate_of
 from strategies import RECIPE as STRATEGIES
 
-PROMISING = ("as it is", "beta2 0.98", "Muon, normalized", "Muon, 4 blocks, Polar Express, normalized", "SOAP", "recall",
-             "twice the rows", "1 layer, all its parameters in rows")
+SHAPE = "1 layer, all its parameters in rows"
+PROMISING = ("as it is", SHAPE, "Muon, normalized", "Muon, 4 blocks, each 4th step whole, normalized", "SOAP",
+             "Muon, SOAP outside the trunk")
+BOTH = at_rate(ARMS[SHAPE] + ARMS["Muon, normalized"], rate_of("Muon, normalized"))
 
 RECIPE = dataclasses.replace(
     STRATEGIES, question="Which ways to train help a model of about two million parameters, at equal seconds?",
     rule="A way counts where p is below 0.01.", equal="minutes", amount=6.0,
-    arms={arm: at_rate(ARMS[arm], rate_of(arm)) for arm in PROMISING})
+    arms={**{arm: at_rate(ARMS[arm], rate_of(arm)) for arm in PROMISING}, "1 layer, and Muon, normalized": BOTH})
