@@ -146,6 +146,15 @@ def test_weight_decay_over_a_run(tmp_path, shape, shares):
     assert decays.found == [(pytest.approx(0.1 * share), 0.0) for share in shares]
 
 
+def test_the_rate_on_record_is_the_one_that_was_given(tmp_path):
+    """Whatever multiples of it the groups of an optimizer have."""
+    optim = {"lr": 0.004, "base_width": 1, "local_lr_mult": 0.5}
+    trainer = tiny_trainer(tmp_path / "run", config=decode(RunConfig, {"optim": optim}, tiny_config(warmup=2, cooldown=0.0)))
+    for _ in range(3):
+        trainer.advance()
+    assert trainer.figures()["train/learning_rate"] == pytest.approx(0.004)
+
+
 def test_a_run_may_go_on_with_another_learning_rate(tmp_path):
     tiny_trainer(tmp_path / "run", callbacks=[StopAt(4)]).run()
     config = dataclasses.replace(tiny_config(), optim=adamw.Config(lr=1e-5))

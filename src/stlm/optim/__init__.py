@@ -56,6 +56,12 @@ def set_learning_rate(optimizers: Sequence[Optimizer], scale: float) -> None:
             group["lr"] = group["peak_lr"] * scale
 
 
+def scale_of(optimizers: Sequence[Optimizer]) -> float:
+    """The present learning rate as a share of its peak, which is the same in all groups."""
+    group = optimizers[0].param_groups[0]
+    return float(group["lr"] / group["peak_lr"])
+
+
 def set_weight_decay(optimizers: Sequence[Optimizer], scale: float) -> None:
     """Set the weight decay of every group that has any to ``scale`` times its peak."""
     for optimizer in optimizers:

@@ -26,7 +26,7 @@ from stlm.model.lm import LM
 from stlm.model.loss import exact
 from stlm.nn.sharded import locals_of
 from stlm.nn.weights import all_finite
-from stlm.optim import set_learning_rate, set_weight_decay, succeed
+from stlm.optim import scale_of, set_learning_rate, set_weight_decay, succeed
 from stlm.schedule import rate_factor
 from stlm.train import checkpoint, machine
 from stlm.train.compiling import OFF
@@ -373,8 +373,7 @@ class Trainer:
         peak = self.decisions.peak_flops * self.ranks.size
         figures["train/mfu"] = figures["train/bytes_per_second"] * self.counters.flops_per_byte / peak
         figures["train/progress"] = self.progress()
-        group = self.optimizers[0].param_groups[0]
-        figures["train/learning_rate"] = self.config.optim.rate * group["lr"] / group["peak_lr"]
+        figures["train/learning_rate"] = self.config.optim.rate * scale_of(self.optimizers)
         return figures
 
 
