@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -155,14 +156,21 @@ def fields_of(cls: type, prefix: str = "--") -> Iterator[tuple[str, type[Slot] |
                 yield from fields_of(part, f"{flag}.")
 
 
+@functools.cache
 def true_kinds(slot: type[Slot]) -> list[str]:
     """Modules of a slot's package that hold a kind; helpers may lie beside them."""
     return [kind for kind in kinds(slot) if hasattr(importlib.import_module(f"{slot.package}.{kind}"), "Config")]
 
 
+@functools.cache
+def flags_of_runs() -> dict[str, type[Slot] | None]:
+    """The flags of a run, and the slot of those that name a kind."""
+    return dict(fields_of(RunConfig))
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_flags_in_sentences_exist(page):
-    of_run = dict(fields_of(RunConfig))
+    of_run = flags_of_runs()
     of_verbs = set(re.findall(r"--[a-z][\w.-]*", " ".join([*map(verb_usage, VERBS), read("recipes/lease.py")])))
     for span in spans(read(page)):
         words = span.split()
@@ -209,7 +217,7 @@ def test_all_slots_and_kinds_are_listed():
     listed = {package: (flags, names) for (package,), _, flags, names in rows}
     found = slots()
     assert sorted(listed) == sorted(found)
-    of_run = dict(fields_of(RunConfig))
+    of_run = flags_of_runs()
     for package, (flags, names) in listed.items():
         assert names == true_kinds(found[package]), package
         for flag in flags:
