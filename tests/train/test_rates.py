@@ -122,7 +122,9 @@ def test_a_short_run_is_told_that_it_is_too_short(tmp_path):
         tiny_trainer(tmp_path / "run", config=auto(muon.Config(), steps=39))
 
 
-def test_the_length_in_minutes_is_known_by_a_trial(tmp_path, monkeypatch):
+@pytest.fixture
+def slow_steps(monkeypatch):
+    """Every step takes half a second, by the run's clock."""
     advance = Trainer.advance
 
     def by_a_clock(trainer):
@@ -130,19 +132,24 @@ def test_the_length_in_minutes_is_known_by_a_trial(tmp_path, monkeypatch):
         advance(trainer)
         trainer.counters.spent = before + 0.5
     monkeypatch.setattr(Trainer, "advance", by_a_clock)
+
+
+@pytest.mark.usefixtures("slow_steps")
+def test_the_length_in_minutes_is_known_by_a_trial(tmp_path):
     trainer = tiny_trainer(tmp_path / "run", config=auto(steps=None, minutes=5.0))  # 600 steps
     assert trainer.decisions.rate_search.steps == 12 and trainer.total is None
     trainer = tiny_trainer(tmp_path / "limited", config=auto(steps=100_000, max_minutes=5.0))
     assert trainer.decisions.rate_search.steps == 12 and trainer.step == 0 and trainer.progress() < 0.2
 
 
+@pytest.mark.usefixtures("slow_steps")
 def test_progress_begins_after_it(tmp_path):
     """Whatever falls or changes over the run does so from its first step on."""
-    for length in ({"teraflops": 0.0008}, {"minutes": 1.0}, {"steps": 100_000, "max_minutes": 1.0}):
+    for length in ({"teraflops": 0.0008}, {"minutes": 2.0}, {"steps": 100_000, "max_minutes": 2.0}):
         trainer = tiny_trainer(tmp_path / str([*length]), config=auto(**{"steps": None, **length}))
         assert trainer.counters.spent > 0 and trainer.progress() == 0
         counters, flops = trainer.counters, 1e12 * length.get("teraflops", math.inf)
-        counters.spent = (counters.search_seconds + 60.0) / 2
+        counters.spent = (counters.search_seconds + 120.0) / 2
         counters.flops = (counters.search_flops + flops) / 2
         assert trainer.progress() == pytest.approx(0.5)
 
