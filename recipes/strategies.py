@@ -61,7 +61,7 @@ ARMS = {
                                          "--objective.final-weight 0 ",
 }
 USUAL, MUONS = 3e-3, 0.02  # learning rates: Muon's is on a scale of its own
-RATES = {"Muon, blocks of one row, normalized": 0.01, "Muon, SOAP outside the trunk": 0.01, "SOAP": 6e-3}  # others
+RATES = {"Muon, blocks of one row, normalized": 0.01, "Muon, SOAP outside the trunk": 0.01, "SOAP": 6e-3}  # of others
 
 EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 50 --train.evaluate-every 200 --train.sample-every 100000 "
          "--train.checkpoint-every 1000 --train.compile on")

@@ -88,9 +88,9 @@ def test_an_objective_at_its_end():
     """Inner ones too; a run that goes on from there doesn't begin its changes anew."""
     inner = {"kind": "masked_next", "ratio": 0.5, "final_ratio": 0.0}
     config = config_of("mix", first={"kind": "multi_byte", "weight": 0.5, "final_weight": 0.0, "base": inner}, second="z_loss")
-    found = config.at_end()
+    found = config.of_trained()
     assert (found.first.weight, found.first.base.ratio, found.weight) == (0.0, 0.0, 0.5)
-    assert found.at_end() == found and config_of("causal").at_end() == config_of("causal")
+    assert found.of_trained() == found and config_of("causal").of_trained() == config_of("causal")
 
 
 LEAKS = {  # from the row as it is, its tokens and what stands for hidden ones: the row with a leak

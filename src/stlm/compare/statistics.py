@@ -50,10 +50,9 @@ def p_value(values: Mapping[int, float], baseline: Mapping[int, float]) -> float
     changes = [values[seed] - baseline[seed] for seed in values if seed in baseline]
     if len(changes) < 2:
         return None
-    mean, error = statistics.fmean(changes), statistics.stdev(changes) / math.sqrt(len(changes))
-    if error < 1e-12:  # all changes are the same
-        return 1.0 if abs(mean) < 1e-12 else 0.0
-    return float(2 * stats.t.sf(abs(mean) / error, len(changes) - 1))
+    if statistics.stdev(changes) < 1e-12:  # all changes are the same
+        return 1.0 if abs(statistics.fmean(changes)) < 1e-12 else 0.0
+    return float(stats.ttest_1samp(changes, 0.0).pvalue)
 
 
 def shown_p(p: float | None) -> str:

@@ -25,12 +25,12 @@ class ObjectiveConfig(Slot):
 
     package: ClassVar[str] = "stlm.objective"
 
-    def at_end(self) -> Self:
-        """The same as it is at the end of training: what changes has its final value."""
+    def of_trained(self) -> Self:
+        """For a run that goes on from trained weights: what changes in training has its final value."""
         changes = {}
         for name in (field.name for field in dataclasses.fields(self)):
             value, final = getattr(self, name), getattr(self, f"final_{name}", None)
-            changes[name] = value.at_end() if isinstance(value, ObjectiveConfig) else value if final is None else final
+            changes[name] = value.of_trained() if isinstance(value, ObjectiveConfig) else value if final is None else final
         return dataclasses.replace(self, **changes)
 
     @abc.abstractmethod

@@ -46,6 +46,7 @@ class Unlikelihood(Added):
         segment_ids, _ = segment_positions(tokens == model.bos)
         before = last_occurrences(tokens, segment_ids, (self.length,), seq, seq)[..., 0]
         again = tokens.gather(1, (before + 1).clamp(max=seq - 1))
-        wrong = (before >= 0) & (again != batch.targets) & batch.unchanged[:, None]  # hidden tokens repeat without meaning it
+        wrong = (before >= 0) & (again != batch.targets)
         probability = (-output.scores.surprisal(again)).exp().clamp(max=SUREST)
-        return per_target(torch.where(wrong, -torch.log1p(-probability), 0.0), batch, "repeats", batch.unchanged)
+        nats = torch.where(wrong, -torch.log1p(-probability), 0.0)
+        return per_target(nats, batch, "repeats", batch.unchanged)  # hidden tokens repeat without meaning it

@@ -36,7 +36,7 @@ def finetuning_of(name: str) -> RunConfig:
                         warmup=WARMUP, cooldown=1.0, evaluate_every=None, stop_after=PATIENCE)
     model = dataclasses.replace(other.model, sharing=other.model.sharing.of_trained())
     return RunConfig(data=DataConfig(source="", tokenizer=other.data.tokenizer), model=model,
-                     objective=other.objective.at_end(), optim=slower(other.optim, rate), train=train)
+                     objective=other.objective.of_trained(), optim=slower(other.optim, rate), train=train)
 
 
 def slower(optim: OptimConfig, by: float) -> OptimConfig:
