@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from torch import nn
@@ -25,7 +25,7 @@ class ObjectiveConfig(Slot):
 
     package: ClassVar[str] = "stlm.objective"
 
-    def of_trained(self) -> Self:
+    def of_trained(self) -> ObjectiveConfig:
         """For a run that goes on from trained weights: what changes in training has its final value."""
         changes = {}
         for name in (field.name for field in dataclasses.fields(self)):
