@@ -5,6 +5,8 @@
 One seed: this finds a rate and claims no more.
 """
 
+from local_10m import THREE
+
 from stlm.compare.recipe import Recipe
 
 T = "$STLM_DATA/text"
@@ -17,4 +19,4 @@ RECIPE = Recipe(
     every=f"--data {','.join(f'{T}/{name}' for name in SOURCES)} --train.seq-len 2048 --train.batch-size 32 --train.warmup 100 "
           "--train.precision bf16 --train.compile off --train.checkpoint-every 1000 --train.evaluate-every 100 "
           "--train.sample-every 100000",
-    arms={f"at {rate}": f"10m --optim.lr {rate}" for rate in (2e-3, 4e-3, 8e-3)}, baseline="at 0.002")
+    arms={f"at {rate}": f"{THREE}--optim.lr {rate}" for rate in (2e-3, 4e-3, 8e-3)}, baseline="at 0.002")

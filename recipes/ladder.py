@@ -1,8 +1,8 @@
-"""Does ``10m`` learn better with learning rates by width? The ladder of presets takes its rates from this.
+"""Does ``10m`` with three layers learn better with learning rates by width? The ladder of presets takes its rates from this.
 
     stlm compare recipes/ladder.py --jobs 2
 
-transfer.py shows at two million parameters whether the rule carries over to other widths. At ``10m`` the rule gives matrices
+transfer.py shows at two million parameters whether the rule carries over to other widths. Here the rule gives matrices
 of the local networks (128 inputs) three times the rate of the trunk's (384 inputs).
 """
 

@@ -6,11 +6,13 @@ For a GPU. Presets of ten million parameters and their controls, each with the l
 million.
 """
 
+from local_10m import FOUR, THREE
+
 from stlm.compare.recipe import Recipe
 
-POOLED = "10m --optim.lr 3e-3 --train.seq-len 1024 --train.batch-size 32 "
+POOLED = THREE + "--optim.lr 3e-3 --train.seq-len 1024 --train.batch-size 32 "
 FLAT = "10m-flat --model.copying pointer --optim.lr 1.5e-3 --train.seq-len 1024 --train.batch-size 32 "
-BPE = "10m-bpe --optim.lr 3e-3 --train.seq-len 256 --train.batch-size 32 --data.tokenizer.vocab-size "
+BPE = FOUR + "--optim.lr 3e-3 --train.seq-len 256 --train.batch-size 32 --data.tokenizer.vocab-size "
 TEXT = "$STLM_DATA/text"
 
 RECIPE = Recipe(

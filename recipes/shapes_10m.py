@@ -7,15 +7,17 @@ All arms have about ten million parameters, but the one that says otherwise.
 
 from stlm.compare.recipe import Recipe
 
-ONE = "10m --train.seq-len 2048 --train.batch-size 2 --model.pooling last --optim.local-lr-mult 2 --model.layers 1 "
+ONE = "10m --optim.beta2 0.95 "
 NARROW = ONE + "--model.dim 256 --model.trunk.heads 4 "
+
+EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.evaluate-every 400 --train.sample-every 100000 "
+         "--train.checkpoint-every 1000 --train.compile on")
 
 RECIPE = Recipe(
     question="Which shape of ten million parameters has the fewest bits per byte after 8 MB, and at which cost?",
     rule="The lowest bits per byte, weighed against its time.",
     equal="megabytes", amount=8.0, seeds=(0,),
-    every="--data $STLM_DATA/text/wikipedia_en_2015 --train.warmup 100 --train.evaluate-every 400 --train.sample-every 100000 "
-          "--train.checkpoint-every 1000 --train.compile on",
+    every=EVERY,
     arms={
         "one layer, 60,416 rows": ONE + "--model.embedding.rows 60416",
         "one layer of width 256, 68,608 rows": NARROW + "--model.embedding.rows 68608",

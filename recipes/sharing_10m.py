@@ -6,9 +6,11 @@ For a GPU. Six layers hold most of the model's weights. Each way to share saves 
 of six layers. ``three layers`` has as many weights as the loops of three, and reads more text for the same FLOPs.
 """
 
+from local_10m import THREE
+
 from stlm.compare.recipe import Recipe
 
-BASE = "10m --model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 4096 --optim.lr 3e-3 "
+BASE = THREE + "--model.layers 6 --model.trunk.ffn.ratio 3 --model.embedding.rows 4096 --optim.lr 3e-3 "
 CYCLE, OWN = "--model.sharing cycle --model.sharing.loops 2 ", "--model.sharing.rank 8 --model.sharing.own-norms True "
 EVERY = ("--data $STLM_DATA/text/wikipedia_en_2015 --train.seq-len 1024 --train.batch-size 32 --train.warmup 100 "
          "--train.cooldown 0.5 --train.precision bf16 --train.compile off --train.evaluate-every 100 "
