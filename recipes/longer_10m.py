@@ -15,7 +15,6 @@ RECIPE = Recipe(
           "--train.checkpoint-every 1000 --train.compile on",
     arms={
         "one layer, 60,416 rows": "10m",
-        "two layers, 46,592 rows": "10m --model.layers 2 --model.embedding.rows 46592",
         "three layers, 32,768 rows": "10m --model.layers 3 --model.embedding.rows 32768",
     },
     baseline="one layer, 60,416 rows")
