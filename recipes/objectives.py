@@ -31,7 +31,8 @@ ARMS = {
     "unlikelihood": "--objective unlikelihood ",
     "z-loss": "--objective z_loss ",
 }
-RATES = {arm: 1.5e-3 if arm.startswith("masked") else 3e-3 for arm in ARMS}  # the best of objectives_rates.py
+# the best of objectives_rates.py
+RATES = {arm: 1.5e-3 if arm.startswith("masked") else 3e-3 for arm in ARMS} | {"next latent": 6e-3}
 
 RECIPE = Recipe(
     question="Which objective is best for a model of about two million parameters, at equal FLOPs?",
