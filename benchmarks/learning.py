@@ -19,15 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from recipes.local_10m import POOLED
+
 from benchmarks import common, nanogpt
 from stlm.train.folder import EXCERPT_BITS, RUNS, read_lines
 
 OURS, HALF, THREE, BPE = "stlm 10m", "stlm 10m, half the time", "stlm 10m with three layers", "stlm 10m-bpe (4096)"
 PEER = "nanoGPT, with care"
-WORDS = {
-    OURS: "10m", HALF: "10m", BPE: "10m-bpe",
-    THREE: "10m --model.layers 3 --model.embedding.rows 32768 --model.pooling mean --optim.beta2 0.95 --optim.local-lr-mult 1 "
-           "--train.seq-len 1024 --train.batch-size 4"}
+WORDS = {OURS: "10m", HALF: "10m", BPE: "10m-bpe", THREE: POOLED}
 RATES = {OURS: (1e-3, 2e-3, 4e-3), THREE: (2e-3, 4e-3, 8e-3), BPE: (1e-3, 2e-3, 4e-3), PEER: (1e-3, 2e-3, 4e-3)}
 LOOK = 32_000  # bytes of held-out text for the curve
 LOOKS = 5  # number of scores during training in nanoGPT's arm; ours are every so many steps, and take less time
